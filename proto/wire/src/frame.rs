@@ -1,0 +1,289 @@
+//! Requests to the monitor and its reports, as frames on one byte stream.
+//!
+//! A frame is a 32-bit length of what follows, a version byte, a kind byte
+//! and the fields of that kind.
+
+use crate::cursor::{Cursor, Malformed};
+use crate::launch::MAX_LAUNCH_BYTES;
+use crate::outcome::Outcome;
+use crate::run::RunId;
+
+/// Most bytes of a frame after its length.
+pub const MAX_FRAME_BYTES: usize = MAX_LAUNCH_BYTES + 64;
+
+const VERSION: u8 = 1;
+const LENGTH_BYTES: usize = 4;
+/// A buffer that has grown beyond this is given back once it is empty.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// What to do to the processes of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobSignal {
+    /// SIGTERM to every process; SIGKILL to what is left after the grace time.
+    Cancel,
+    /// SIGKILL to every process at once.
+    Kill,
+    /// Send this signal (1 to 64) to the process groups of the ranks.
+    Deliver(u8),
+}
+
+/// What the broker asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Start a run, at most once, whatever happens.
+    Start {
+        /// Which.
+        run: RunId,
+        /// What to run, from [`crate::Launch::encode`].
+        launch: Vec<u8>,
+    },
+    /// Signal a run. Nothing happens, and nothing is reported, if it is not alive.
+    Signal {
+        /// Which.
+        run: RunId,
+        /// How.
+        signal: JobSignal,
+    },
+    /// Report what became of a run that an earlier monitor was told to start.
+    /// One that has not started yet never will.
+    Watch {
+        /// Which.
+        run: RunId,
+        /// Whether it was asked to start since the machine was booted.
+        same_boot: bool,
+    },
+}
+
+/// What the monitor says of a run. In order: at most one `Started`, then
+/// exactly one of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// Its processes are being started.
+    Started {
+        /// Which.
+        run: RunId,
+        /// When, microseconds since the Unix epoch.
+        started_us: u64,
+    },
+    /// It is over and none of its processes is left.
+    Ended {
+        /// Which.
+        run: RunId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// It has not started and never will.
+    NotStarted {
+        /// Which.
+        run: RunId,
+        /// Why, as an errno(3) number; 0 if it was revoked.
+        errno: i32,
+    },
+    /// Its keeper died, so that nobody knows how it ended.
+    Lost {
+        /// Which.
+        run: RunId,
+    },
+}
+
+impl Request {
+    /// The run it is about.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Start { run, .. } | Self::Signal { run, .. } | Self::Watch { run, .. } => *run,
+        }
+    }
+}
+
+impl Report {
+    /// The run it is about.
+    #[must_use]
+    pub fn run(&self) -> RunId {
+        match self {
+            Self::Started { run, .. }
+            | Self::Ended { run, .. }
+            | Self::NotStarted { run, .. }
+            | Self::Lost { run } => *run,
+        }
+    }
+}
+
+/// The request as a frame. A launch must come from [`crate::Launch::encode`]:
+/// a frame with a larger one is refused by its reader.
+#[must_use]
+pub fn encode_request(request: &Request) -> Vec<u8> {
+    match request {
+        Request::Start { run, launch } => frame(1, *run, |out| out.extend(launch)),
+        Request::Signal { run, signal } => frame(2, *run, |out| {
+            out.extend(match signal {
+                JobSignal::Cancel => [1, 0],
+                JobSignal::Kill => [2, 0],
+                JobSignal::Deliver(number) => [3, *number],
+            });
+        }),
+        Request::Watch { run, same_boot } => frame(3, *run, |out| out.push(u8::from(*same_boot))),
+    }
+}
+
+/// The report as a frame.
+#[must_use]
+pub fn encode_report(report: &Report) -> Vec<u8> {
+    match report {
+        Report::Started { run, started_us } => {
+            frame(17, *run, |out| out.extend(started_us.to_le_bytes()))
+        }
+        Report::Ended { run, outcome } => frame(18, *run, |out| outcome.write(out)),
+        Report::NotStarted { run, errno } => frame(19, *run, |out| out.extend(errno.to_le_bytes())),
+        Report::Lost { run } => frame(20, *run, |_| ()),
+    }
+}
+
+fn frame(kind: u8, run: RunId, fields: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = vec![0; LENGTH_BYTES];
+    out.extend([VERSION, kind]);
+    run.write(&mut out);
+    fields(&mut out);
+    let length = u32::try_from(out.len().saturating_sub(LENGTH_BYTES)).unwrap_or(u32::MAX);
+    for (to, from) in out.iter_mut().zip(length.to_le_bytes()) {
+        *to = from;
+    }
+    out
+}
+
+/// Puts frames together from bytes as they arrive, in whatever pieces.
+///
+/// After an error the stream is beyond repair: close it.
+#[derive(Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    /// How many bytes of the buffer have been used.
+    used: usize,
+}
+
+impl Decoder {
+    /// A decoder at the beginning of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes bytes that have arrived. Take all frames that are complete
+    /// before the next push, and the buffer stays below one frame and one push.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.used == self.buffer.len() {
+            self.used = 0;
+            self.buffer.clear();
+            if self.buffer.capacity() > KEPT_BYTES {
+                self.buffer = Vec::new();
+            }
+        } else if self.used > KEPT_BYTES {
+            self.buffer.drain(..self.used);
+            self.used = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Whether the stream may end here: no frame has begun.
+    #[must_use]
+    pub fn is_at_frame_end(&self) -> bool {
+        self.used == self.buffer.len()
+    }
+
+    /// The next complete request; `None` if more bytes are needed.
+    ///
+    /// Errors: the bytes are not a request of this version.
+    pub fn next_request(&mut self) -> Result<Option<Request>, Malformed> {
+        self.next(read_request)
+    }
+
+    /// The next complete report; `None` if more bytes are needed.
+    ///
+    /// Errors: the bytes are not a report of this version.
+    pub fn next_report(&mut self) -> Result<Option<Report>, Malformed> {
+        self.next(read_report)
+    }
+
+    fn next<T>(
+        &mut self,
+        read: impl FnOnce(Cursor<'_>) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
+        let pending = self.buffer.get(self.used..).unwrap_or_default();
+        let Some((length, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        if length > MAX_FRAME_BYTES {
+            return Err(Malformed("frame: is longer than allowed"));
+        }
+        let Some(body) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let mut from = Cursor::new(body);
+        if from.u8()? != VERSION {
+            return Err(Malformed("frame: is of an unknown version"));
+        }
+        let value = read(from)?;
+        self.used = self
+            .used
+            .saturating_add(LENGTH_BYTES)
+            .saturating_add(length);
+        Ok(Some(value))
+    }
+}
+
+fn read_request(mut from: Cursor<'_>) -> Result<Request, Malformed> {
+    let kind = from.u8()?;
+    let run = RunId::read(&mut from)?;
+    let request = match kind {
+        1 => {
+            let launch = from.rest();
+            if launch.len() > MAX_LAUNCH_BYTES {
+                return Err(Malformed("launch: must be at most 2 MiB when encoded"));
+            }
+            Request::Start {
+                run,
+                launch: launch.to_vec(),
+            }
+        }
+        2 => Request::Signal {
+            run,
+            signal: match (from.u8()?, from.u8()?) {
+                (1, 0) => JobSignal::Cancel,
+                (2, 0) => JobSignal::Kill,
+                (3, number @ 1..=64) => JobSignal::Deliver(number),
+                _ => return Err(Malformed("signal: must be cancel, kill or 1 to 64")),
+            },
+        },
+        3 => Request::Watch {
+            run,
+            same_boot: from.flag()?,
+        },
+        _ => return Err(Malformed("frame: unknown kind of request")),
+    };
+    from.end()?;
+    Ok(request)
+}
+
+fn read_report(mut from: Cursor<'_>) -> Result<Report, Malformed> {
+    let kind = from.u8()?;
+    let run = RunId::read(&mut from)?;
+    let report = match kind {
+        17 => Report::Started {
+            run,
+            started_us: from.u64()?,
+        },
+        18 => Report::Ended {
+            run,
+            outcome: Outcome::read(&mut from)?,
+        },
+        19 => Report::NotStarted {
+            run,
+            errno: from.i32()?,
+        },
+        20 => Report::Lost { run },
+        _ => return Err(Malformed("frame: unknown kind of report")),
+    };
+    from.end()?;
+    Ok(report)
+}

@@ -1,0 +1,29 @@
+//! What crosses the boundary between the broker and the code that starts
+//! jobs: frames on their socket, the launch description, and the files of the
+//! spool. Little endian throughout.
+//!
+//! Every decoder is total: whatever the bytes, it answers a value or
+//! [`Malformed`], and never allocates more than a small multiple of what it
+//! was given. Unknown versions, unknown codes, oversize counts and trailing
+//! bytes are refused.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
+
+mod cursor;
+
+pub mod frame;
+pub mod launch;
+pub mod outcome;
+pub mod output;
+pub mod record;
+pub mod run;
+
+pub use cursor::Malformed;
+pub use frame::{Decoder, JobSignal, Report, Request, encode_report, encode_request};
+pub use launch::{Launch, Limits};
+pub use outcome::{Cause, Outcome};
+pub use run::{RunFile, RunId};

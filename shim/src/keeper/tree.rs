@@ -1,0 +1,137 @@
+//! Every process that descends from this one, and how to end them all.
+//!
+//! The keeper is their reaper of last resort (a child subreaper), so however
+//! they detach themselves they stay its descendants. Its own children keep
+//! their process ids until it waits for them; any other descendant is
+//! signalled through a handle, after a look at whose child it is.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::AsFd;
+
+use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use nix::unistd::{Pid, getpgid, getpid};
+
+use crate::sys::{process, signal};
+
+/// Most rounds of stopping before the first kill: processes that are made
+/// faster than they are found are thinned out by killing what was found.
+const FREEZE_ROUNDS: usize = 16;
+/// Most processes looked at in one round, so that a round has an end.
+const ROUND_PROCESSES: usize = 65_536;
+
+/// Asks every descendant to end; those that are stopped are woken to hear it.
+pub(super) fn terminate() {
+    for target in found().iter().rev() {
+        target.send(SIGTERM);
+        target.send(SIGCONT);
+    }
+}
+
+/// Stops every descendant, so that none makes another, and then kills them.
+/// What is left, or has come into being meanwhile, is for the next round.
+pub(super) fn kill_round() {
+    let mut stopped = HashSet::new();
+    for _ in 0..FREEZE_ROUNDS {
+        let mut found_more = false;
+        walk(|target| {
+            if stopped.insert(target.pid) {
+                found_more = true;
+                target.send_with_group(SIGSTOP);
+            }
+        });
+        if !found_more {
+            break;
+        }
+    }
+    for target in found().iter().rev() {
+        target.send_with_group(SIGKILL);
+    }
+}
+
+/// Every descendant, parents before their children. To end them, begin at the
+/// back: while its parent lives, each is still whose it was found to be.
+fn found() -> Vec<Target> {
+    let mut found = Vec::new();
+    walk(|target| found.push(*target));
+    found
+}
+
+/// A descendant, found as a child of `parent`.
+#[derive(Clone, Copy)]
+struct Target {
+    pid: i32,
+    parent: i32,
+}
+
+impl Target {
+    fn is_own_child(&self) -> bool {
+        self.parent == getpid().as_raw()
+    }
+
+    /// A process that has ended meanwhile needs no signal, and one that may
+    /// not be signalled (it has changed its user) cannot be helped.
+    fn send(&self, number: i32) {
+        if self.is_own_child() {
+            let _ = signal::send_child(Pid::from_raw(self.pid), number);
+        } else if let Ok(handle) = process::open(Pid::from_raw(self.pid)) {
+            // With the handle held: is it still the process that was found?
+            // If its parent has died since, it is a child of our own by now.
+            let parent = parent_of(self.pid);
+            if parent == Some(self.parent) || parent == Some(getpid().as_raw()) {
+                let _ = process::send(handle.as_fd(), number);
+            }
+        }
+    }
+
+    /// Takes the whole process group in one go, if an own child proves that
+    /// the group is of this run: nothing in it can slip away by forking.
+    fn send_with_group(&self, number: i32) {
+        if self.is_own_child()
+            && let Ok(group) = getpgid(Some(Pid::from_raw(self.pid)))
+            && group != getpid()
+        {
+            let _ = signal::send_group(group, number);
+        }
+        self.send(number);
+    }
+}
+
+/// Visits every descendant, parents before their children, so that a parent
+/// that is stopped by `visit` has no children that are not listed.
+fn walk(mut visit: impl FnMut(&Target)) {
+    let mut parents = vec![getpid().as_raw()];
+    let mut visited = 0;
+    while let Some(parent) = parents.pop() {
+        for pid in children_of(parent) {
+            visit(&Target { pid, parent });
+            parents.push(pid);
+            visited += 1;
+        }
+        if visited >= ROUND_PROCESSES {
+            return;
+        }
+    }
+}
+
+/// Source: `/proc/<pid>/task/<tid>/children`, proc(5).
+fn children_of(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let mut children = Vec::new();
+    for thread in threads.flatten() {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(list.split_ascii_whitespace().flat_map(str::parse::<i32>));
+    }
+    children
+}
+
+/// Source: `/proc/<pid>/stat`, proc(5): the second field after the last `)`,
+/// since the name before it may hold anything.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok()
+}

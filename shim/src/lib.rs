@@ -1,0 +1,20 @@
+//! The code that starts jobs: small, without threads, and without any opinion
+//! about who may run what.
+//!
+//! Three kinds of process share this code. The [`monitor`] takes requests
+//! from the broker and reports back. For each run it forks a [`keeper`], which
+//! stays until the last process of the run is gone and writes down how it
+//! ended; for each process of the run the keeper forks a [`runner`], which
+//! becomes the program that the user asked for. What the three know of a run
+//! is in the [`spool`], so that any of them, and the broker, may be killed at
+//! any time without a run being started twice or ending unnoticed.
+
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+pub mod clock;
+pub mod keeper;
+pub mod monitor;
+pub mod runner;
+pub mod spool;
+#[allow(unsafe_code)]
+pub mod sys;

@@ -1,0 +1,206 @@
+//! The files of runs: start tickets, final records, output.
+//!
+//! A record file is created exclusively, once. Its lock is held by the run's
+//! keeper for as long as that lives, so a lock that is free says that nobody
+//! will write the record any more, and one that is held proves whose process
+//! id is in it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::Pid;
+use warrant_wire::record::{RECORD_BYTES, Record, Ticket};
+use warrant_wire::{RunFile, RunId};
+
+use crate::sys::process;
+
+/// An open spool directory.
+pub struct Spool {
+    dir: OwnedFd,
+    boot_id: [u8; 16],
+}
+
+/// What can be said of a run by looking at its record.
+pub enum Standing {
+    /// There is no record.
+    Missing,
+    /// Nobody runs it now; the record is ours to change.
+    Free(RecordFile, Record),
+    /// Its keeper is alive: this is the handle and the ticket of it.
+    Kept(OwnedFd, Ticket),
+    /// Something is happening at this moment; look again soon.
+    Unclear,
+}
+
+impl Spool {
+    /// Opens a spool directory.
+    ///
+    /// Errors: it cannot be opened; it belongs to another user or may be
+    /// written by others; this is not Linux with /proc.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = File::from(open(path, flags, Mode::empty())?);
+        let metadata = dir.metadata()?;
+        if metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "must belong to this user and be writable by nobody else",
+            ));
+        }
+        Ok(Self {
+            dir: dir.into(),
+            boot_id: boot_id()?,
+        })
+    }
+
+    /// The descriptor of the directory.
+    #[must_use]
+    pub fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Which boot of the machine this is.
+    #[must_use]
+    pub fn boot_id(&self) -> [u8; 16] {
+        self.boot_id
+    }
+
+    /// Creates a run's record, empty and unlocked, and its directory if need be.
+    ///
+    /// Errors: `EEXIST` if there is one, whatever is in it; what open(2) says.
+    pub fn create_record(&self, run: RunId) -> io::Result<RecordFile> {
+        match self.create(run, RunFile::Record, OFlag::O_EXCL) {
+            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
+                let bucket = run.spool_bucket();
+                match mkdirat(&self.dir, bucket.as_str(), Mode::S_IRWXU) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+                self.create(run, RunFile::Record, OFlag::O_EXCL)
+            }
+            other => other,
+        }
+        .map(RecordFile)
+    }
+
+    /// Creates an empty file for output or its index.
+    pub fn create_output(&self, run: RunId, file: RunFile) -> io::Result<File> {
+        self.create(run, file, OFlag::O_TRUNC)
+    }
+
+    fn create(&self, run: RunId, file: RunFile, flags: OFlag) -> io::Result<File> {
+        let path = run.spool_path(file);
+        let flags = flags | OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        Ok(openat(&self.dir, path.as_str(), flags, mode)?.into())
+    }
+
+    /// Opens a run's record, if there is one.
+    pub fn open_record(&self, run: RunId) -> io::Result<Option<RecordFile>> {
+        let path = run.spool_path(RunFile::Record);
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&self.dir, path.as_str(), flags, Mode::empty()) {
+            Ok(file) => Ok(Some(RecordFile(file.into()))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Finds out whether a run's keeper lives, without changing anything.
+    ///
+    /// Errors: what open(2) and read(2) say; `InvalidData` if the record is
+    /// not one and nobody holds it.
+    pub fn look(&self, run: RunId) -> io::Result<Standing> {
+        let Some(file) = self.open_record(run)? else {
+            return Ok(Standing::Missing);
+        };
+        if file.try_lock()? {
+            let record = file.read()?;
+            return Ok(Standing::Free(file, record));
+        }
+        let Ok(Record::Started(ticket)) = file.read() else {
+            return Ok(Standing::Unclear);
+        };
+        if ticket.boot_id != self.boot_id || ticket.keeper_pid <= 1 {
+            return Ok(Standing::Unclear);
+        }
+        let handle = match process::open(Pid::from_raw(ticket.keeper_pid)) {
+            Ok(handle) => handle,
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {
+                return Ok(Standing::Unclear);
+            }
+            Err(error) => return Err(error),
+        };
+        // Still locked: the keeper has lived all the while, so the handle is
+        // its own and not that of a later process with the same number.
+        if file.try_lock()? {
+            return Ok(Standing::Unclear);
+        }
+        Ok(Standing::Kept(handle, ticket))
+    }
+
+    /// Sees to it that a run that has no record can never start.
+    ///
+    /// Errors: `EEXIST` if it has one by now.
+    pub fn revoke_missing(&self, run: RunId) -> io::Result<()> {
+        let file = self.create_record(run)?;
+        file.lock()?;
+        file.write(&Record::Revoked)
+    }
+}
+
+/// An open record file. Closing it gives up the lock.
+pub struct RecordFile(File);
+
+impl RecordFile {
+    /// Waits for the lock and takes it. Who waits for it here races with a
+    /// short look only: a run has one keeper.
+    pub fn lock(&self) -> io::Result<()> {
+        self.0.lock()
+    }
+
+    /// Takes the lock if it is free, and says whether it was.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Reads the record.
+    ///
+    /// Errors: `InvalidData` if it is not one; what read(2) says.
+    pub fn read(&self) -> io::Result<Record> {
+        let mut content = [0; RECORD_BYTES + 1];
+        let mut length = 0;
+        while let Some(rest) = content.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, length as u64)? {
+                0 => break,
+                count => length += count,
+            }
+        }
+        Record::decode(content.get(..length).unwrap_or_default())
+            .map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))
+    }
+
+    /// Writes the record, always the whole file.
+    pub fn write(&self, record: &Record) -> io::Result<()> {
+        self.0.write_all_at(&record.encode(), 0)
+    }
+}
+
+/// Source: `/proc/sys/kernel/random/boot_id`, a UUID in text.
+fn boot_id() -> io::Result<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&hex, 16)
+        .map(u128::to_be_bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,48 @@
+//! File descriptors by number: those inherited, and all those to be closed.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+/// A copy, closed on exec and numbered 3 or more, of a descriptor that this
+/// process was started with.
+///
+/// Errors: `EBADF` if there is no such descriptor; `EMFILE`.
+pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: the borrow lasts for one call, which answers EBADF if the
+    // number is not an open descriptor.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    let copy = fcntl(inherited, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl has just made this descriptor and nobody else knows it.
+    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })
+}
+
+/// Closes every descriptor from `first` to `last`.
+///
+/// For the first moments of a child process: the caller must not use, or
+/// drop, anything that owns one of them afterwards.
+/// Source: close_range(2).
+pub fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
+    range_call(first, last, 0)
+}
+
+/// Marks every descriptor from `first` on to be closed on exec.
+/// Source: close_range(2), `CLOSE_RANGE_CLOEXEC`.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
+    range_call(first, RawFd::MAX, CLOSE_RANGE_CLOEXEC)
+}
+
+fn range_call(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: close_range takes three integers and touches no memory. That
+    // nothing uses the closed descriptors is the contract of `close_range`.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    Errno::result(result)?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The built program, over a real socket, with real jobs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)]
+
+mod adopting;
+mod ending;
+mod house;
+mod output;
+mod running;
