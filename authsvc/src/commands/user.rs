@@ -1,0 +1,160 @@
+//! Adding, changing and listing users.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use warrant_migrations::Db;
+
+use super::{password, say};
+use crate::clock;
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::passwords;
+use crate::store::users;
+use crate::user_name::UserName;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UserCommand {
+    /// Add a user. The password is read from standard input.
+    Add {
+        /// 1 to 32 of A-Z a-z 0-9 _ . @ -
+        name: String,
+        /// Make the user an administrator.
+        #[arg(long)]
+        superuser: bool,
+        #[command(flatten)]
+        password: PasswordFrom,
+    },
+    /// List the users.
+    List {
+        /// As JSON; times in microseconds since the Unix epoch.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a new password. It is read from standard input.
+    Passwd {
+        /// The user.
+        name: String,
+        #[command(flatten)]
+        password: PasswordFrom,
+    },
+    /// Let a user log in no longer.
+    Disable {
+        /// The user.
+        name: String,
+    },
+    /// Let a user log in again.
+    Enable {
+        /// The user.
+        name: String,
+    },
+    /// Remove a user.
+    Delete {
+        /// The user.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PasswordFrom {
+    /// Read the password from this file instead.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl UserCommand {
+    /// Carry out the command.
+    ///
+    /// Errors: the user does not exist, or does already; the name or the
+    /// password is not allowed; the database did not answer.
+    pub(super) async fn run(self, settings: &Settings, db: &Db) -> Result<()> {
+        let new_hash = |from: &PasswordFrom| {
+            let password = password::read(from.password_file.as_deref())?;
+            passwords::hash(&settings.hash_params, &password)
+        };
+        let now_us = clock::now_us();
+        match self {
+            Self::List { json } => return list(db, json).await,
+            Self::Add {
+                name,
+                superuser,
+                password,
+            } => {
+                let name = UserName::parse(&name)?;
+                let hash = new_hash(&password)?;
+                let mut tx = db.begin().await?;
+                if !users::insert(&mut tx, &name, &hash, superuser, now_us).await? {
+                    let message = format!("there is a user {name} already");
+                    return Err(Error::new(Kind::Conflict, message));
+                }
+                tx.commit().await?;
+            }
+            Self::Passwd { name, password } => {
+                let name = UserName::parse(&name)?;
+                let hash = new_hash(&password)?;
+                let mut tx = db.begin().await?;
+                found(
+                    &name,
+                    users::set_password(&mut tx, &name, &hash, now_us).await?,
+                )?;
+                tx.commit().await?;
+            }
+            Self::Disable { name } => set_disabled(db, &name, true).await?,
+            Self::Enable { name } => set_disabled(db, &name, false).await?,
+            Self::Delete { name } => {
+                let name = UserName::parse(&name)?;
+                let mut tx = db.begin().await?;
+                found(&name, users::delete(&mut tx, &name).await?)?;
+                tx.commit().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn set_disabled(db: &Db, name: &str, disabled: bool) -> Result<()> {
+    let name = UserName::parse(name)?;
+    let mut tx = db.begin().await?;
+    found(&name, users::set_disabled(&mut tx, &name, disabled).await?)?;
+    Ok(tx.commit().await?)
+}
+
+fn found(name: &UserName, found: bool) -> Result<()> {
+    if found {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::NotFound,
+        format!("there is no user {name}"),
+    ))
+}
+
+async fn list(db: &Db, as_json: bool) -> Result<()> {
+    let users = users::list(&mut db.read().await?).await?;
+    if as_json {
+        let rows: Vec<_> = users
+            .iter()
+            .map(|user| {
+                json!({
+                    "name": user.name,
+                    "superuser": user.superuser,
+                    "disabled": user.disabled,
+                    "created_us": user.created_us,
+                    "password_changed_us": user.password_changed_us,
+                })
+            })
+            .collect();
+        return say(&json!(rows).to_string());
+    }
+    for user in users {
+        let role = if user.superuser {
+            "administrator"
+        } else {
+            "user"
+        };
+        let state = if user.disabled { "disabled" } else { "enabled" };
+        say(&format!("{:<32} {role:<13} {state}", user.name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The environment variables of the Flux RESTful server, so that its
+//! deployments need no new configuration. They override file and defaults.
+
+use super::{Backend, Config};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// What the `FLUX_…` variables say; an empty variable says nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    /// `FLUX_SECRET_KEY`, or `FLUX_SECREY_KEY` as one manual spells it.
+    pub(crate) secret_key: Option<Secret>,
+    /// `FLUX_TOKEN`: the superuser's password.
+    pub(crate) token: Option<Secret>,
+    user: Option<String>,
+    expires_minutes: Option<String>,
+    admin_users: Option<String>,
+    auth_backend: Option<String>,
+    require_auth: Option<String>,
+}
+
+impl Environment {
+    /// Take the variables that `variable` answers for.
+    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+        Self {
+            secret_key: get("FLUX_SECRET_KEY")
+                .or_else(|| get("FLUX_SECREY_KEY"))
+                .map(Secret::new),
+            token: get("FLUX_TOKEN").map(Secret::new),
+            user: get("FLUX_USER"),
+            expires_minutes: get("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES"),
+            admin_users: get("FLUX_ADMIN_USERS"),
+            auth_backend: get("FLUX_AUTH_BACKEND"),
+            require_auth: get("FLUX_REQUIRE_AUTH"),
+        }
+    }
+
+    /// Put what is no secret into `config`.
+    ///
+    /// Errors: a value is not allowed; the message names the variable and
+    /// what is allowed.
+    pub(super) fn override_in(&self, config: &mut Config) -> Result<()> {
+        if let Some(name) = &self.user {
+            config.superuser.name.clone_from(name);
+        }
+        if let Some(names) = &self.admin_users {
+            config.admin_users = names
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect();
+        }
+        if let Some(minutes) = &self.expires_minutes {
+            config.tokens.minutes = minutes.parse().map_err(|_| {
+                Error::invalid(
+                    "FLUX_ACCESS_TOKEN_EXPIRES_MINUTES: a number from 1 to 600 is allowed",
+                )
+            })?;
+        }
+        if let Some(backend) = self.backend()? {
+            config.backend = Some(backend);
+        }
+        Ok(())
+    }
+
+    fn backend(&self) -> Result<Option<Backend>> {
+        if let Some(name) = &self.auth_backend {
+            return Backend::parse(name)
+                .map(Some)
+                .map_err(|why| Error::invalid(format!("FLUX_AUTH_BACKEND: {why}")));
+        }
+        let Some(required) = &self.require_auth else {
+            return Ok(None);
+        };
+        match required.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Ok(Some(Backend::SharedSecret)),
+            "0" | "false" | "no" | "off" => Ok(Some(Backend::None)),
+            _ => Err(Error::invalid(
+                "FLUX_REQUIRE_AUTH: 1, true, yes, on and 0, false, no, off are allowed",
+            )),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! What the service is told: defaults, then the file, then `AUTHSVC__…` in
+//! the environment, then the `FLUX_…` variables of [`dropin`].
+
+mod dropin;
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use serde::{Deserialize, Deserializer};
+
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+pub(crate) use dropin::Environment;
+pub(crate) use settings::{Settings, Superuser};
+
+/// The longest life of an access token, in minutes. Old signing keys stay
+/// published for as long.
+pub(crate) const MAX_TOKEN_MINUTES: u64 = 600;
+
+/// Everything that can be configured; the keys of the file.
+#[derive(Debug, Clone, PartialEq, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// How users prove who they are; unset means `shared-secret` where there
+    /// is a shared secret, else `database`.
+    pub(crate) backend: Option<Backend>,
+    /// The file that holds the secret of the handshake.
+    pub(crate) shared_secret_file: Option<PathBuf>,
+    /// Users who are administrators whatever their row says.
+    pub(crate) admin_users: Vec<String>,
+    /// Where the users are kept.
+    pub(crate) database: Database,
+    /// Where the service answers.
+    pub(crate) listen: Listen,
+    /// The signing keys.
+    pub(crate) keys: Keys,
+    /// Access tokens.
+    pub(crate) tokens: Tokens,
+    /// Password hashes, and how much they may cost.
+    pub(crate) passwords: Passwords,
+    /// Login payloads encoded with the shared secret.
+    pub(crate) handshake: Handshake,
+    /// A superuser to create or update at every start.
+    pub(crate) superuser: SuperuserConfig,
+}
+
+/// How users prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// Nobody has to; no tokens are given.
+    None,
+    /// By user name and password.
+    Database,
+    /// As `database`, and there must be a shared secret.
+    SharedSecret,
+}
+
+impl Backend {
+    /// The name that the configuration and `GET /v1/auth` use.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Database => "database",
+            Self::SharedSecret => "shared-secret",
+        }
+    }
+
+    /// The backend called `name`.
+    ///
+    /// Errors: there is none; the text says which there are.
+    fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "none" => Ok(Self::None),
+            "database" => Ok(Self::Database),
+            "shared-secret" => Ok(Self::SharedSecret),
+            "pam" | "oidc" => Err(format!(
+                "the {name} backend is not available yet; choose none, database or shared-secret"
+            )),
+            _ => Err(format!("{name:?} is none of none, database, shared-secret")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Backend {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where the users are kept.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Database {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub(crate) url: Secret,
+    /// A file that holds the URL; used instead of `url` where it is given.
+    pub(crate) url_file: Option<PathBuf>,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: Secret::new("sqlite:/var/lib/warrant-auth/auth.db"),
+            url_file: None,
+        }
+    }
+}
+
+/// Where the service answers.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    /// The Unix socket.
+    pub(crate) socket: PathBuf,
+    /// Who may connect to it.
+    pub(crate) socket_mode: SocketMode,
+    /// An address for plain HTTP, behind a proxy that speaks TLS.
+    pub(crate) tcp: Option<SocketAddr>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            socket: "/run/warrant-auth/authsvc.sock".into(),
+            socket_mode: SocketMode::Group,
+            tcp: None,
+        }
+    }
+}
+
+/// The mode of the Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SocketMode {
+    /// `0600`: the service's own user.
+    Owner,
+    /// `0660`: also the socket's group.
+    Group,
+}
+
+impl SocketMode {
+    /// The mode in bits.
+    pub(crate) fn bits(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SocketMode {
+    /// From text or, as the environment gives it, from a number.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Number(u32),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text,
+            Written::Number(number) => number.to_string(),
+        };
+        match text.trim_start_matches('0') {
+            "600" => Ok(Self::Owner),
+            "660" => Ok(Self::Group),
+            _ => Err(serde::de::Error::custom(
+                "allowed are \"0600\" and \"0660\"",
+            )),
+        }
+    }
+}
+
+/// The signing keys.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    /// The directory that holds them, of mode 0700.
+    pub(crate) dir: PathBuf,
+    /// Seconds for which a new key is published before it signs.
+    pub(crate) activation_s: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            dir: "/var/lib/warrant-auth/keys".into(),
+            activation_s: 120,
+        }
+    }
+}
+
+/// Access tokens.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tokens {
+    /// The `iss` claim.
+    pub(crate) issuer: String,
+    /// Their life in minutes, 1 to 600.
+    pub(crate) minutes: u64,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            issuer: "warrant".into(),
+            minutes: MAX_TOKEN_MINUTES,
+        }
+    }
+}
+
+/// Password hashes (argon2id) and how much they may cost. Source: the
+/// defaults are OWASP's, Password Storage Cheat Sheet.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Passwords {
+    /// Memory of one hash, in KiB.
+    pub(crate) memory_kib: u32,
+    /// Passes over the memory.
+    pub(crate) passes: u32,
+    /// Lanes.
+    pub(crate) lanes: u32,
+    /// Hashes computed at once.
+    pub(crate) parallel: usize,
+    /// Logins that wait for their turn; more are answered 503.
+    pub(crate) queue: usize,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self {
+            memory_kib: 19_456,
+            passes: 2,
+            lanes: 1,
+            parallel: 2,
+            queue: 256,
+        }
+    }
+}
+
+/// Login payloads encoded with the shared secret.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Handshake {
+    /// Seconds after its `iat`, where it has one, that a payload is accepted.
+    pub(crate) max_age_s: u64,
+    /// Refuse payloads without a time and an id. Existing clients send none.
+    pub(crate) strict: bool,
+}
+
+impl Default for Handshake {
+    fn default() -> Self {
+        Self {
+            max_age_s: 300,
+            strict: false,
+        }
+    }
+}
+
+/// A superuser to create or update at every start.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SuperuserConfig {
+    /// The name.
+    pub(crate) name: String,
+    /// A file that holds the password; without one, no superuser is made.
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+impl Default for SuperuserConfig {
+    fn default() -> Self {
+        Self {
+            name: "fluxuser".into(),
+            password_file: None,
+        }
+    }
+}
+
+impl Config {
+    /// Read `file`, which may be absent, and `AUTHSVC__SECTION__KEY`.
+    ///
+    /// Errors: a key is unknown or its value is not allowed; the message
+    /// names the key and where it was set.
+    pub(crate) fn load(file: &Path) -> Result<Self> {
+        let mut figment = Figment::new();
+        if file.try_exists().unwrap_or(true) {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment
+            .merge(Env::prefixed("AUTHSVC__").split("__"))
+            .extract()
+            .map_err(|error| Error::invalid(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("authsvc.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn the_shipped_file_parses_equal_to_the_defaults() {
+        let shipped = include_str!("../../../packaging/etc/authsvc.toml");
+        assert_eq!(parse(shipped).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_shipped_file_shows_every_key_with_its_default() {
+        let shipped = include_str!("../../../packaging/etc/authsvc.toml");
+        let keys = [
+            "backend",
+            "shared_secret_file",
+            "admin_users",
+            "url",
+            "url_file",
+            "socket",
+            "socket_mode",
+            "tcp",
+            "dir",
+            "activation_s",
+            "issuer",
+            "minutes",
+            "memory_kib",
+            "passes",
+            "lanes",
+            "parallel",
+            "queue",
+            "max_age_s",
+            "strict",
+            "name",
+            "password_file",
+        ];
+        for key in keys {
+            let start = format!("#{key} = ");
+            assert!(
+                shipped.lines().any(|line| line.starts_with(&start)),
+                "{key}"
+            );
+        }
+        let uncommented: String = shipped
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(setting) if !setting.starts_with(' ') => setting,
+                _ => line,
+            })
+            .filter(|line| !line.ends_with("= \"\""))
+            .collect::<Vec<_>>()
+            .join("\n");
+        assert_eq!(
+            parse(&uncommented).unwrap(),
+            Config::default(),
+            "{uncommented}"
+        );
+    }
+
+    #[test]
+    fn an_absent_file_means_the_defaults() {
+        let config = Config::load(Path::new("/nonexistent/authsvc.toml")).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        for text in ["sekret = 1", "[tokens]\nminuets = 5"] {
+            let message = parse(text).unwrap_err().message;
+            assert!(
+                message.contains("sekret") || message.contains("minuets"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn backends_of_later_are_refused_in_so_many_words() {
+        for name in ["pam", "oidc"] {
+            let message = parse(&format!("backend = '{name}'")).unwrap_err().message;
+            assert!(message.contains("not available yet"), "{message}");
+        }
+        let message = parse("backend = 'ldap'").unwrap_err().message;
+        assert!(
+            message.contains("none, database, shared-secret"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_socket_is_for_the_owner_or_also_the_group_and_for_nobody_else() {
+        let mode = |text: &str| parse(text).map(|config| config.listen.socket_mode);
+        assert_eq!(
+            mode("[listen]\nsocket_mode = '0600'").unwrap(),
+            SocketMode::Owner
+        );
+        assert_eq!(
+            mode("[listen]\nsocket_mode = '660'").unwrap(),
+            SocketMode::Group
+        );
+        assert_eq!(
+            mode("[listen]\nsocket_mode = 660").unwrap(),
+            SocketMode::Group
+        );
+        for refused in ["'0666'", "0o660", "'rw'", "true"] {
+            let text = format!("[listen]\nsocket_mode = {refused}");
+            assert!(mode(&text).is_err(), "{refused}");
+        }
+    }
+}

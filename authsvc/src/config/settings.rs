@@ -1,0 +1,305 @@
+//! The configuration with its secrets read and its values checked: what the
+//! rest of the crate works with.
+
+use argon2::Params;
+
+use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use crate::user_name::UserName;
+
+/// Checked configuration.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// How users prove who they are.
+    pub(crate) backend: Backend,
+    /// The secret of the handshake; without one, it is not enabled.
+    pub(crate) shared_secret: Option<Secret>,
+    /// Users who are administrators whatever their row says.
+    pub(crate) admin_users: Vec<UserName>,
+    /// The superuser to create or update at start.
+    pub(crate) superuser: Option<Superuser>,
+    /// The URL of the database.
+    pub(crate) database_url: Secret,
+    /// Memory, passes and lanes of new password hashes.
+    pub(crate) hash_params: Params,
+    /// Whatever needs no reading or reckoning.
+    pub(crate) config: Config,
+}
+
+/// The superuser to create or update at start.
+#[derive(Debug)]
+pub(crate) struct Superuser {
+    /// The name.
+    pub(crate) name: UserName,
+    /// The password.
+    pub(crate) password: Secret,
+}
+
+impl Settings {
+    /// Check `config` under `environment` and read the files it names.
+    ///
+    /// Errors: a value is not allowed, a file cannot be read, or the
+    /// shared-secret backend has no secret; the message names the key.
+    pub(crate) fn resolve(mut config: Config, environment: Environment) -> Result<Self> {
+        environment.override_in(&mut config)?;
+        check_numbers(&config)?;
+        let from_file = |key: &str, path: &Option<_>| {
+            path.as_deref()
+                .map(|path| Secret::read(key, path))
+                .transpose()
+        };
+        let shared_secret = match environment.secret_key {
+            Some(secret) => Some(secret),
+            None => from_file("shared_secret_file", &config.shared_secret_file)?,
+        };
+        let backend = match config.backend {
+            Some(backend) => backend,
+            None if shared_secret.is_some() => Backend::SharedSecret,
+            None => Backend::Database,
+        };
+        if backend == Backend::SharedSecret && shared_secret.is_none() {
+            return Err(Error::invalid(
+                "the shared-secret backend needs a secret: set FLUX_SECRET_KEY or shared_secret_file",
+            ));
+        }
+        let password = match environment.token {
+            Some(token) => Some(token),
+            None => from_file("superuser.password_file", &config.superuser.password_file)?,
+        };
+        let superuser = password
+            .map(|password| {
+                Ok::<_, Error>(Superuser {
+                    name: named("superuser.name (or FLUX_USER)", &config.superuser.name)?,
+                    password,
+                })
+            })
+            .transpose()?;
+        let admin_users = config
+            .admin_users
+            .iter()
+            .map(|name| named("admin_users (or FLUX_ADMIN_USERS)", name))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            backend,
+            shared_secret,
+            admin_users,
+            superuser,
+            database_url: from_file("database.url_file", &config.database.url_file)?
+                .unwrap_or_else(|| config.database.url.clone()),
+            hash_params: hash_params(&config)?,
+            config,
+        })
+    }
+
+    /// Whether a user name and a password are accepted.
+    pub(crate) fn password_login(&self) -> bool {
+        match self.backend {
+            Backend::None => false,
+            Backend::Database | Backend::SharedSecret => true,
+        }
+    }
+
+    /// The secret of the handshake, where the handshake is enabled: with any
+    /// backend that knows passwords.
+    pub(crate) fn handshake_secret(&self) -> Option<&Secret> {
+        self.shared_secret
+            .as_ref()
+            .filter(|_| self.password_login())
+    }
+
+    /// The life of an access token, in seconds.
+    pub(crate) fn token_life_s(&self) -> u64 {
+        self.config.tokens.minutes * 60
+    }
+}
+
+fn named(key: &str, name: &str) -> Result<UserName> {
+    UserName::parse(name).map_err(|error| Error::invalid(format!("{key}: {error}")))
+}
+
+fn check_numbers(config: &Config) -> Result<()> {
+    let range = |key: &str, value: u64, low: u64, high: u64| {
+        if (low..=high).contains(&value) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{key}: {low} to {high} is allowed, not {value}"
+        )))
+    };
+    let passwords = &config.passwords;
+    range(
+        "tokens.minutes",
+        config.tokens.minutes,
+        1,
+        MAX_TOKEN_MINUTES,
+    )?;
+    range("keys.activation_s", config.keys.activation_s, 0, 86_400)?;
+    range("handshake.max_age_s", config.handshake.max_age_s, 1, 86_400)?;
+    range(
+        "passwords.memory_kib",
+        passwords.memory_kib.into(),
+        8,
+        1_048_576,
+    )?;
+    range("passwords.passes", passwords.passes.into(), 1, 64)?;
+    range("passwords.lanes", passwords.lanes.into(), 1, 64)?;
+    range("passwords.parallel", passwords.parallel as u64, 1, 256)?;
+    range("passwords.queue", passwords.queue as u64, 0, 65_536)?;
+    if config.tokens.issuer.is_empty() {
+        return Err(Error::invalid("tokens.issuer: must not be empty"));
+    }
+    Ok(())
+}
+
+fn hash_params(config: &Config) -> Result<Params> {
+    let passwords = &config.passwords;
+    Params::new(
+        passwords.memory_kib,
+        passwords.passes,
+        passwords.lanes,
+        None,
+    )
+    .map_err(|_| Error::invalid("passwords.memory_kib: at least 8 for each lane is needed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(variables: &[(&str, &str)]) -> Result<Settings> {
+        resolve_with(Config::default(), variables)
+    }
+
+    fn resolve_with(config: Config, variables: &[(&str, &str)]) -> Result<Settings> {
+        let variables: std::collections::HashMap<_, _> = variables.iter().copied().collect();
+        let environment =
+            Environment::read(|name| variables.get(name).map(|value| (*value).to_owned()));
+        Settings::resolve(config, environment)
+    }
+
+    #[test]
+    fn authentication_is_on_unless_switched_off_in_so_many_words() {
+        let cases: [(&[(&str, &str)], Backend); 9] = [
+            (&[], Backend::Database),
+            (&[("FLUX_SECRET_KEY", "s")], Backend::SharedSecret),
+            (&[("FLUX_SECREY_KEY", "s")], Backend::SharedSecret),
+            (
+                &[("FLUX_SECRET_KEY", ""), ("FLUX_REQUIRE_AUTH", "")],
+                Backend::Database,
+            ),
+            (
+                &[("FLUX_SECRET_KEY", "s"), ("FLUX_REQUIRE_AUTH", "TRUE")],
+                Backend::SharedSecret,
+            ),
+            (
+                &[("FLUX_SECRET_KEY", "s"), ("FLUX_REQUIRE_AUTH", "no")],
+                Backend::None,
+            ),
+            (
+                &[
+                    ("FLUX_REQUIRE_AUTH", "off"),
+                    ("FLUX_AUTH_BACKEND", "database"),
+                ],
+                Backend::Database,
+            ),
+            (
+                &[("FLUX_SECRET_KEY", "s"), ("FLUX_AUTH_BACKEND", "database")],
+                Backend::Database,
+            ),
+            (&[("FLUX_AUTH_BACKEND", "none")], Backend::None),
+        ];
+        for (variables, backend) in cases {
+            assert_eq!(
+                resolve(variables).unwrap().backend,
+                backend,
+                "{variables:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_handshake_needs_a_secret_and_a_backend_that_knows_passwords() {
+        let enabled = |variables| resolve(variables).unwrap().handshake_secret().is_some();
+        assert!(!enabled(&[]));
+        assert!(enabled(&[("FLUX_SECRET_KEY", "s")]));
+        assert!(enabled(&[
+            ("FLUX_SECRET_KEY", "s"),
+            ("FLUX_AUTH_BACKEND", "database")
+        ]));
+        assert!(!enabled(&[
+            ("FLUX_SECRET_KEY", "s"),
+            ("FLUX_AUTH_BACKEND", "none")
+        ]));
+    }
+
+    #[test]
+    fn the_shared_secret_backend_without_a_secret_is_refused() {
+        for variable in [
+            ("FLUX_REQUIRE_AUTH", "yes"),
+            ("FLUX_AUTH_BACKEND", "shared-secret"),
+        ] {
+            let message = resolve(&[variable]).unwrap_err().message;
+            assert!(message.contains("FLUX_SECRET_KEY"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_refused_variable_is_named_with_what_is_allowed() {
+        let cases = [
+            ("FLUX_REQUIRE_AUTH", "maybe", "off are allowed"),
+            ("FLUX_AUTH_BACKEND", "pam", "not available yet"),
+            ("FLUX_AUTH_BACKEND", "ldap", "none, database, shared-secret"),
+            ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "ten", "1 to 600"),
+            ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "601", "1 to 600"),
+            ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "0", "1 to 600"),
+            ("FLUX_ADMIN_USERS", "ann,0", "not digits alone"),
+        ];
+        for (name, value, allowed) in cases {
+            let message = resolve(&[(name, value)]).unwrap_err().message;
+            assert!(message.contains(allowed), "{name}={value}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_superuser_is_made_only_with_a_password() {
+        assert!(
+            resolve(&[("FLUX_USER", "ann")])
+                .unwrap()
+                .superuser
+                .is_none()
+        );
+        let superuser = |variables| resolve(variables).unwrap().superuser.unwrap();
+        assert_eq!(superuser(&[("FLUX_TOKEN", "t")]).name.as_str(), "fluxuser");
+        assert_eq!(
+            superuser(&[("FLUX_TOKEN", "t"), ("FLUX_USER", "ann")])
+                .name
+                .as_str(),
+            "ann"
+        );
+    }
+
+    #[test]
+    fn administrators_are_named_with_commas() {
+        let settings = resolve(&[("FLUX_ADMIN_USERS", "ann, bob,,")]).unwrap();
+        let names: Vec<_> = settings.admin_users.iter().map(UserName::as_str).collect();
+        assert_eq!(names, ["ann", "bob"]);
+    }
+
+    #[test]
+    fn no_secret_shows_when_settings_are_debugged() {
+        let mut config = Config::default();
+        config.database.url = Secret::new("postgres://u:canary@h/d");
+        let variables = [("FLUX_SECRET_KEY", "canary"), ("FLUX_TOKEN", "canary")];
+        let shown = format!("{:?}", resolve_with(config, &variables).unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn a_hash_must_have_memory_for_its_lanes() {
+        let mut config = Config::default();
+        config.passwords.memory_kib = 8;
+        config.passwords.lanes = 2;
+        assert!(resolve_with(config, &[]).is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! How a refusal looks to the caller: `{"detail": …}`, as FastAPI writes it.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::login::Refusal;
+
+/// A refusal.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    status: StatusCode,
+    detail: Value,
+    retry_after_s: Option<u64>,
+}
+
+impl Fault {
+    /// A refusal that says `detail`.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<Value>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            retry_after_s: None,
+        }
+    }
+
+    /// 503, to be tried again after some seconds.
+    pub(crate) fn later(detail: impl Into<Value>, retry_after_s: u64) -> Self {
+        Self {
+            retry_after_s: Some(retry_after_s),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    /// A wrong password answers 400, never 401: at a 401, existing clients
+    /// ask for a token again, without end.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Wrong => Self::new(StatusCode::BAD_REQUEST, "Incorrect user or password"),
+            Refusal::Payload(refused) => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
+            Refusal::Throttled(wait_s) => Self {
+                retry_after_s: Some(wait_s),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    format!("Too many failed logins. Try again in {wait_s} seconds."),
+                )
+            },
+            Refusal::Busy => Self::later("Too many logins at once. Try again in 1 second.", 1),
+            Refusal::Failed(_) => Self::later("Logins are not possible at the moment.", 5),
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(json!({"detail": self.detail}))).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

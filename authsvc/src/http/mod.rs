@@ -1,0 +1,71 @@
+//! What the service answers over HTTP.
+
+mod fault;
+mod info;
+mod keys;
+mod server;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+pub(crate) use fault::Fault;
+pub(crate) use server::{Peer, Server};
+
+use crate::config::{Backend, Handshake};
+use crate::keys::Ring;
+use crate::login::Login;
+use crate::secret::Secret;
+
+/// The longest body, in bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the handlers work with.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Judges logins.
+    pub(crate) login: Arc<Login>,
+    /// The keys to publish.
+    pub(crate) ring: Ring,
+    /// How users prove who they are.
+    pub(crate) backend: Backend,
+    /// Whether a user name and a password are accepted.
+    pub(crate) password_login: bool,
+    /// The secret of the handshake, where it is enabled.
+    pub(crate) handshake_secret: Option<Secret>,
+    /// The rules of the handshake.
+    pub(crate) handshake: Handshake,
+}
+
+/// All routes of the service.
+pub(crate) fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/v1/auth", get(info::get_auth))
+        .route("/v1/token", post(token::exchange_payload))
+        .route("/v1/login/access-token", post(token::login))
+        .route("/.well-known/jwks.json", get(keys::get_keys))
+        .route("/healthz", get(info::get_health))
+        .method_not_allowed_fallback(async || {
+            Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .fallback(async || Fault::new(StatusCode::NOT_FOUND, "Not Found"))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(in_time))
+        .with_state(service)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Fault::later("The request took too long.", 1).into_response(),
+    }
+}

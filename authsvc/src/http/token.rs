@@ -1,0 +1,173 @@
+//! The two ways to an access token.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::{Form, Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use warrant_api::token::TokenAnswer;
+
+use super::{Fault, Peer, Service};
+use crate::clock;
+use crate::handshake;
+use crate::login::Attempt;
+use crate::secret::Secret;
+use crate::source::Source;
+
+/// Where the broker says a request came from.
+const SOURCE_HEADER: &str = "x-warrant-source";
+
+impl<S: Sync> FromRequestParts<S> for Source {
+    type Rejection = Fault;
+
+    /// The TCP peer; over the Unix socket, what the broker says, if it says
+    /// one thing.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
+        let Some(peer) = parts.extensions.get().copied() else {
+            return Err(Fault::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal Server Error",
+            ));
+        };
+        Ok(match peer {
+            Peer::Tcp(address) => Self::of_address(address),
+            Peer::Unix => {
+                let mut values = parts.headers.get_all(SOURCE_HEADER).iter();
+                let value = values.next().filter(|_| values.next().is_none());
+                Self::of_header(value.and_then(|value| value.to_str().ok()))
+            }
+        })
+    }
+}
+
+/// Exchange a payload encoded with the shared secret for a token. Source:
+/// `POST /v1/token` of the Flux RESTful API.
+pub(super) async fn exchange_payload(
+    State(service): State<Arc<Service>>,
+    source: Source,
+    headers: HeaderMap,
+) -> Result<Json<TokenAnswer>, Fault> {
+    let refuse = |detail: String| {
+        tracing::info!(%source, reason = detail, "refused");
+        Fault::new(StatusCode::BAD_REQUEST, detail)
+    };
+    let Some(secret) = &service.handshake_secret else {
+        return Err(refuse(
+            "The shared-secret token handshake is not enabled on this server.".into(),
+        ));
+    };
+    let payload = authorization(&headers).map_err(|detail| refuse(detail.into()))?;
+    let credentials = handshake::decode(payload, secret, &service.handshake, clock::now_us())
+        .map_err(|refused| refuse(refused.to_string()))?;
+    let attempt = Attempt {
+        user: credentials.user,
+        password: credentials.password,
+        once: credentials.once,
+        source: source.clone(),
+    };
+    Ok(Json(service.login.clone().judge(attempt).await?))
+}
+
+/// The last word of the one `Authorization` header, whatever its scheme: so
+/// does the Flux RESTful server read it.
+fn authorization(headers: &HeaderMap) -> Result<&str, &'static str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or("Missing Authorization header")?;
+    let word = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().rsplit(' ').next());
+    match word {
+        Some("") => Err("Missing Authorization header"),
+        Some(word) if values.next().is_none() => Ok(word),
+        Some(_) | None => Err("Could not decode credentials"),
+    }
+}
+
+/// The form of an OAuth2 password login.
+#[derive(Deserialize, Default)]
+pub(super) struct LoginForm {
+    username: Option<String>,
+    password: Option<Secret>,
+    grant_type: Option<String>,
+}
+
+/// Log in by user name and password. Source: `POST /v1/login/access-token` of
+/// the Flux RESTful API; RFC 6749 §4.3.
+pub(super) async fn login(
+    State(service): State<Arc<Service>>,
+    source: Source,
+    form: Result<Form<LoginForm>, FormRejection>,
+) -> Result<Json<TokenAnswer>, Fault> {
+    if !service.password_login {
+        return Err(Fault::new(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "The {} auth backend does not support password login.",
+                service.backend.name()
+            ),
+        ));
+    }
+    let (user, password) = fields(form)?;
+    let attempt = Attempt {
+        user,
+        password,
+        once: None,
+        source,
+    };
+    Ok(Json(service.login.clone().judge(attempt).await?))
+}
+
+/// User name and password, or what is wrong with the form in FastAPI's words:
+/// an empty field is a missing one.
+fn fields(form: Result<Form<LoginForm>, FormRejection>) -> Result<(String, Secret), Fault> {
+    let form = match form {
+        Ok(Form(form)) => form,
+        Err(rejection) if rejection.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            LoginForm::default()
+        }
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = "The form may have 65536 bytes.";
+            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        Err(_) => {
+            let detail = "The form must be application/x-www-form-urlencoded, each field once.";
+            return Err(Fault::new(StatusCode::BAD_REQUEST, detail));
+        }
+    };
+    let username = form.username.filter(|username| !username.is_empty());
+    let password = form
+        .password
+        .filter(|password| !password.expose().is_empty());
+    let mut wrong: Vec<Value> = Vec::new();
+    if let Some(grant) = form
+        .grant_type
+        .filter(|grant| !grant.is_empty() && grant != "password")
+    {
+        wrong.push(json!({
+            "type": "string_pattern_mismatch",
+            "loc": ["body", "grant_type"],
+            "msg": "String should match pattern '^password$'",
+            "input": grant,
+            "ctx": {"pattern": "^password$"},
+        }));
+    }
+    if username.is_none() {
+        wrong.push(missing("username"));
+    }
+    if password.is_none() {
+        wrong.push(missing("password"));
+    }
+    match (username, password) {
+        (Some(username), Some(password)) if wrong.is_empty() => Ok((username, password)),
+        _ => Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, wrong)),
+    }
+}
+
+fn missing(field: &str) -> Value {
+    json!({"type": "missing", "loc": ["body", field], "msg": "Field required", "input": null})
+}

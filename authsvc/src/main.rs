@@ -1,0 +1,43 @@
+//! The auth service of Warrant: it alone holds the users, the hashes of their
+//! passwords and the key that signs access tokens.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod commands;
+mod config;
+mod error;
+mod handshake;
+mod http;
+mod keys;
+mod login;
+mod passwords;
+mod secret;
+mod source;
+mod store;
+mod throttle;
+mod token;
+mod user_name;
+
+#[cfg(test)]
+mod tests;
+
+use clap::Parser;
+
+fn main() -> anyhow::Result<()> {
+    let cli = commands::Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("AUTHSVC_LOG")
+                .unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    // Databases, keys and sockets are made for this user alone.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(cli.run())?)
+}

@@ -1,0 +1,31 @@
+//! Login payloads that were used and must not be used again.
+
+use warrant_migrations::{Result, Tx, on};
+
+/// Use the payload `jti`, which ends at `expires_us`; false when it was used
+/// before. Of two uses at once, one finds true.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn spend(tx: &mut Tx, jti: &str, expires_us: i64) -> Result<bool> {
+    const SQL: &str =
+        "insert into handshake_jtis (jti, expires_us) values ($1, $2) on conflict (jti) do nothing";
+    let rows = on!(tx, |db| sqlx::query(SQL)
+        .bind(jti)
+        .bind(expires_us)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(rows == 1)
+}
+
+/// Forget the payloads that ended before `now_us`; returns how many.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn prune(tx: &mut Tx, now_us: i64) -> Result<u64> {
+    const SQL: &str = "delete from handshake_jtis where expires_us < $1";
+    Ok(on!(tx, |db| sqlx::query(SQL)
+        .bind(now_us)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?)
+}

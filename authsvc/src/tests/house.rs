@@ -1,0 +1,266 @@
+//! A running service of its own for each test, and a client of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use warrant_api::token::{AccessClaims, BROKER_AUDIENCE};
+use warrant_migrations::{Db, Schema};
+
+use crate::commands::serve::start;
+use crate::config::{Config, Environment, Settings};
+use crate::http::{Service, router};
+use crate::secret::Secret;
+use crate::store::users;
+use crate::user_name::UserName;
+use crate::{clock, passwords, store};
+
+pub(super) const SECRET: &str = "the shared secret";
+
+/// A running service.
+pub(super) struct House {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) db: Db,
+    pub(super) service: Arc<Service>,
+    pub(super) socket: PathBuf,
+    tcp: std::net::SocketAddr,
+    params: argon2::Params,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+/// What the service answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    pub(super) fn token(&self) -> &str {
+        assert_eq!(self.status, 200, "{:?}", self.body);
+        self.body["access_token"].as_str().unwrap()
+    }
+
+    pub(super) fn is_refused(&self, status: u16, detail: &str) {
+        assert_eq!(
+            (self.status.as_u16(), &self.body),
+            (status, &json!({"detail": detail}))
+        );
+    }
+}
+
+impl House {
+    /// With the handshake, cheap hashes, and a user `ann` with password `pw`.
+    pub(super) async fn open() -> Self {
+        Self::open_with(&[("FLUX_SECRET_KEY", SECRET)], |_| {}).await
+    }
+
+    pub(super) async fn open_with(
+        variables: &[(&str, &str)],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::open_in(dir, variables, configure).await
+    }
+
+    pub(super) async fn open_in(
+        dir: tempfile::TempDir,
+        variables: &[(&str, &str)],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let settings = settings(&dir, variables, configure);
+        let params = settings.hash_params.clone();
+        let socket = settings.config.listen.socket.clone();
+        let db = store::open(&settings.database_url).await.unwrap();
+        Schema::Auth.migrate(&db).await.unwrap();
+        let (server, service) = start(settings, db.clone()).await.unwrap();
+        let tcp = server.tcp_address().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let app = router(service.clone());
+        let running = tokio::spawn(server.run(app, async { stopped.await.unwrap_or_default() }));
+        let house = Self {
+            dir,
+            db,
+            service,
+            socket,
+            tcp,
+            params,
+            stop,
+            running,
+        };
+        house.add("ann", "pw").await;
+        house
+    }
+
+    /// Stop the service; what it left behind is in the directory.
+    pub(super) async fn close(self) -> tempfile::TempDir {
+        let _ = self.stop.send(());
+        self.running.await.unwrap();
+        self.db.close().await;
+        self.dir
+    }
+
+    pub(super) async fn add(&self, name: &str, password: &str) {
+        let hash = passwords::hash(&self.params, &Secret::new(password)).unwrap();
+        let mut tx = self.db.begin().await.unwrap();
+        let name = UserName::parse(name).unwrap();
+        users::insert(&mut tx, &name, &hash, false, clock::now_us())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub(super) async fn disable(&self, name: &str) {
+        let mut tx = self.db.begin().await.unwrap();
+        let name = UserName::parse(name).unwrap();
+        assert!(users::set_disabled(&mut tx, &name, true).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(request(Method::GET, path, &[], "")).await
+    }
+
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        answer(UnixStream::connect(&self.socket).await.unwrap(), request).await
+    }
+
+    pub(super) async fn send_tcp(&self, request: Request<Full<Bytes>>) -> Answer {
+        answer(TcpStream::connect(self.tcp).await.unwrap(), request).await
+    }
+
+    /// Log in by form, as the broker forwards it for `source`.
+    pub(super) async fn login(&self, user: &str, password: &str, source: &str) -> Answer {
+        self.send(login(user, password, source)).await
+    }
+
+    /// Log in by handshake with `claims`.
+    pub(super) async fn handshake(&self, claims: Value) -> Answer {
+        self.send(bearer(&encode(&claims, SECRET))).await
+    }
+
+    /// The header's `kid` and the claims, verified by the published keys.
+    pub(super) async fn verify(&self, token: &str) -> (String, AccessClaims) {
+        let header = jsonwebtoken::decode_header(token).unwrap();
+        assert_eq!(
+            (header.typ.as_deref(), header.alg),
+            (Some("at+jwt"), Algorithm::EdDSA)
+        );
+        let kid = header.kid.unwrap();
+        let keys = self.get("/.well-known/jwks.json").await.body;
+        let mut keys = keys["keys"].as_array().unwrap().iter();
+        let key = keys
+            .find(|key| key["kid"] == kid.as_str())
+            .expect("the key is not published");
+        let key = DecodingKey::from_ed_components(key["x"].as_str().unwrap()).unwrap();
+        let mut rules = Validation::new(Algorithm::EdDSA);
+        rules.set_audience(&[BROKER_AUDIENCE]);
+        rules.set_issuer(&["warrant"]);
+        (
+            kid,
+            jsonwebtoken::decode(token, &key, &rules).unwrap().claims,
+        )
+    }
+}
+
+/// Settings of a service in `dir`.
+pub(super) fn settings(
+    dir: &tempfile::TempDir,
+    variables: &[(&str, &str)],
+    configure: impl FnOnce(&mut Config),
+) -> Settings {
+    let mut config = Config::default();
+    config.database.url = Secret::new(format!("sqlite:{}", dir.path().join("auth.db").display()));
+    config.listen.socket = dir.path().join("authsvc.sock");
+    config.listen.tcp = Some("127.0.0.1:0".parse().unwrap());
+    config.keys.dir = dir.path().join("keys");
+    config.passwords.memory_kib = 8;
+    config.passwords.passes = 1;
+    configure(&mut config);
+    let get = |name: &str| {
+        let found = variables.iter().find(|(variable, _)| *variable == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    Settings::resolve(config, Environment::read(get)).unwrap()
+}
+
+pub(super) fn request(
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "authsvc");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Full::from(body.to_owned())).unwrap()
+}
+
+pub(super) fn form(body: &str, source: &str) -> Request<Full<Bytes>> {
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-warrant-source", source),
+    ];
+    request(Method::POST, "/v1/login/access-token", &headers, body)
+}
+
+pub(super) fn login(user: &str, password: &str, source: &str) -> Request<Full<Bytes>> {
+    form(
+        &format!("grant_type=password&username={user}&password={password}"),
+        source,
+    )
+}
+
+pub(super) fn bearer(token: &str) -> Request<Full<Bytes>> {
+    let headers = [("authorization", format!("Bearer {token}"))];
+    let headers = headers
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    request(Method::POST, "/v1/token", &headers, "")
+}
+
+pub(super) fn encode(claims: &Value, secret: &str) -> String {
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+}
+
+pub(super) fn credentials(user: &str, password: &str) -> Value {
+    json!({"user": user, "pass": password, "scope": "token"})
+}
+
+async fn answer<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    drop(sender);
+    // The service may have closed it first.
+    let _ = connection.await.unwrap();
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+    }
+}

@@ -1,0 +1,384 @@
+//! The program as an operator runs it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A directory with a configuration in which everything is cheap.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let dir = place.0.path().display();
+        place.configure(&format!(
+            "[database]\nurl = 'sqlite:{dir}/auth.db'\n\
+             [listen]\nsocket = '{dir}/authsvc.sock'\nsocket_mode = '0600'\n\
+             [keys]\ndir = '{dir}/keys'\n\
+             [passwords]\nmemory_kib = 8\npasses = 1\n"
+        ));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn configure(&self, text: &str) {
+        fs::write(self.path("authsvc.toml"), text).unwrap();
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program itself is under test"
+    )]
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warrant-authsvc"));
+        command.env_clear().args(words.split_whitespace());
+        command.arg("--config").arg(self.path("authsvc.toml"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run_with(&self, words: &str, stdin: &str) -> Output {
+        let mut child = self.command(words).spawn().unwrap();
+        // A command that reads nothing may be gone already.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// What the command prints, if it succeeds.
+    fn run(&self, words: &str, stdin: &str) -> String {
+        let output = self.run_with(words, stdin);
+        assert!(
+            output.status.success(),
+            "{words}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the command complains of, if it fails.
+    fn refusal(&self, words: &str, stdin: &str) -> String {
+        let output = self.run_with(words, stdin);
+        assert!(!output.status.success(), "{words} succeeded");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn serve(&self, variables: &[(&str, &str)]) -> Running {
+        let mut command = self.command("serve --migrate");
+        command
+            .envs(variables.iter().copied())
+            .stderr(fs::File::create(self.path("log")).unwrap());
+        let running = Running {
+            child: command.spawn().unwrap(),
+            socket: self.path("authsvc.sock"),
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(&running.socket).is_err() {
+            assert!(Instant::now() < deadline, "{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        running
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+}
+
+/// A running service; killed in the end if it is not stopped before.
+struct Running {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Running {
+    fn post(&self, path: &str, headers: &str, body: &str) -> String {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\
+             {headers}\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn login(&self, user: &str, password: &str) -> String {
+        let form = "content-type: application/x-www-form-urlencoded\r\n";
+        let body = format!("username={user}&password={password}");
+        self.post("/v1/login/access-token", form, &body)
+    }
+
+    /// Stop as systemd does; whether it ended well.
+    fn stop(mut self) -> bool {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_user_is_added_listed_changed_disabled_and_deleted() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann --superuser", "pw\n");
+    place.run("user add bob", "pw");
+    assert!(
+        place
+            .refusal("user add ann", "pw")
+            .contains("there is a user ann already")
+    );
+
+    let listed = || -> serde_json::Value {
+        serde_json::from_str(&place.run("user list --json", "")).unwrap()
+    };
+    let users = listed();
+    assert_eq!(
+        (&users[0]["name"], &users[0]["superuser"]),
+        (&"ann".into(), &true.into())
+    );
+    assert_eq!(
+        (&users[1]["name"], &users[1]["superuser"]),
+        (&"bob".into(), &false.into())
+    );
+    assert!(users[0].get("password_hash").is_none());
+
+    place.run("user passwd bob", "other");
+    place.run("user disable bob", "");
+    let changed = listed();
+    assert_eq!(changed[1]["disabled"], true);
+    assert_ne!(
+        changed[1]["password_changed_us"],
+        users[1]["password_changed_us"]
+    );
+    assert!(
+        place
+            .run("user list", "")
+            .lines()
+            .nth(1)
+            .unwrap()
+            .ends_with("disabled")
+    );
+    place.run("user enable bob", "");
+    assert_eq!(listed(), {
+        let mut enabled = changed;
+        enabled[1]["disabled"] = false.into();
+        enabled
+    });
+    place.run("user delete bob", "");
+    assert_eq!(listed().as_array().unwrap().len(), 1);
+    for words in [
+        "user passwd bob",
+        "user disable bob",
+        "user enable bob",
+        "user delete bob",
+    ] {
+        assert!(
+            place.refusal(words, "pw").contains("there is no user bob"),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn names_and_passwords_that_are_not_allowed_are_refused() {
+    let place = Place::new();
+    place.run("migrate", "");
+    assert!(
+        place
+            .refusal("user add 1000", "pw")
+            .contains("not digits alone")
+    );
+    assert!(
+        place
+            .refusal("user add ann", "")
+            .contains("1 to 1024 bytes")
+    );
+    assert!(
+        place
+            .refusal("user add ann", &"x".repeat(1025))
+            .contains("1 to 1024 bytes")
+    );
+    assert_eq!(place.run("user list --json", ""), "[]\n");
+}
+
+#[test]
+fn a_password_comes_from_a_file_or_standard_input_and_logs_in() {
+    let place = Place::new();
+    place.run("migrate", "");
+    let file = place.path("password");
+    fs::write(&file, "from the file\n").unwrap();
+    place.run(
+        &format!("user add ann --password-file {}", file.display()),
+        "",
+    );
+    place.run("user add bob", "from stdin\r\n");
+    let running = place.serve(&[]);
+    assert!(
+        running
+            .login("ann", "from+the+file")
+            .contains("\"access_token\"")
+    );
+    assert!(
+        running
+            .login("bob", "from+stdin")
+            .contains("\"access_token\"")
+    );
+    place.run("user disable bob", "");
+    assert!(
+        running
+            .login("bob", "from+stdin")
+            .starts_with("HTTP/1.1 400 ")
+    );
+    assert!(running.stop());
+    assert!(!place.path("authsvc.sock").exists());
+}
+
+#[test]
+fn a_database_that_is_not_up_to_date_is_refused() {
+    let place = Place::new();
+    for words in ["serve", "user list"] {
+        assert!(
+            place.refusal(words, "").contains("not up to date"),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn keys_are_rotated_and_listed() {
+    let place = Place::new();
+    let first = place.run("keys rotate", "");
+    assert!(first.ends_with(" signs in 0 seconds\n"), "{first}");
+    let second = place.run("keys rotate", "");
+    assert!(second.ends_with(" signs in 120 seconds\n"), "{second}");
+    let listed = place.run("keys list", "");
+    let states: Vec<_> = listed
+        .lines()
+        .map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert_eq!(states, [Some("signing"), Some("next")]);
+    let kid = |line: &str| line.split(' ').next().unwrap().to_owned();
+    assert_eq!(
+        listed.lines().map(kid).collect::<Vec<_>>(),
+        [kid(&first), kid(&second)]
+    );
+}
+
+#[test]
+fn wide_key_files_and_directories_stop_the_start() {
+    let place = Place::new();
+    place.run("keys rotate", "");
+    let key = fs::read_dir(place.path("keys"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    assert!(
+        place
+            .refusal("serve --migrate", "")
+            .contains("has mode 0640; allowed is 0600")
+    );
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(place.path("keys"), Permissions::from_mode(0o750)).unwrap();
+    assert!(
+        place
+            .refusal("serve --migrate", "")
+            .contains("has mode 0750; allowed is 0700")
+    );
+}
+
+#[test]
+fn the_database_is_for_its_owner_alone() {
+    let place = Place::new();
+    place.run("migrate", "");
+    let mode = fs::metadata(place.path("auth.db"))
+        .unwrap()
+        .permissions()
+        .mode()
+        & 0o7777;
+    assert_eq!(mode, 0o600);
+}
+
+#[test]
+fn a_configuration_is_checked_before_it_is_used() {
+    let place = Place::new();
+    assert!(
+        place
+            .run("check-config", "")
+            .contains("backend database, token handshake off")
+    );
+    let mut command = place.command("check-config");
+    command.env("AUTHSVC__TOKENS__MINUTES", "601");
+    let output = command.output().unwrap();
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("tokens.minutes: 1 to 600")
+    );
+    let mut command = place.command("check-config");
+    command
+        .env("AUTHSVC__LISTEN__SOCKET_MODE", "0660")
+        .env("FLUX_SECRET_KEY", "s");
+    let output = command.output().unwrap();
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("shared-secret, token handshake on")
+    );
+    place.configure("[passwords]\nmemory = 8");
+    assert!(place.refusal("check-config", "").contains("memory"));
+}
+
+#[test]
+fn secrets_are_in_no_log_even_at_its_most_talkative() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann", "canary-password");
+    let running = place.serve(&[
+        ("AUTHSVC_LOG", "trace"),
+        ("FLUX_SECRET_KEY", "canary-secret"),
+        ("FLUX_TOKEN", "canary-superuser"),
+    ]);
+    let answer = running.login("ann", "canary-password");
+    let (_, token) = answer.split_once("\"access_token\":\"").unwrap();
+    let signature = token.split('"').next().unwrap().rsplit('.').next().unwrap();
+    let bearer = "authorization: Bearer canary-payload\r\n";
+    assert!(
+        running
+            .post("/v1/token", bearer, "")
+            .starts_with("HTTP/1.1 400 ")
+    );
+    running.login("ann%0Aforged+line", "canary-wrong");
+    assert!(running.stop());
+    let log = place.log();
+    assert!(
+        log.contains("logged in") && log.contains("refused"),
+        "{log}"
+    );
+    assert!(!log.contains("canary") && !log.contains(signature), "{log}");
+    assert!(log.lines().all(|line| !line.starts_with("forged")), "{log}");
+}

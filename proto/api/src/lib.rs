@@ -1,0 +1,5 @@
+//! Bodies that cross an HTTP boundary, shared by the broker, the auth
+//! service, the command line and the tests. Nothing here decides anything.
+
+pub mod flux;
+pub mod token;

@@ -1,0 +1,73 @@
+//! Access tokens and the answers of the token endpoints.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The `typ` header of an access token. Source: RFC 9068 §2.1.
+pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+
+/// The audience of tokens that the broker's job APIs accept.
+pub const BROKER_AUDIENCE: &str = "warrant-broker";
+
+/// What a principal may do beyond its own jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Submits jobs and sees its own.
+    User,
+    /// Sees and controls every job and the service itself.
+    Administrator,
+}
+
+/// The claims of an access token, signed with EdDSA (Ed25519) by the auth
+/// service. Times are seconds since the Unix epoch. Source: RFC 9068 §2.2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessClaims {
+    /// Who made the token: the configured issuer of the auth service.
+    pub iss: String,
+    /// Whom the token is for: [`BROKER_AUDIENCE`].
+    pub aud: String,
+    /// The user's name.
+    pub sub: String,
+    /// A unique id of this token, 128 random bits in base64url.
+    pub jti: String,
+    /// When it was made.
+    pub iat: u64,
+    /// When it ends.
+    pub exp: u64,
+    /// What the bearer may do.
+    pub role: Role,
+}
+
+/// A token, as the token endpoints answer it. Source: RFC 6749 §5.1.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct TokenAnswer {
+    /// The access token, to be sent as `Authorization: Bearer …`.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// Seconds until it ends.
+    pub expires_in: u64,
+}
+
+impl std::fmt::Debug for TokenAnswer {
+    /// Leaves the token out, so that no log line can hold it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenAnswer")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How to authenticate against this server; public. Source: `GET /v1/auth`
+/// of the Flux RESTful API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuthInfo {
+    /// `none`, `database` or `shared-secret`.
+    pub backend: String,
+    /// Whether a user name and password are accepted at `/v1/login/access-token`.
+    pub password_login: bool,
+    /// Whether `/v1/token` accepts a payload encoded with the shared secret.
+    pub shared_secret_handshake: bool,
+}
