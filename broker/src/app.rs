@@ -1,0 +1,179 @@
+//! Putting the parts together: the one file that knows everybody.
+
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use warrant_migrations::{Db, Schema};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::local::{Local, Machine};
+use crate::http::flux::fault::Challenge;
+use crate::http::{self, AuthService, Gate, Shared};
+use crate::live::Live;
+use crate::scheduler::{Parts, Scheduler};
+use crate::service::Jobs;
+use crate::store::Store;
+
+/// Serve until a signal or a superuser ends it.
+///
+/// Errors: something that is needed is not there; says what.
+pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
+    make_private(&config.spool.dir).context("spool.dir")?;
+    let _lock = lock(&config.spool.dir)?;
+    let db = Db::open(&config.database_url()?)
+        .await
+        .context("database")?;
+    if migrate {
+        Schema::Broker.migrate(&db).await?;
+    }
+    Schema::Broker.check(&db).await?;
+    let listener = TcpListener::bind(config.listen.http)
+        .await
+        .context("listen.http")?;
+
+    let memory = config
+        .engine
+        .memory_mib
+        .map(|mib| mib.saturating_mul(1 << 20));
+    let machine = Machine::detect(config.engine.cores, config.engine.gpus, memory);
+    let (sightings, seen) = mpsc::unbounded_channel();
+    let engine: Arc<dyn Engine> = Local::open(config.local(), machine.clone(), sightings)?;
+    let store = Store::new(db.clone());
+    let live = Live::default();
+    let parts = Parts {
+        store: store.clone(),
+        engine: engine.clone(),
+        live: live.clone(),
+        host: instance(&config.spool.dir, &machine.name)?,
+        node: machine.name.clone(),
+        boot: machine.boot.clone(),
+        cores: machine.cores.clone(),
+    };
+    let scheduler = Scheduler::start(parts, seen).await?;
+    let uid = nix::unistd::geteuid().as_raw();
+    let jobs = Jobs::new(store, engine, scheduler, live, uid);
+
+    let address = listener.local_addr()?;
+    if let Some(path) = &config.listen.address_file {
+        write_whole(path, &address.to_string()).context("listen.address_file")?;
+    }
+    let gate = Arc::new(gate(&config, address));
+    if config.auth.required {
+        tokio::spawn(gate.clone().keep_fresh());
+    } else {
+        tracing::warn!(
+            "authentication is off: whoever can connect may run anything as this account"
+        );
+    }
+    let flux = Arc::new(config.flux_dialect(machine.capacity.gpus));
+    let router = http::router(Shared {
+        jobs: jobs.clone(),
+        gate,
+        flux,
+    });
+    let (stop, stopped) = watch::channel(false);
+    tracing::info!(
+        listen = %address,
+        cores = machine.capacity.cores,
+        gpus = machine.capacity.gpus,
+        "serving"
+    );
+    let server = tokio::spawn(http::listen::serve(listener, router, stopped));
+    let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
+    let left = jobs.drain(grace).await;
+    if left > 0 {
+        tracing::info!(jobs = left, "jobs still run; they go on without the broker");
+    }
+    stop.send_replace(true);
+    server.await?;
+    db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Wait for a reason to stop; returns how long to wait for jobs that run. A
+/// signal means a restart, which jobs live through: it waits for nothing.
+async fn until_stopped(jobs: &Jobs, grace: Duration) -> anyhow::Result<Duration> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => Duration::ZERO,
+        _ = interrupt.recv() => Duration::ZERO,
+        () = jobs.asked_to_stop() => grace,
+    })
+}
+
+fn gate(config: &Config, address: std::net::SocketAddr) -> Gate {
+    let public = config
+        .listen
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
+    let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
+    Gate::new(
+        AuthService::new(config.auth.socket.clone()),
+        config.auth.issuer.clone(),
+        Challenge::new(&public, "warrant"),
+        anonymous,
+    )
+}
+
+/// The name of the account this process runs as.
+fn account() -> String {
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+}
+
+/// Hold the spool, so that no second broker takes up the same runs.
+fn lock(spool: &Path) -> anyhow::Result<Flock<std::fs::File>> {
+    let path = spool.join("lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| anyhow::anyhow!("another broker uses the spool {}", spool.display()))
+}
+
+/// The name under which this broker claims jobs: the machine's, and a number
+/// that stays with the spool.
+fn instance(spool: &Path, machine: &str) -> anyhow::Result<String> {
+    let path = spool.join("instance");
+    match std::fs::read_to_string(&path) {
+        Ok(name) if !name.trim().is_empty() => return Ok(name.trim().to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e.into()),
+    }
+    let mut random = [0; 8];
+    getrandom::fill(&mut random)?;
+    let name = format!("{machine}-{:016x}", u64::from_le_bytes(random));
+    write_whole(&path, &name)?;
+    Ok(name)
+}
+
+/// Write a small file so that nobody ever reads half of it.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = path.with_extension("new");
+    let file = std::fs::File::create(&fresh)?;
+    std::io::Write::write_all(&mut &file, text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(fresh, path)
+}

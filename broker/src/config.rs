@@ -1,0 +1,415 @@
+//! Configuration: defaults, then a file, then the environment. Names of the
+//! Flux RESTful server's variables mean what they mean there.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::local;
+use crate::http::flux;
+
+/// The broker's configuration. Source of the names in capitals: the Flux
+/// RESTful server, versions 0.2 and 1.1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where jobs are recorded.
+    pub database: Database,
+    /// Where to listen.
+    pub listen: Listen,
+    /// How callers are known.
+    pub auth: Auth,
+    /// Where runs keep their records and output.
+    pub spool: Spool,
+    /// How jobs are run.
+    pub engine: Engine,
+    /// The Flux RESTful API.
+    pub flux: Flux,
+    /// How the service ends.
+    pub stop: Stop,
+}
+
+/// Where jobs are recorded.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
+    pub url: String,
+    /// A file that holds the URL, where it has a password in it.
+    pub url_file: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Database {
+    /// Leaves the URL out: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("url_file", &self.url_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:/var/lib/warrant/broker/broker.db".into(),
+            url_file: None,
+        }
+    }
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port of the main listener.
+    pub http: SocketAddr,
+    /// The URL under which clients reach it; `http://` and `http` if unset.
+    pub public_url: Option<String>,
+    /// A file to write the address into once it is listened on: with port 0
+    /// the system chooses a port.
+    pub address_file: Option<PathBuf>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            public_url: None,
+            address_file: None,
+        }
+    }
+}
+
+/// How callers are known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// The auth service's Unix socket.
+    pub socket: PathBuf,
+    /// The issuer whose tokens count.
+    pub issuer: String,
+    /// Whether callers must prove who they are. Where `false`, everybody who
+    /// can connect may run anything as the broker's account.
+    pub required: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            socket: "/run/warrant-auth/authsvc.sock".into(),
+            issuer: "warrant".into(),
+            required: true,
+        }
+    }
+}
+
+/// Where runs keep their records and output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// A directory of the broker's own.
+    pub dir: PathBuf,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self {
+            dir: "/var/lib/warrant/broker/spool".into(),
+        }
+    }
+}
+
+/// How jobs are run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Engine {
+    /// The shim's program.
+    pub shim: PathBuf,
+    /// Cores to share out; all of the machine's if unset.
+    pub cores: Option<u32>,
+    /// GPUs to share out; all that are found if unset.
+    pub gpus: Option<u32>,
+    /// Memory to share out, MiB; all of the machine's if unset.
+    pub memory_mib: Option<u64>,
+    /// Between a job's warning signal and SIGKILL, milliseconds.
+    pub grace_ms: u32,
+    /// How much output of a job is kept, MiB.
+    pub output_cap_mib: u64,
+    /// Server variables that jobs get besides the usual; `*` stands for anything.
+    pub env_passthrough: Vec<String>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            shim: "/usr/lib/warrant/warrant-shim".into(),
+            cores: None,
+            gpus: None,
+            memory_mib: None,
+            grace_ms: 5000,
+            output_cap_mib: 1024,
+            env_passthrough: Vec::new(),
+        }
+    }
+}
+
+/// The Flux RESTful API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Flux {
+    /// The most machines a job may ask for.
+    pub nodes: u32,
+    /// Whether jobs may ask for GPUs; where unset, if there are any.
+    pub has_gpus: Option<bool>,
+    /// Options for every job's shell: `-oname=value …`.
+    pub option_flags: String,
+    /// Whether every job is shown in the old, wrapped form as well.
+    pub legacy_job: bool,
+    /// Programs that count as launchers.
+    pub launchers: Vec<String>,
+}
+
+impl Default for Flux {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            has_gpus: None,
+            option_flags: String::new(),
+            legacy_job: false,
+            launchers: flux::Settings::default().launchers,
+        }
+    }
+}
+
+/// How the service ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stop {
+    /// After `POST /v1/service/stop`: the longest to wait for jobs that run,
+    /// seconds. What still runs then lives on.
+    pub grace_s: u64,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { grace_s: 30 }
+    }
+}
+
+impl Config {
+    /// Read the file at `path`, where there is one, and the environment.
+    ///
+    /// Errors: names what is unknown or unreadable, and where it stands.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let mut config: Self = Figment::from(Serialized::defaults(Self::default()))
+            .merge(Toml::file(path))
+            .merge(Env::prefixed("BROKER__").split("__"))
+            .extract()?;
+        config.take_flux_variables(&|name| {
+            std::env::var(name).ok().filter(|v| !v.trim().is_empty())
+        })?;
+        Ok(config)
+    }
+
+    /// Let the Flux RESTful server's variables override.
+    fn take_flux_variables(
+        &mut self,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<()> {
+        match variable("FLUX_SERVER_MODE")
+            .as_deref()
+            .unwrap_or("single-user")
+        {
+            "single-user" => {}
+            "multi-user" => anyhow::bail!("FLUX_SERVER_MODE=multi-user is not available yet"),
+            other => {
+                anyhow::bail!("FLUX_SERVER_MODE must be single-user or multi-user, found {other:?}")
+            }
+        }
+        let backend = variable("FLUX_AUTH_BACKEND").map(|name| name.trim().to_lowercase());
+        match (backend.as_deref(), variable("FLUX_REQUIRE_AUTH")) {
+            (Some("none"), _) => self.auth.required = false,
+            (Some(_), _) => self.auth.required = true,
+            (None, Some(word)) => self.auth.required = truth("FLUX_REQUIRE_AUTH", &word)?,
+            (None, None) => {}
+        }
+        if let Some(number) = variable("FLUX_NUMBER_NODES") {
+            self.flux.nodes = number
+                .trim()
+                .parse()
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(|| {
+                    anyhow::anyhow!("FLUX_NUMBER_NODES must be a number from 1, found {number:?}")
+                })?;
+        }
+        for name in ["FLUX_HAS_GPU", "FLUX_HAS_GPUS"] {
+            if let Some(word) = variable(name) {
+                self.flux.has_gpus = Some(truth(name, &word)?);
+            }
+        }
+        if let Some(flags) = variable("FLUX_OPTION_FLAGS") {
+            self.flux.option_flags = flags;
+        }
+        if let Some(word) = variable("FLUX_LEGACY_JOB") {
+            self.flux.legacy_job = truth("FLUX_LEGACY_JOB", &word)?;
+        }
+        if let Some(list) = variable("FLUX_JOB_ENV_PASSTHROUGH") {
+            let names = list
+                .split(',')
+                .map(str::trim)
+                .filter(|name| !name.is_empty());
+            self.engine.env_passthrough.extend(names.map(str::to_owned));
+        }
+        self.take_address(variable)
+    }
+
+    /// `HOST` and `PORT` of the container images.
+    fn take_address(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+        if let Some(port) = variable("PORT") {
+            let port = port.trim().parse();
+            self.listen
+                .http
+                .set_port(port.map_err(|_| anyhow::anyhow!("PORT must be a number"))?);
+        }
+        if let Some(host) = variable("HOST")
+            && let Ok(address) = host.trim().parse()
+        {
+            self.listen.http.set_ip(address);
+        }
+        Ok(())
+    }
+
+    /// The database's URL.
+    ///
+    /// Errors: the file that should hold it cannot be read.
+    pub fn database_url(&self) -> anyhow::Result<String> {
+        match &self.database.url_file {
+            None => Ok(self.database.url.clone()),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                Ok(text
+                    .map_err(|e| anyhow::anyhow!("database.url_file: {e}"))?
+                    .trim()
+                    .to_owned())
+            }
+        }
+    }
+
+    /// What the local engine needs of it.
+    pub fn local(&self) -> local::Settings {
+        local::Settings {
+            shim: self.engine.shim.clone(),
+            spool: self.spool.dir.clone(),
+            grace_ms: self.engine.grace_ms,
+            output_cap_bytes: self.engine.output_cap_mib.saturating_mul(1 << 20),
+            passthrough: self.engine.env_passthrough.clone(),
+        }
+    }
+
+    /// What the Flux dialect needs of it, on a machine with `gpus` GPUs.
+    /// The local engine is one machine, whatever may be asked for elsewhere.
+    pub fn flux_dialect(&self, gpus: u32) -> flux::Settings {
+        flux::Settings {
+            nodes: self.flux.nodes.min(1),
+            gpus: self.flux.has_gpus.unwrap_or(gpus > 0),
+            options: flux::from_flags(&self.flux.option_flags),
+            legacy: self.flux.legacy_job,
+            launchers: self.flux.launchers.clone(),
+        }
+    }
+}
+
+/// A yes or no as the Flux RESTful server reads it.
+fn truth(name: &str, word: &str) -> anyhow::Result<bool> {
+    match word.trim().to_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => anyhow::bail!("{name} must be one of 1, true, yes, on, 0, false, no, off"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(variables: &[(&str, &str)]) -> anyhow::Result<Config> {
+        let mut config = Config::default();
+        config.take_flux_variables(&|name| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.to_string())
+        })?;
+        Ok(config)
+    }
+
+    #[test]
+    fn authentication_is_on_unless_switched_off_in_so_many_words() {
+        assert!(with(&[]).unwrap().auth.required);
+        assert!(
+            !with(&[("FLUX_AUTH_BACKEND", "none")])
+                .unwrap()
+                .auth
+                .required
+        );
+        assert!(
+            !with(&[("FLUX_REQUIRE_AUTH", "false")])
+                .unwrap()
+                .auth
+                .required
+        );
+        assert!(
+            with(&[("FLUX_REQUIRE_AUTH", "true")])
+                .unwrap()
+                .auth
+                .required
+        );
+        let both = [
+            ("FLUX_AUTH_BACKEND", "database"),
+            ("FLUX_REQUIRE_AUTH", "no"),
+        ];
+        assert!(with(&both).unwrap().auth.required);
+        assert!(with(&[("FLUX_REQUIRE_AUTH", "maybe")]).is_err());
+    }
+
+    #[test]
+    fn unknown_modes_and_numbers_are_refused_by_name() {
+        let error = with(&[("FLUX_SERVER_MODE", "both")])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("single-user or multi-user"), "{error}");
+        assert!(with(&[("FLUX_NUMBER_NODES", "many")]).is_err());
+    }
+
+    #[test]
+    fn both_spellings_of_the_gpu_switch_count() {
+        for name in ["FLUX_HAS_GPU", "FLUX_HAS_GPUS"] {
+            assert!(with(&[(name, "on")]).unwrap().flux_dialect(0).gpus);
+        }
+        assert!(Config::default().flux_dialect(2).gpus);
+        assert!(
+            !with(&[("FLUX_HAS_GPUS", "0")])
+                .unwrap()
+                .flux_dialect(2)
+                .gpus
+        );
+    }
+
+    #[test]
+    fn the_shipped_file_says_what_the_defaults_are() {
+        let shipped = include_str!("../../packaging/etc/broker.toml");
+        let config: Config = Figment::from(Toml::string(shipped)).extract().unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn a_database_url_is_never_printed() {
+        let mut config = Config::default();
+        config.database.url = "postgres://warrant:hunter2@db/warrant".into();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,143 @@
+//! The environment of a job: a few of the server's variables, the job's own,
+//! and those that say what the job is. Never the server's secrets.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::engine::Placement;
+use crate::model::{JobId, TaskSpec};
+
+/// Variables of the server that every job gets, where they are set; `*` at
+/// the end stands for anything. Source: the Flux RESTful server, version 1.1.
+const USUAL: [&str; 20] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_*",
+    "TERM",
+    "TZ",
+    "TMPDIR",
+    "PYTHONPATH",
+    "LD_LIBRARY_PATH",
+    "MANPATH",
+    "LUA_PATH",
+    "LUA_CPATH",
+    "FLUX_EXEC_PATH",
+    "FLUX_MODULE_PATH",
+    "FLUX_CONNECTOR_PATH",
+    "FLUX_PMI_LIBRARY_PATH",
+];
+
+/// What every job's environment starts from.
+#[derive(Debug, Clone)]
+pub(super) struct Base(BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl Base {
+    /// The usual variables of this process, and those that `passthrough` names.
+    pub(super) fn from_server(passthrough: &[String]) -> Self {
+        Self::choose(std::env::vars_os(), passthrough)
+    }
+
+    fn choose(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        passthrough: &[String],
+    ) -> Self {
+        let allowed = |name: &[u8]| {
+            let patterns = USUAL
+                .into_iter()
+                .chain(passthrough.iter().map(String::as_str));
+            patterns
+                .into_iter()
+                .any(|pattern| matches(pattern.as_bytes(), name))
+        };
+        Self(
+            variables
+                .map(|(name, value)| (name.into_vec(), value.into_vec()))
+                .filter(|(name, _)| allowed(name))
+                .collect(),
+        )
+    }
+
+    /// The environment of one job. Source of the names: flux-environment(7).
+    pub(super) fn of_job(
+        &self,
+        job: JobId,
+        task: &TaskSpec,
+        placement: &Placement,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut env = self.0.clone();
+        for (name, value) in &task.env {
+            env.insert(name.clone().into_bytes(), value.clone().into_bytes());
+        }
+        let gpus: Vec<String> = placement.gpus.iter().map(ToString::to_string).collect();
+        let own = [
+            ("FLUX_JOB_ID", Some(job.to_string())),
+            ("FLUX_JOB_SIZE", Some(task.tasks.to_string())),
+            ("FLUX_JOB_NNODES", Some("1".to_owned())),
+            (
+                "CUDA_VISIBLE_DEVICES",
+                (!gpus.is_empty()).then(|| gpus.join(",")),
+            ),
+        ];
+        for (name, value) in own {
+            if let Some(value) = value {
+                env.insert(name.into(), value.into_bytes());
+            }
+        }
+        env.into_iter().collect()
+    }
+}
+
+/// Whether `name` fits `pattern`, in which each `*` stands for any bytes.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty(),
+        Some((b'*', rest)) => {
+            (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| matches(rest, tail)))
+        }
+        Some((letter, rest)) => name
+            .split_first()
+            .is_some_and(|(first, tail)| first == letter && matches(rest, tail)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&str], passthrough: &[&str]) -> Vec<String> {
+        let variables = names.iter().map(|name| ((*name).into(), "x".into()));
+        let passthrough: Vec<String> = passthrough.iter().map(ToString::to_string).collect();
+        let base = Base::choose(variables, &passthrough);
+        base.0
+            .into_keys()
+            .map(|name| String::from_utf8_lossy(&name).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_servers_secrets_never_reach_a_job() {
+        let names = [
+            "FLUX_TOKEN",
+            "FLUX_SECRET_KEY",
+            "AUTHSVC__KEYS__DIR",
+            "PATH",
+            "LC_ALL",
+        ];
+        assert_eq!(chosen(&names, &[]), ["LC_ALL", "PATH"]);
+    }
+
+    #[test]
+    fn the_operator_passes_more_by_name_or_pattern() {
+        let names = ["SITE_A", "SITE_B", "OTHER", "MPI_HOME"];
+        assert_eq!(
+            chosen(&names, &["SITE_*", "MPI_HOME"]),
+            ["MPI_HOME", "SITE_A", "SITE_B"]
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! What runs jobs. One small trait; the scheduler drives it, the store never
+//! meets it.
+
+pub mod local;
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::model::{Capacity, Ending, JobId, Micros, RunKey, TaskSpec};
+
+/// Something an engine saw happen.
+#[derive(Debug, Clone)]
+pub enum Sighting {
+    /// The run's first process exists.
+    Started {
+        /// Which run.
+        run: RunKey,
+        /// Since when.
+        at: Micros,
+    },
+    /// The run is over and nothing of it is left.
+    Ended {
+        /// Which run.
+        run: RunKey,
+        /// How.
+        ending: Ending,
+    },
+    /// The run was not started and never will be.
+    NotStarted {
+        /// Which run.
+        run: RunKey,
+        /// Why, in words.
+        why: String,
+        /// Whether trying again later may help.
+        passing: bool,
+    },
+    /// The engine lost touch with its runs and can be asked about them again.
+    Reconnected,
+}
+
+/// Where on a machine a run goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The numbers of its cores.
+    pub cores: Vec<u16>,
+    /// The numbers of its GPUs.
+    pub gpus: Vec<u16>,
+}
+
+/// How to end a run, or what to tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, and SIGKILL to what is left after the grace time.
+    Cancel,
+}
+
+/// What an engine can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What there is to share out, where this program must do the sharing;
+    /// `None` where the engine queues by itself.
+    pub capacity: Option<Capacity>,
+}
+
+/// A machine that jobs run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its host name.
+    pub name: String,
+    /// Whether it can run jobs.
+    pub up: bool,
+}
+
+/// What runs jobs.
+#[async_trait]
+pub trait Engine: Send + Sync + std::fmt::Debug {
+    /// The name in the store: `local`.
+    fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The machines behind it.
+    ///
+    /// Errors: the engine is away.
+    async fn nodes(&self) -> Result<Vec<Node>>;
+
+    /// Start a run, at most once, whatever happens afterwards. What comes of
+    /// it is a [`Sighting`].
+    ///
+    /// Errors: the task can never be started, or the engine is away.
+    async fn start(&self, run: RunKey, task: &TaskSpec, placement: &Placement) -> Result<()>;
+
+    /// Signal a run; nothing happens where it is not alive.
+    ///
+    /// Errors: the engine is away.
+    async fn signal(&self, run: RunKey, signal: Signal) -> Result<()>;
+
+    /// Ask what became of a run begun earlier, perhaps by a process before
+    /// this one. The answer is a [`Sighting`].
+    ///
+    /// Errors: the engine is away.
+    async fn watch(&self, run: RunKey, same_boot: bool) -> Result<()>;
+
+    /// Where the output of a run is.
+    fn output(&self, run: RunKey) -> OutputFiles;
+
+    /// See that a task can be started at all, before it is accepted.
+    ///
+    /// Errors: names the field and what is allowed.
+    fn check(&self, job: JobId, task: &TaskSpec) -> Result<()>;
+}
+
+/// The files a run's output is in; they appear with the first byte.
+#[derive(Debug, Clone)]
+pub struct OutputFiles {
+    /// All bytes, as they came.
+    pub data: PathBuf,
+    /// What the bytes belong to. Source: the wire crate's index entries.
+    pub index: PathBuf,
+}

@@ -1,0 +1,177 @@
+//! Refusals in this dialect's forms. The one place that knows status codes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use serde::Serialize;
+use warrant_api::flux::{BadParameter, BadParameters, Detail, Unsubmitted};
+
+use crate::error::{Error, Kind};
+
+/// How a client that is not let in is told to authenticate. Source: RFC 6750
+/// §3, and the token authentication of container registries.
+#[derive(Debug, Clone)]
+pub struct Challenge(Arc<str>);
+
+impl Challenge {
+    /// A challenge that names the token endpoint below `public_url`.
+    pub fn new(public_url: &str, service: &str) -> Self {
+        let clean = |text: &str| text.replace(['"', '\\'], "");
+        let base = clean(public_url.trim_end_matches('/'));
+        let service = clean(service);
+        Self(
+            format!("Bearer realm=\"{base}/v1/token\",service=\"{service}\",scope=\"jobs\"").into(),
+        )
+    }
+
+    fn header(&self, error: Option<&str>) -> Option<HeaderValue> {
+        let text = match error {
+            None => self.0.to_string(),
+            Some(error) => format!("{},error=\"{error}\"", self.0),
+        };
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+/// A refusal: a status and a body in one of this dialect's forms.
+#[derive(Debug)]
+pub struct Fault {
+    status: StatusCode,
+    body: Shape,
+    challenge: Option<HeaderValue>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Shape {
+    Detail(Detail),
+    Parameters(BadParameters),
+    Unsubmitted(Unsubmitted),
+}
+
+impl Fault {
+    /// `{"detail": …}` with `status`.
+    pub fn detail(status: StatusCode, detail: impl Into<String>) -> Self {
+        let body = Shape::Detail(Detail {
+            detail: detail.into(),
+        });
+        Self {
+            status,
+            body,
+            challenge: None,
+        }
+    }
+
+    /// 401: no token was sent.
+    pub fn not_authenticated(challenge: &Challenge) -> Self {
+        let fault = Self::detail(StatusCode::UNAUTHORIZED, "Not authenticated");
+        Self {
+            challenge: challenge.header(None),
+            ..fault
+        }
+    }
+
+    /// 401: the token does not count.
+    pub fn bad_token(challenge: &Challenge) -> Self {
+        let fault = Self::detail(StatusCode::UNAUTHORIZED, "Could not validate credentials");
+        Self {
+            challenge: challenge.header(Some("invalid_token")),
+            ..fault
+        }
+    }
+
+    /// 503.
+    pub fn unavailable(detail: &str) -> Self {
+        Self::detail(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// 413: more than `most` bytes.
+    pub fn too_large(most: usize) -> Self {
+        let detail = format!("The request's body must be at most {most} bytes.");
+        Self::detail(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// 422: parameters that are not what they should be.
+    pub fn parameters(detail: Vec<BadParameter>) -> Self {
+        let body = Shape::Parameters(BadParameters { detail });
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            body,
+            challenge: None,
+        }
+    }
+
+    /// 400 to a submission.
+    pub fn unsubmitted(refusal: Unsubmitted) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            body: Shape::Unsubmitted(refusal),
+            challenge: None,
+        }
+    }
+}
+
+/// Write down what only the log may know.
+pub(super) fn log(error: &Error) {
+    match (&error.kind, &error.source) {
+        (Kind::Internal, source) => tracing::error!(%error, ?source, "a request failed"),
+        (_, Some(source)) => tracing::warn!(%error, ?source, "a request was refused"),
+        (_, None) => {}
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        log(&error);
+        let status = match error.kind {
+            Kind::Invalid | Kind::Conflict => StatusCode::BAD_REQUEST,
+            Kind::Denied => StatusCode::FORBIDDEN,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::detail(status, error.message)
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// 404 for a path that nothing serves.
+pub async fn no_route() -> Fault {
+    Fault::detail(StatusCode::NOT_FOUND, "Not Found")
+}
+
+/// 405 for a method that a path does not know.
+pub async fn no_method() -> Fault {
+    Fault::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+}
+
+/// Refusals of the framework come as plain text: give them this dialect's form.
+pub async fn plain_to_fault(response: Response<Body>) -> Response<Body> {
+    let status = response.status();
+    let json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    if json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let words = status.canonical_reason().unwrap_or("Error");
+    Fault::detail(status, words).into_response()
+}

@@ -1,0 +1,110 @@
+//! The Flux RESTful API, `/v1`: an independent implementation that existing
+//! clients use unchanged.
+
+mod cancel;
+pub mod fault;
+mod id;
+mod jobs;
+mod literal;
+mod map;
+mod nodes;
+mod options;
+mod output;
+mod params;
+mod search;
+mod service;
+mod submit;
+mod validate;
+mod words;
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Shared;
+
+/// The most bytes of a request's body.
+pub const BODY: usize = 1 << 20;
+
+/// What this dialect must know of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The most machines a job may ask for.
+    pub nodes: u32,
+    /// Whether jobs may ask for GPUs.
+    pub gpus: bool,
+    /// Options for every job's shell, unless it says otherwise.
+    pub options: BTreeMap<String, String>,
+    /// Whether every job is also shown in the old, wrapped form.
+    pub legacy: bool,
+    /// Names of programs that count as launchers.
+    pub launchers: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            gpus: false,
+            options: BTreeMap::new(),
+            legacy: false,
+            launchers: vec!["nextflow".into(), "snakemake".into()],
+        }
+    }
+}
+
+/// Read option flags as an administrator writes them: `-okey=value -oother=x`.
+pub use options::from_flags;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Warrant, Flux RESTful API",
+        description = "Submit jobs, watch them, read what they write."
+    ),
+    tags((name = "jobs", description = "Jobs"), (name = "service", description = "The service")),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Described;
+
+/// Says how callers prove who they are.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        scheme.bearer_format = Some("JWT".into());
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The routes, and the document that describes them.
+pub fn routes() -> (Router<Shared>, Document) {
+    let v1 = OpenApiRouter::new()
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(search::search_jobs))
+        .routes(routes!(submit::submit_job))
+        .routes(routes!(jobs::get_job))
+        .routes(routes!(cancel::cancel_job))
+        .routes(routes!(output::get_output))
+        .routes(routes!(output::stream_output))
+        .routes(routes!(nodes::list_nodes))
+        .routes(routes!(service::stop_service))
+        .layer(DefaultBodyLimit::max(BODY));
+    OpenApiRouter::with_openapi(Described::openapi())
+        .nest("/v1", v1)
+        .split_for_parts()
+}
+
+/// The document alone, for printing it without a server.
+pub fn document() -> Document {
+    routes().1
+}

@@ -1,0 +1,99 @@
+//! Submitting. All parameters are taken from the query, a JSON body or a
+//! form, because each of the existing clients does it in another way.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use serde_json::Value;
+use warrant_api::flux::{BadParameters, Detail, SubmitBody, Submitted, Unsubmitted};
+
+use super::fault::{Fault, log};
+use super::params::Params;
+use super::validate::{Wish, Wrong};
+use super::{Settings, map};
+use crate::caller::Caller;
+use crate::error::Kind;
+use crate::service::Jobs;
+
+/// Submit a job.
+///
+/// Every parameter may stand in the query, in a JSON object or in a form. A
+/// JSON object without `command`, where the query has one, is taken as the
+/// environment variables.
+#[utoipa::path(post, path = "/jobs/submit", tag = "jobs", operation_id = "submit_job",
+    params(
+        ("command" = Option<String>, Query, description = "program and arguments, split as a POSIX shell does it; no shell runs"),
+        ("num_tasks" = Option<i64>, Query, description = "processes; 1 if unset"),
+        ("cores_per_task" = Option<i64>, Query, description = "cores for each process; 1 if unset"),
+        ("gpus_per_task" = Option<i64>, Query, description = "GPUs for each process"),
+        ("num_nodes" = Option<i64>, Query, description = "machines"),
+        ("exclusive" = Option<bool>, Query, description = "the machines to itself"),
+        ("option_flags" = Option<String>, Query, description = "options of the job shell: name=value,name=value"),
+        ("envars" = Option<String>, Query, description = "environment variables, as a JSON object or a Python dictionary"),
+        ("workdir" = Option<String>, Query, description = "the directory to start in"),
+        ("runtime" = Option<i64>, Query, description = "seconds it may run; 0 means no limit"),
+        ("is_launcher" = Option<bool>, Query, description = "the command is nextflow or snakemake"),
+    ),
+    request_body(content = Option<SubmitBody>),
+    responses(
+        (status = 200, body = Submitted),
+        (status = 400, body = Unsubmitted),
+        (status = 401, body = Detail),
+        (status = 413, body = Detail),
+        (status = 422, body = BadParameters),
+        (status = 503, body = Detail),
+    ))]
+pub(super) async fn submit_job(
+    State(jobs): State<Jobs>,
+    State(settings): State<Arc<Settings>>,
+    caller: Caller,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Submitted>, Fault> {
+    let mut params = Params::of_request(&uri, &headers, &body)?;
+    let wish = Wish::read(&mut params)?;
+    let launcher = wish.is_launcher;
+    let spec = match wish.check(&settings) {
+        Ok(task) => map::spec(task),
+        Err(Wrong::NoLauncher(program)) => {
+            let message = format!("{program} is not a known launcher. ");
+            return Ok(Json(Submitted {
+                message,
+                id: Value::from("MANY"),
+            }));
+        }
+        Err(Wrong::Refused(refusal)) => return Err(Fault::unsubmitted(refusal)),
+    };
+    let id = jobs
+        .submit(&caller, spec)
+        .await
+        .map_err(|error| match error.kind {
+            Kind::Invalid => {
+                log(&error);
+                Fault::unsubmitted(Unsubmitted {
+                    message: "There was an issue submitting that job.".into(),
+                    errors: None,
+                    error: Some(error.message),
+                })
+            }
+            Kind::NotFound | Kind::Denied | Kind::Conflict | Kind::Unavailable | Kind::Internal => {
+                Fault::from(error)
+            }
+        })?;
+    Ok(Json(if launcher {
+        let message = "Job submit, see jobs table for spawned jobs.".into();
+        Submitted {
+            message,
+            id: Value::from("MANY"),
+        }
+    } else {
+        Submitted {
+            message: "Job submit.".into(),
+            id: Value::from(id.get()),
+        }
+    }))
+}

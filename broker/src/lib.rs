@@ -1,0 +1,20 @@
+//! The broker: takes jobs over HTTP, records them, has them run, and shows
+//! what became of them. It holds no key that signs and no privilege.
+//!
+//! Arrows point one way: `http/* → service → {store, engine, model}` and
+//! `scheduler → {store, engine, model}`; `model` needs nobody.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod caller;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod http;
+pub mod live;
+pub mod model;
+pub mod scheduler;
+pub mod service;
+pub mod store;
+mod vital;

@@ -1,0 +1,16 @@
+//! The one job model behind every dialect. Pure: no input, no output, no
+//! clock but [`Micros::now`].
+
+mod ids;
+mod job;
+mod shape;
+mod spec;
+mod state;
+mod time;
+
+pub use ids::{Attempt, JobId, RunKey};
+pub use job::{Ending, Exception, Job, Owner, Usage};
+pub use shape::{Capacity, Footprint};
+pub use spec::{JobSpec, TaskSpec};
+pub use state::{Dialect, State};
+pub use time::Micros;

@@ -1,0 +1,125 @@
+//! Beginning a run: claim it in the store, then hand it to the engine. The
+//! claim is durable before anything is started.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Desk, Order, Parts, Waiting, placement};
+use crate::engine::Placement;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Ending, Exception, Micros, RunKey, State, Usage};
+use crate::store::{Claim, Step};
+
+/// What came of a beginning.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// The engine has it.
+    Handed,
+    /// The job waits no more: cancelled, or taken by another broker.
+    Gone,
+    /// It could not be claimed; it waits on.
+    Put(Box<Waiting>),
+    /// It was claimed and can never be started.
+    Impossible(String),
+    /// It was claimed, and the engine is away.
+    Stuck,
+}
+
+/// Begin one run and tell the scheduler what came of it.
+pub(super) async fn begin(
+    parts: Parts,
+    job: Waiting,
+    run: RunKey,
+    placement: Placement,
+    orders: mpsc::UnboundedSender<Order>,
+) {
+    let begun = match claim(&parts, run, &placement).await {
+        Ok(true) => match hand_over(&parts, &job, run, &placement).await {
+            Ok(()) => Begun::Handed,
+            Err(error) if error.kind == Kind::Unavailable => Begun::Stuck,
+            Err(error) => Begun::Impossible(error.message),
+        },
+        Ok(false) => Begun::Gone,
+        Err(error) => {
+            tracing::warn!(job.id = %run.job, %error, "a job could not be claimed; trying later");
+            Begun::Put(Box::new(job))
+        }
+    };
+    let _ = orders.send(Order::Begun(run, begun));
+}
+
+async fn claim(parts: &Parts, run: RunKey, given: &Placement) -> Result<bool> {
+    let claim = Claim {
+        job: run.job,
+        attempt: run.attempt,
+        engine: parts.engine.name(),
+        host: parts.host.clone(),
+        boot: parts.boot.clone(),
+        node: parts.node.clone(),
+        placement: placement::spell(given),
+        at: Micros::now(),
+    };
+    parts.store.claim(claim).await
+}
+
+async fn hand_over(parts: &Parts, job: &Waiting, run: RunKey, placement: &Placement) -> Result<()> {
+    let task = match &job.task {
+        Some(task) => task.clone(),
+        None => {
+            let missing = || Error::new(Kind::Internal, "the job's definition is missing");
+            Arc::new(parts.store.task(run.job).await?.ok_or_else(missing)?)
+        }
+    };
+    parts.engine.start(run, &task, placement).await
+}
+
+impl Desk {
+    pub(super) fn begun(&mut self, run: RunKey, begun: Begun) {
+        match begun {
+            Begun::Handed => {
+                if self
+                    .running
+                    .get(&run.job)
+                    .is_some_and(|running| running.cancel)
+                {
+                    self.signal(run);
+                }
+            }
+            Begun::Gone => drop(self.release(run)),
+            Begun::Put(job) => {
+                self.release(run);
+                self.pause.fail();
+                self.waiting.push(*job);
+                // The claim's outcome may be unknown: what the store says counts.
+                self.reload();
+            }
+            Begun::Stuck => {
+                // Claimed, not started: ask about it, which settles it either way.
+                let engine = self.parts.engine.clone();
+                tokio::spawn(async move { engine.watch(run, true).await });
+            }
+            Begun::Impossible(why) => {
+                let exception = Exception {
+                    kind: "exec".into(),
+                    severity: 0,
+                    note: why,
+                };
+                let ending = Ending {
+                    state: State::Failed,
+                    started: None,
+                    ended: Micros::now(),
+                    wait_status: None,
+                    exception: Some(exception),
+                    usage: Usage::default(),
+                };
+                self.release(run);
+                self.persist(Step::Ended {
+                    job: run.job,
+                    attempt: run.attempt,
+                    ending,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The embedded scheduler: queue → engine → store. One task owns what waits
+//! and what runs; it never waits for the store or the engine itself.
+
+mod begin;
+mod pick;
+mod placement;
+mod pool;
+mod reconcile;
+mod waitlist;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use waitlist::Waiting;
+
+use crate::engine::{Engine, Sighting, Signal};
+use crate::error::Result;
+use crate::live::Live;
+use crate::model::{Capacity, JobId, Micros, RunKey};
+use crate::store::{Queued, Store, Unfinished};
+use crate::vital;
+use pick::Holder;
+use pool::Pool;
+use waitlist::{WINDOW, Waitlist};
+
+/// What the scheduler is told.
+#[derive(Debug)]
+enum Order {
+    Submitted(Waiting),
+    Forget(JobId),
+    Cancel(JobId),
+    Begun(RunKey, begin::Begun),
+    Reload,
+    Reloaded(Result<Records>),
+    Drain {
+        grace: Duration,
+        drained: oneshot::Sender<usize>,
+    },
+}
+
+/// What the store says waits and runs.
+#[derive(Debug)]
+struct Records {
+    queued: Vec<Queued>,
+    unfinished: Vec<Unfinished>,
+}
+
+/// A handle to the scheduler's task. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Scheduler {
+    orders: mpsc::UnboundedSender<Order>,
+    capacity: Capacity,
+}
+
+/// Who the scheduler works for and with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where jobs are recorded.
+    pub store: Store,
+    /// What runs them.
+    pub engine: Arc<dyn Engine>,
+    /// Who is told of their ends.
+    pub live: Live,
+    /// The name under which this broker claims jobs.
+    pub host: String,
+    /// This machine, for people.
+    pub node: String,
+    /// This boot of the machine.
+    pub boot: String,
+    /// The cores that may be given out.
+    pub cores: Vec<u16>,
+}
+
+impl Scheduler {
+    /// Read the queue and what runs, then start the task.
+    ///
+    /// Errors: the store is away.
+    pub async fn start(parts: Parts, sightings: mpsc::UnboundedReceiver<Sighting>) -> Result<Self> {
+        let capacity = parts.engine.capabilities().capacity.unwrap_or(Capacity {
+            cores: u32::MAX,
+            gpus: u32::MAX,
+            memory_bytes: u64::MAX,
+        });
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let records = read(&parts.store, &parts.host).await?;
+        let mut desk = Desk {
+            pool: Pool::new(capacity, &parts.cores),
+            waiting: Waitlist::new(Vec::new(), false),
+            running: HashMap::new(),
+            orders: orders.clone(),
+            pause: Pause::default(),
+            reloading: None,
+            stop: None,
+            parts,
+        };
+        desk.take_up(records);
+        vital::spawn("scheduler", desk.run(inbox, sightings));
+        Ok(Self { orders, capacity })
+    }
+
+    /// What the machine has in all.
+    pub const fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// A job was accepted.
+    pub fn submitted(&self, job: Waiting) {
+        self.tell(Order::Submitted(job));
+    }
+
+    /// A waiting job was cancelled.
+    pub fn forget(&self, job: JobId) {
+        self.tell(Order::Forget(job));
+    }
+
+    /// A job that starts or runs is to be ended.
+    pub fn cancel(&self, job: JobId) {
+        self.tell(Order::Cancel(job));
+    }
+
+    /// Start no more jobs; returns once none runs, or after `grace`, with the
+    /// number of jobs that still run.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        let (drained, done) = oneshot::channel();
+        self.tell(Order::Drain { grace, drained });
+        done.await.unwrap_or(0)
+    }
+
+    fn tell(&self, order: Order) {
+        // The task ends with the process; an order after that has no one to reach.
+        let _ = self.orders.send(order);
+    }
+}
+
+/// A run that was begun and is not over.
+#[derive(Debug)]
+struct Running {
+    run: RunKey,
+    holder: Holder,
+    cancel: bool,
+}
+
+/// Waiting longer after each failure that may pass.
+#[derive(Debug, Default)]
+struct Pause {
+    until: Option<Instant>,
+    failures: u32,
+}
+
+impl Pause {
+    fn fail(&mut self) {
+        self.failures = (self.failures + 1).min(7);
+        let wait = Duration::from_millis(100_u64 << self.failures);
+        self.until = Instant::now().checked_add(wait);
+    }
+
+    fn over(&mut self) -> bool {
+        match self.until {
+            Some(until) if Instant::now() < until => false,
+            Some(_) | None => {
+                self.until = None;
+                true
+            }
+        }
+    }
+}
+
+struct Stop {
+    deadline: Instant,
+    drained: oneshot::Sender<usize>,
+}
+
+struct Desk {
+    parts: Parts,
+    pool: Pool,
+    waiting: Waitlist,
+    running: HashMap<JobId, Running>,
+    orders: mpsc::UnboundedSender<Order>,
+    pause: Pause,
+    /// While the store is being read: the jobs that came since, which the
+    /// reading may have missed.
+    reloading: Option<Vec<Waiting>>,
+    stop: Option<Stop>,
+}
+
+async fn read(store: &Store, host: &str) -> Result<Records> {
+    let window = i64::try_from(WINDOW).unwrap_or(i64::MAX);
+    // What runs is read first: a job in between is then seen as waiting, and
+    // claiming it finds out.
+    let unfinished = store.list_unfinished(host).await?;
+    Ok(Records {
+        queued: store.list_queued(window).await?,
+        unfinished,
+    })
+}
+
+impl Desk {
+    /// Replace what is remembered of the queue, and take up runs that are on
+    /// record and not remembered: from before a restart, or from a claim
+    /// whose answer was lost.
+    fn take_up(&mut self, records: Records) {
+        let more = records.queued.len() >= WINDOW;
+        let running = &self.running;
+        let queued = records
+            .queued
+            .into_iter()
+            .filter(|job| !running.contains_key(&job.id));
+        self.waiting = Waitlist::new(queued.collect(), more);
+        for job in self.reloading.take().unwrap_or_default() {
+            if !self.running.contains_key(&job.id) {
+                self.waiting.push(job);
+            }
+        }
+        let found = records.unfinished.into_iter();
+        let unknown: Vec<Unfinished> = found
+            .filter(|run| !self.running.contains_key(&run.run.job))
+            .collect();
+        if !unknown.is_empty() {
+            tracing::info!(runs = unknown.len(), "taking up runs from before");
+        }
+        for unfinished in unknown {
+            self.adopt(&unfinished);
+        }
+    }
+
+    fn adopt(&mut self, unfinished: &Unfinished) {
+        let placement = placement::parse(&unfinished.placement);
+        self.pool.hold(unfinished.footprint, &placement);
+        let ran = Micros::now().since(Micros::new(unfinished.since_us));
+        let left = Duration::try_from_secs_f64(unfinished.time_limit_s as f64 - ran);
+        let end = Instant::now().checked_add(left.unwrap_or_default());
+        let until = end.filter(|_| unfinished.time_limit_s > 0);
+        let holder = Holder {
+            footprint: unfinished.footprint,
+            placement,
+            until,
+        };
+        let (run, cancel) = (unfinished.run, unfinished.cancel);
+        self.running.insert(
+            run.job,
+            Running {
+                run,
+                holder,
+                cancel,
+            },
+        );
+        let same_boot = unfinished.boot == self.parts.boot;
+        let engine = self.parts.engine.clone();
+        tokio::spawn(async move {
+            let asked = engine.watch(run, same_boot).await;
+            let told = if cancel {
+                engine.signal(run, Signal::Cancel).await
+            } else {
+                Ok(())
+            };
+            if let Err(error) = asked.and(told) {
+                tracing::error!(run = %run, %error, "a run from before cannot be asked about");
+            }
+        });
+    }
+
+    async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Order>,
+        mut sightings: mpsc::UnboundedReceiver<Sighting>,
+    ) {
+        let doubts = self.orders.clone();
+        let store = self.parts.store.clone();
+        tokio::spawn(async move {
+            loop {
+                store.in_doubt().await;
+                if doubts.send(Order::Reload).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.fill();
+        loop {
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                sighting = sightings.recv() => match sighting {
+                    Some(sighting) => self.see(sighting),
+                    None => return,
+                },
+                _ = tick.tick(), if self.pause.until.is_some() || self.stop.is_some() => {}
+            }
+            while let Ok(order) = inbox.try_recv() {
+                self.obey(order);
+            }
+            while let Ok(sighting) = sightings.try_recv() {
+                self.see(sighting);
+            }
+            self.fill();
+            self.check_stop();
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Submitted(job) => {
+                if let Some(arrived) = &mut self.reloading {
+                    arrived.push(job.clone());
+                }
+                self.waiting.push(job);
+            }
+            Order::Forget(job) => drop(self.waiting.remove(job)),
+            Order::Cancel(job) => {
+                if let Some(running) = self.running.get_mut(&job) {
+                    running.cancel = true;
+                    let run = running.run;
+                    self.signal(run);
+                }
+            }
+            Order::Begun(run, begun) => self.begun(run, begun),
+            Order::Reload => self.reload(),
+            Order::Reloaded(Ok(records)) => self.take_up(records),
+            Order::Reloaded(Err(error)) => {
+                self.reloading = None;
+                self.pause.fail();
+                tracing::warn!(%error, "the queue could not be read again; trying later");
+                let orders = self.orders.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let _ = orders.send(Order::Reload);
+                });
+            }
+            Order::Drain { grace, drained } => {
+                let now = Instant::now();
+                let deadline = now.checked_add(grace).unwrap_or(now);
+                self.stop = Some(Stop { deadline, drained });
+            }
+        }
+    }
+
+    /// Start what may start.
+    fn fill(&mut self) {
+        if self.stop.is_some() || !self.pause.over() {
+            return;
+        }
+        while let Some(id) = self.choose() {
+            let Some(job) = self.waiting.remove(id) else {
+                return;
+            };
+            let Some(placement) = self.pool.take(job.footprint) else {
+                return;
+            };
+            let run = RunKey {
+                job: id,
+                position: 0,
+                attempt: job.attempts.saturating_add(1),
+            };
+            let limit = Duration::from_secs(job.time_limit_s);
+            let limited = job.time_limit_s > 0;
+            let until = limited.then(|| Instant::now().checked_add(limit)).flatten();
+            let holder = Holder {
+                footprint: job.footprint,
+                placement: placement.clone(),
+                until,
+            };
+            self.running.insert(
+                id,
+                Running {
+                    run,
+                    holder,
+                    cancel: false,
+                },
+            );
+            tokio::spawn(begin::begin(
+                self.parts.clone(),
+                job,
+                run,
+                placement,
+                self.orders.clone(),
+            ));
+        }
+        if self.waiting.wants_more() {
+            self.reload();
+        }
+    }
+
+    fn choose(&self) -> Option<JobId> {
+        let holders = self.running.values().map(|running| &running.holder);
+        pick::next(self.waiting.iter(), holders, &self.pool, Instant::now())
+    }
+
+    fn reload(&mut self) {
+        if self.reloading.is_some() {
+            return;
+        }
+        self.reloading = Some(Vec::new());
+        let (store, host) = (self.parts.store.clone(), self.parts.host.clone());
+        let orders = self.orders.clone();
+        tokio::spawn(async move {
+            let _ = orders.send(Order::Reloaded(read(&store, &host).await));
+        });
+    }
+
+    fn signal(&self, run: RunKey) {
+        let engine = self.parts.engine.clone();
+        tokio::spawn(async move {
+            if let Err(error) = engine.signal(run, Signal::Cancel).await {
+                tracing::warn!(run = %run, %error, "a run could not be signalled");
+            }
+        });
+    }
+
+    /// Give back what a run held.
+    fn release(&mut self, run: RunKey) -> Option<Running> {
+        if self
+            .running
+            .get(&run.job)
+            .is_none_or(|running| running.run != run)
+        {
+            return None;
+        }
+        let running = self.running.remove(&run.job)?;
+        self.pool
+            .put(running.holder.footprint, running.holder.placement.clone());
+        Some(running)
+    }
+
+    fn check_stop(&mut self) {
+        let over = |stop: &Stop| self.pool.is_idle() || Instant::now() >= stop.deadline;
+        if self.stop.as_ref().is_some_and(over)
+            && let Some(stop) = self.stop.take()
+        {
+            let _ = stop.drained.send(self.running.len());
+            // Nothing more may start while the process comes to its end.
+            self.pause.until = Instant::now().checked_add(Duration::from_secs(3600));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Ending a job before its time.
+
+use super::Jobs;
+use crate::caller::Caller;
+use crate::error::{Error, Kind, Result};
+use crate::model::{JobId, Micros};
+use crate::store::{Cancel, CancelAnswer};
+
+impl Jobs {
+    /// Cancel a job. One that waits never starts; one that runs is told, and
+    /// killed after a grace time. The wish is durable when this returns.
+    ///
+    /// Errors: no such job, not the caller's, or [`Kind::Conflict`] where it
+    /// has ended; the store is away.
+    pub async fn cancel(&self, caller: &Caller, id: JobId) -> Result<()> {
+        let ended = || Error::new(Kind::Conflict, format!("Job {id} has ended"));
+        if self.find(caller, id).await?.state.is_final() {
+            return Err(ended());
+        }
+        let wish = Cancel {
+            job: id,
+            by: caller.name.clone(),
+            at: Micros::now(),
+        };
+        match self.0.store.cancel(wish).await? {
+            CancelAnswer::Cancelled => self.0.scheduler.forget(id),
+            CancelAnswer::Requested(_) => self.0.scheduler.cancel(id),
+            CancelAnswer::Ended => return Err(ended()),
+            CancelAnswer::Unknown => {
+                return Err(Error::new(Kind::NotFound, format!("Job {id} not found")));
+            }
+        }
+        self.0.live.announce(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! What can be written, as data: so that a batch can be applied again.
+
+use crate::model::{Attempt, Dialect, Ending, Exception, Footprint, JobId, Micros, Owner, State};
+
+/// A job to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Whose it is.
+    pub owner: Owner,
+    /// What lists call it.
+    pub name: String,
+    /// The API it came by.
+    pub dialect: Dialect,
+    /// 0 to 31.
+    pub urgency: u8,
+    /// Program and arguments on one line.
+    pub command: String,
+    /// The directory it starts in.
+    pub workdir: Option<String>,
+    /// What it takes.
+    pub footprint: Footprint,
+    /// Seconds it may run; 0 means no limit.
+    pub time_limit_s: u64,
+    /// Its task, as JSON.
+    pub spec: String,
+    /// When it was accepted.
+    pub submitted: Micros,
+    /// Set where the job can never run: it is accepted as failed.
+    pub refused: Option<Exception>,
+}
+
+impl NewJob {
+    /// The state it is accepted in.
+    pub const fn state(&self) -> State {
+        match self.refused {
+            None => State::Queued,
+            Some(_) => State::Failed,
+        }
+    }
+}
+
+/// A queued job taken for running.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// Which try this is.
+    pub attempt: Attempt,
+    /// The engine that will run it.
+    pub engine: &'static str,
+    /// The broker that claims it: only that one recovers it.
+    pub host: String,
+    /// This machine's boot, so that a try from before a crash is known.
+    pub boot: String,
+    /// The machine, for people.
+    pub node: String,
+    /// The cores it gets there.
+    pub placement: String,
+    /// When.
+    pub at: Micros,
+}
+
+/// A step in a job's life after its claim.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Its first process exists.
+    Started {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// When it started.
+        at: Micros,
+    },
+    /// It is over.
+    Ended {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// How.
+        ending: Ending,
+    },
+    /// It was never started, and waits again.
+    Requeued {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// When.
+        at: Micros,
+    },
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelAnswer {
+    /// It had not started and never will.
+    Cancelled,
+    /// It is starting or running; the wish is recorded.
+    Requested(Attempt),
+    /// It had ended before.
+    Ended,
+    /// There is no such job.
+    Unknown,
+}
+
+/// A wish to cancel one job.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    /// The job.
+    pub job: JobId,
+    /// Who asks.
+    pub by: String,
+    /// When.
+    pub at: Micros,
+}
+
+/// Anything that can be written.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// Accept a job.
+    Submit(NewJob),
+    /// Take a queued job for running.
+    Claim(Claim),
+    /// Record a step.
+    Step(Step),
+    /// Cancel.
+    Cancel(Cancel),
+}
+
+/// What came of a [`Change`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Done {
+    /// The job was accepted under this id.
+    Submitted(JobId),
+    /// Whether the job was where the change expected it; if not, nothing changed.
+    Stepped(bool),
+    /// What became of the wish.
+    Cancel(CancelAnswer),
+}

@@ -1,0 +1,237 @@
+//! Reading jobs.
+
+use sqlx::FromRow;
+use warrant_migrations::{Conn, on};
+
+use super::{Store, counts};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Dialect, Exception, Job, JobId, Micros, Owner, State};
+
+/// Whose jobs to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    /// Everybody's.
+    All,
+    /// One owner's, by name.
+    Owner(&'a str),
+}
+
+impl<'a> Whose<'a> {
+    /// The owner that the counts are kept under.
+    pub(super) const fn counted(self) -> &'a str {
+        match self {
+            Self::All => counts::EVERYBODY,
+            Self::Owner(name) => name,
+        }
+    }
+
+    /// The owner's name, or nothing for everybody.
+    pub(super) const fn name(self) -> Option<&'a str> {
+        match self {
+            Self::All => None,
+            Self::Owner(name) => Some(name),
+        }
+    }
+}
+
+/// Part of a list, newest first.
+#[derive(Debug)]
+pub struct Page {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// How many there are in all.
+    pub total: i64,
+}
+
+#[derive(Debug, FromRow)]
+pub(super) struct JobRow {
+    id: i64,
+    owner: String,
+    owner_uid: Option<i64>,
+    name: String,
+    dialect: String,
+    state: String,
+    urgency: i64,
+    workdir: Option<String>,
+    tasks: i64,
+    cores: i64,
+    gpus: i64,
+    time_limit_s: i64,
+    submitted_us: i64,
+    started_us: Option<i64>,
+    ended_us: Option<i64>,
+    cancel_us: Option<i64>,
+    attempt: i64,
+    node: Option<String>,
+    placement: Option<String>,
+    wait_status: Option<i64>,
+    exception_type: Option<String>,
+    exception_severity: Option<i64>,
+    exception_note: Option<String>,
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = Error;
+
+    fn try_from(row: JobRow) -> Result<Self> {
+        let strange = || Error::new(Kind::Internal, "A stored job is unreadable.");
+        let dialect = Dialect::ALL
+            .into_iter()
+            .find(|dialect| dialect.word() == row.dialect);
+        Ok(Self {
+            id: JobId::new(row.id).ok_or_else(strange)?,
+            owner: Owner {
+                name: row.owner,
+                uid: row.owner_uid.and_then(|uid| uid.try_into().ok()),
+            },
+            name: row.name,
+            dialect: dialect.ok_or_else(strange)?,
+            state: state(&row.state).ok_or_else(strange)?,
+            urgency: u8::try_from(row.urgency).map_err(|_| strange())?,
+            workdir: row.workdir,
+            tasks: u32::try_from(row.tasks).map_err(|_| strange())?,
+            cores: u32::try_from(row.cores).map_err(|_| strange())?,
+            gpus: u32::try_from(row.gpus).map_err(|_| strange())?,
+            time_limit_s: u64::try_from(row.time_limit_s).map_err(|_| strange())?,
+            submitted: Micros::new(row.submitted_us),
+            started: row.started_us.map(Micros::new),
+            ended: row.ended_us.map(Micros::new),
+            cancel_requested: row.cancel_us.map(Micros::new),
+            attempt: u32::try_from(row.attempt).map_err(|_| strange())?,
+            node: row.node,
+            placement: row.placement,
+            wait_status: row.wait_status.and_then(|status| status.try_into().ok()),
+            exception: row.exception_type.map(|kind| Exception {
+                kind,
+                severity: row
+                    .exception_severity
+                    .and_then(|s| s.try_into().ok())
+                    .unwrap_or(0),
+                note: row.exception_note.unwrap_or_default(),
+            }),
+        })
+    }
+}
+
+/// The state that the store spells so.
+pub(super) fn state(word: &str) -> Option<State> {
+    State::ALL.into_iter().find(|state| state.word() == word)
+}
+
+pub(super) fn jobs(rows: Vec<JobRow>) -> Result<Vec<Job>> {
+    rows.into_iter().map(Job::try_from).collect()
+}
+
+impl Store {
+    /// One job; `None` where there is none with this id.
+    ///
+    /// Errors: the store is away.
+    pub async fn find(&self, id: JobId) -> Result<Option<Job>> {
+        const SQL: &str = "select * from jobs where id = $1";
+        let mut conn = self.db.read().await?;
+        let row: Option<JobRow> = on!(&mut conn, |db| sqlx::query_as(SQL)
+            .bind(id)
+            .fetch_optional(db)
+            .await)?;
+        row.map(Job::try_from).transpose()
+    }
+
+    /// Up to `limit` jobs older than `below` (all, where `None`), newest first.
+    ///
+    /// Errors: the store is away.
+    pub async fn list(
+        &self,
+        whose: Whose<'_>,
+        below: Option<JobId>,
+        limit: i64,
+    ) -> Result<Vec<Job>> {
+        let mut conn = self.db.read().await?;
+        let below = below.map_or(i64::MAX, JobId::get);
+        jobs(page(&mut conn, whose, below, 0, limit).await?)
+    }
+
+    /// The ids alone, as [`Store::list`].
+    ///
+    /// Errors: the store is away.
+    pub async fn list_ids(
+        &self,
+        whose: Whose<'_>,
+        below: Option<JobId>,
+        limit: i64,
+    ) -> Result<Vec<JobId>> {
+        const ALL: &str = "select id from jobs where id < $1 order by id desc limit $2";
+        const ONE: &str =
+            "select id from jobs where id < $1 and owner = $3 order by id desc limit $2";
+        let mut conn = self.db.read().await?;
+        let below = below.map_or(i64::MAX, JobId::get);
+        Ok(match whose {
+            Whose::All => on!(&mut conn, |db| {
+                sqlx::query_scalar(ALL)
+                    .bind(below)
+                    .bind(limit)
+                    .fetch_all(db)
+                    .await
+            }),
+            Whose::Owner(name) => on!(&mut conn, |db| {
+                sqlx::query_scalar(ONE)
+                    .bind(below)
+                    .bind(limit)
+                    .bind(name)
+                    .fetch_all(db)
+                    .await
+            }),
+        }?)
+    }
+
+    /// The `limit` jobs behind the `start` newest, and how many there are.
+    ///
+    /// Errors: the store is away.
+    pub async fn page(&self, whose: Whose<'_>, start: i64, limit: i64) -> Result<Page> {
+        let mut conn = self.db.read().await?;
+        let place = counts::place(&mut conn, whose.counted(), start).await?;
+        let rows = page(&mut conn, whose, place.below, place.skip, limit).await?;
+        Ok(Page {
+            jobs: jobs(rows)?,
+            total: place.total,
+        })
+    }
+
+    /// How many jobs there are.
+    ///
+    /// Errors: the store is away.
+    pub async fn total(&self, whose: Whose<'_>) -> Result<i64> {
+        let mut conn = self.db.read().await?;
+        Ok(counts::place(&mut conn, whose.counted(), 0).await?.total)
+    }
+}
+
+async fn page(
+    conn: &mut Conn,
+    whose: Whose<'_>,
+    below: i64,
+    skip: i64,
+    limit: i64,
+) -> sqlx::Result<Vec<JobRow>> {
+    const ALL: &str = "select * from jobs where id < $1 order by id desc limit $2 offset $3";
+    const ONE: &str =
+        "select * from jobs where id < $1 and owner = $4 order by id desc limit $2 offset $3";
+    match whose {
+        Whose::All => on!(conn, |db| {
+            sqlx::query_as(ALL)
+                .bind(below)
+                .bind(limit)
+                .bind(skip)
+                .fetch_all(db)
+                .await
+        }),
+        Whose::Owner(name) => on!(conn, |db| {
+            sqlx::query_as(ONE)
+                .bind(below)
+                .bind(limit)
+                .bind(skip)
+                .bind(name)
+                .fetch_all(db)
+                .await
+        }),
+    }
+}

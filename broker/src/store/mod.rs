@@ -1,0 +1,98 @@
+//! SQL and nothing else. Writes go through one [`writer`] that commits many
+//! at once; reads take connections of their own.
+
+mod changes;
+mod counts;
+mod jobs;
+mod queue;
+mod search;
+mod steps;
+mod submit;
+mod tasks;
+mod writer;
+
+use warrant_migrations::Db;
+
+pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Step};
+use changes::{Change, Done};
+pub use jobs::{Page, Whose};
+pub use queue::{Queued, Unfinished};
+pub use search::Query;
+use writer::Writer;
+
+use crate::error::{Error, Kind, Result};
+use crate::model::JobId;
+
+/// The job store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: Db,
+    writer: Writer,
+}
+
+impl Store {
+    /// A store over an open, migrated database. Starts the writer's task.
+    pub fn new(db: Db) -> Self {
+        let writer = Writer::start(db.clone());
+        Self { db, writer }
+    }
+
+    /// Accept a job. Returns when it is durable.
+    ///
+    /// Errors: the store is away, full or too busy; then there is no such job.
+    pub async fn submit(&self, job: NewJob) -> Result<JobId> {
+        match self.writer.write(Change::Submit(job)).await? {
+            Done::Submitted(id) => Ok(id),
+            Done::Stepped(_) | Done::Cancel(_) => Err(confused()),
+        }
+    }
+
+    /// Take a queued job for running; `false` where it waits no more.
+    ///
+    /// Errors: the store is away or full.
+    pub async fn claim(&self, claim: Claim) -> Result<bool> {
+        self.stepped(Change::Claim(claim)).await
+    }
+
+    /// Record a step; `false` where the job is past it already.
+    ///
+    /// Errors: the store is away or full.
+    pub async fn step(&self, step: Step) -> Result<bool> {
+        self.stepped(Change::Step(step)).await
+    }
+
+    async fn stepped(&self, change: Change) -> Result<bool> {
+        match self.writer.insist(change).await? {
+            Done::Stepped(stepped) => Ok(stepped),
+            Done::Submitted(_) | Done::Cancel(_) => Err(confused()),
+        }
+    }
+
+    /// Cancel a job that waits, or record the wish where it runs.
+    ///
+    /// Errors: the store is away, full or too busy.
+    pub async fn cancel(&self, cancel: Cancel) -> Result<CancelAnswer> {
+        match self.writer.write(Change::Cancel(cancel)).await? {
+            Done::Cancel(answer) => Ok(answer),
+            Done::Submitted(_) | Done::Stepped(_) => Err(confused()),
+        }
+    }
+
+    /// See that the database answers.
+    ///
+    /// Errors: it does not.
+    pub async fn ping(&self) -> Result<()> {
+        let mut conn = self.db.read().await?;
+        warrant_migrations::on!(&mut conn, |db| {
+            sqlx::query_scalar::<_, i32>("select 1").fetch_one(db).await
+        })?;
+        Ok(())
+    }
+}
+
+fn confused() -> Error {
+    Error::new(
+        Kind::Internal,
+        "The job store gave an answer to another question.",
+    )
+}
