@@ -1,0 +1,273 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::duration;
+use crate::job::JobId;
+
+const CONNECTION: &str = "Server and login";
+
+/// Submit jobs to a Warrant or Flux RESTful server, and watch them.
+#[derive(Debug, Parser)]
+#[command(name = "warrant", version)]
+pub(crate) struct CommandLine {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
+    /// Print the server's JSON, one document, instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the server is and who we are to it.
+///
+/// The password is taken from FLUX_TOKEN, from a file, or asked for on the
+/// terminal; FLUX_SECRET_KEY is the secret shared with the server, if any.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Address of the server [default: http://127.0.0.1:5000]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "FLUX_RESTFUL_HOST",
+        help_heading = CONNECTION
+    )]
+    pub(crate) host: Option<String>,
+
+    /// User name at the server [default: that of the stored login, else your account's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "FLUX_USER",
+        help_heading = CONNECTION
+    )]
+    pub(crate) user: Option<String>,
+
+    /// File with the password, `-` for standard input [default: FLUX_TOKEN, else a prompt]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = CONNECTION
+    )]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Submit a job
+    Submit(Submit),
+    /// List jobs, the newest first
+    Jobs(Jobs),
+    /// Show one job
+    Info {
+        /// The job
+        id: JobId,
+    },
+    /// Print the output of a job
+    Logs {
+        /// Go on until the job ends
+        #[arg(short, long)]
+        follow: bool,
+        /// The job
+        id: JobId,
+    },
+    /// Cancel jobs
+    Cancel {
+        /// The jobs
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<JobId>,
+    },
+    /// List the nodes that are up
+    Nodes,
+    /// Log in once; later commands use the token until it ends
+    Login,
+    /// Start a server on this machine, with everything it needs
+    Up(Up),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What to run, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    /// Number of tasks
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) num_tasks: Option<u32>,
+
+    /// Cores for each task
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cores_per_task: Option<u32>,
+
+    /// GPUs for each task
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) gpus_per_task: Option<u32>,
+
+    /// Number of nodes
+    #[arg(short = 'N', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) nodes: Option<u32>,
+
+    /// Share the nodes with no other job
+    #[arg(short = 'x', long)]
+    pub(crate) exclusive: bool,
+
+    /// End the job after this time: seconds, 90s, 10m, 2h, 1d or H:MM:SS; 0 for no limit
+    #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) time_limit: Option<u64>,
+
+    /// Directory in which the job starts [default: the server's choice]
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+
+    /// A variable for the job's environment; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// A shell option of Flux; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = shell_option)]
+    pub(crate) option: Vec<(String, String)>,
+
+    /// The command is a workflow manager that submits jobs of its own
+    #[arg(long)]
+    pub(crate) launcher: bool,
+
+    /// Print the output as it comes, and exit as the job does
+    #[arg(short, long, conflicts_with = "launcher")]
+    pub(crate) wait: bool,
+
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Args)]
+pub(crate) struct Jobs {
+    /// List every job that the server has
+    #[arg(short, long, conflicts_with = "limit")]
+    pub(crate) all: bool,
+
+    /// List at most this many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 25)]
+    pub(crate) limit: u32,
+
+    /// List the jobs that contain this text
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+}
+
+/// How to run the server.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Directory for everything the server keeps [default: ~/.local/state/warrant/up]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    pub(crate) listen: SocketAddr,
+
+    /// PostgreSQL instead of the embedded database. Give a URL that contains a
+    /// password by the variable: every user of this machine can read arguments
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WARRANT_DATABASE_URL",
+        hide_env_values = true
+    )]
+    pub(crate) database: Option<String>,
+
+    /// Let jobs use this many cores [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cores: Option<u32>,
+
+    /// Print the address alone, and no logs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some(_) | None => Err("it must look like NAME=VALUE".to_owned()),
+    }
+}
+
+/// The API takes shell options as one text, separated by commas.
+fn shell_option(text: &str) -> Result<(String, String), String> {
+    if text.contains(',') {
+        return Err("a shell option must not contain a comma".to_owned());
+    }
+    if text.starts_with('-') {
+        return Err("give the name without -o".to_owned());
+    }
+    variable(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    fn submit(arguments: &[&str]) -> Result<Submit, clap::Error> {
+        let line = ["warrant", "submit"].iter().chain(arguments);
+        let Command::Submit(submit) = CommandLine::try_parse_from(line)?.command else {
+            panic!("another command");
+        };
+        Ok(submit)
+    }
+
+    #[test]
+    fn options_end_where_the_command_begins() {
+        for line in [
+            &["-n", "2", "--", "ls", "-l", "--json"][..],
+            &["-n", "2", "ls", "-l", "--json"],
+        ] {
+            let submit = submit(line).unwrap();
+            assert_eq!(submit.num_tasks, Some(2));
+            assert_eq!(submit.command, ["ls", "-l", "--json"]);
+        }
+    }
+
+    #[test]
+    fn a_variable_may_hold_any_value() {
+        let submit = submit(&["-e", "A=b=c, d", "-e", "E=", "-o", "pty.capture=1", "x"]).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(submit.env, [pair("A", "b=c, d"), pair("E", "")]);
+        assert_eq!(submit.option, [pair("pty.capture", "1")]);
+    }
+
+    #[test]
+    fn senseless_options_are_refused() {
+        for line in [
+            &[][..],
+            &["-n", "0", "x"],
+            &["-e", "A", "x"],
+            &["-e", "=b", "x"],
+            &["-o", "a=1,b=2", "x"],
+            &["-t", "soon", "x"],
+            &["--wait", "--launcher", "x"],
+        ] {
+            assert_eq!(submit(line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `warrant submit`: hand in a job, and perhaps wait for its end.
+
+use serde_json::{Map, Value, json};
+
+use crate::args::Submit;
+use crate::client::{Client, Request, not_understood};
+use crate::commands::{Show, logs, print_json};
+use crate::failure::Failure;
+use crate::job::{Job, JobId, State};
+use crate::terminal::{complain, say, visible};
+
+/// Submit; the exit code of the process.
+pub(crate) fn submit(client: &mut Client, submit: &Submit, show: Show) -> Result<u8, Failure> {
+    if submit.wait && show.json {
+        return Err(Failure::Usage(
+            "--wait prints the job's output, so it cannot be combined with --json".to_owned(),
+        ));
+    }
+    let request = Request::Post("/v1/jobs/submit", Some(body(submit)?));
+    let answer = client.answer(&request)?.success()?;
+    if show.json {
+        return print_json(&answer, show.look).map(|()| 0);
+    }
+    let reply = answer.json()?;
+    let id = Job(&reply).text("id");
+    if id.is_empty() {
+        return Err(not_understood());
+    }
+    if submit.wait {
+        // Standard output is the job's own.
+        complain(&format!("submitted job {}", visible(&id)));
+        let id = id.parse().map_err(|_| not_understood())?;
+        return wait(client, &id, show);
+    }
+    if !show.look.terminal {
+        say(&visible(&id))?;
+    } else if submit.launcher {
+        say(&visible(&Job(&reply).text("Message")))?;
+    } else {
+        say(&format!("Submitted job {}", visible(&id)))?;
+    }
+    Ok(0)
+}
+
+/// The job in the words of the API. What the user left open is left out, so
+/// that the server's own defaults hold.
+fn body(submit: &Submit) -> Result<Value, Failure> {
+    let words = submit.command.iter().map(String::as_str);
+    let command = shlex::try_join(words)
+        .map_err(|_| Failure::Usage("the command contains a NUL character".to_owned()))?;
+    let mut body = Map::new();
+    body.insert("command".to_owned(), command.into());
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    set("num_tasks", submit.num_tasks.map(Value::from));
+    set("cores_per_task", submit.cores_per_task.map(Value::from));
+    set("gpus_per_task", submit.gpus_per_task.map(Value::from));
+    set("num_nodes", submit.nodes.map(Value::from));
+    set("exclusive", submit.exclusive.then_some(Value::Bool(true)));
+    set("runtime", submit.time_limit.map(Value::from));
+    set("workdir", submit.workdir.clone().map(Value::from));
+    set("is_launcher", submit.launcher.then_some(Value::Bool(true)));
+    if !submit.env.is_empty() {
+        let variables: Map<String, Value> = submit
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .collect();
+        set("envars", Some(Value::Object(variables)));
+    }
+    if !submit.option.is_empty() {
+        let options: Vec<String> = submit
+            .option
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        set("option_flags", Some(options.join(",").into()));
+    }
+    Ok(Value::Object(body))
+}
+
+/// Print the job's output until it ends; its exit code, as a shell would say it.
+fn wait(client: &mut Client, id: &JobId, show: Show) -> Result<u8, Failure> {
+    logs::follow(client, id, show)?;
+    let route = id.route("");
+    let answer = client.answer(&Request::Get(&route, vec![]))?.success()?;
+    let object = answer.json()?;
+    let job = Job(&object);
+    let state = job.state();
+    match state {
+        State::Timeout => complain(&format!("job {id} was ended by its time limit")),
+        State::Cancelled => complain(&format!("job {id} was cancelled")),
+        State::Queued
+        | State::Running
+        | State::Completed
+        | State::Failed
+        | State::Ended
+        | State::Other(_) => {}
+    }
+    match (job.exit_code(), state) {
+        // A job that was ended from outside did not do what it was asked to.
+        (Some(0), State::Timeout | State::Cancelled | State::Failed) => Ok(1),
+        (Some(code), _) => Ok(code),
+        (None, State::Completed) => Ok(0),
+        (None, _) => Ok(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Command, CommandLine};
+
+    fn body_of(arguments: &[&str]) -> Value {
+        let line = ["warrant", "submit"].iter().chain(arguments);
+        let Command::Submit(submit) = CommandLine::parse_from(line).command else {
+            panic!("another command");
+        };
+        body(&submit).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_open_is_left_out() {
+        assert_eq!(body_of(&["true"]), json!({"command": "true"}));
+    }
+
+    #[test]
+    fn every_option_reaches_the_server() {
+        let body = body_of(&[
+            "-n4",
+            "-c2",
+            "-g1",
+            "-N3",
+            "-x",
+            "-t1:00:00",
+            "-C/tmp",
+            "-eA=1",
+            "-eB=x y",
+            "-oa=1",
+            "-ob.c=2",
+            "--launcher",
+            "--",
+            "snakemake",
+            "-c1",
+        ]);
+        assert_eq!(
+            body,
+            json!({
+                "command": "snakemake -c1",
+                "num_tasks": 4,
+                "cores_per_task": 2,
+                "gpus_per_task": 1,
+                "num_nodes": 3,
+                "exclusive": true,
+                "runtime": 3600,
+                "workdir": "/tmp",
+                "envars": {"A": "1", "B": "x y"},
+                "option_flags": "a=1,b.c=2",
+                "is_launcher": true,
+            })
+        );
+    }
+
+    #[test]
+    fn the_command_survives_the_server_splitting_it() {
+        let command = [
+            "sh",
+            "-c",
+            "echo \"$HOME\" `x` | wc -l; exit 3",
+            "",
+            " ",
+            "it's",
+            "a\\b",
+            "\n\t",
+            "#no comment",
+            "~",
+            "*",
+            "!x^",
+            "é€",
+            "'\"'",
+            "--",
+            "$'\\n'",
+        ];
+        let mut line = vec!["--"];
+        line.extend(command);
+        let sent = body_of(&line)["command"].as_str().unwrap().to_owned();
+        assert_eq!(shlex::split(&sent).unwrap(), command);
+    }
+}

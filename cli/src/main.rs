@@ -1,0 +1,131 @@
+//! `warrant`: the command that people type. It submits jobs to a Warrant or
+//! Flux RESTful server over HTTP and watches them; `warrant up` starts such a
+//! server on this machine.
+
+mod args;
+mod auth;
+mod client;
+mod clock;
+mod commands;
+mod duration;
+mod failure;
+#[cfg(test)]
+mod fake_server;
+mod job;
+mod prompt;
+mod refusal;
+#[cfg(test)]
+mod scratch;
+mod secret;
+mod server;
+mod state_home;
+mod table;
+mod terminal;
+mod token_file;
+mod up;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Command, CommandLine, Connection};
+use crate::auth::{Credentials, Password};
+use crate::client::Client;
+use crate::commands::{Show, cancel, jobs, login, logs, nodes, submit};
+use crate::failure::Failure;
+use crate::secret::Secret;
+use crate::terminal::{Look, complain};
+use crate::token_file::TokenFile;
+use crate::up::tether::{Tether, become_tethered};
+
+fn main() -> ExitCode {
+    let outcome = match Tether::read(std::env::args_os()) {
+        Some(tether) => Err(become_tethered(tether)),
+        None => run(CommandLine::parse()),
+    };
+    match outcome {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                complain(message);
+            }
+            failure.exit_code().into()
+        }
+    }
+}
+
+/// Do what was asked; the exit code of the process.
+fn run(line: CommandLine) -> Result<u8, Failure> {
+    let show = Show {
+        json: line.json,
+        look: Look::of_stdout(),
+    };
+    let client = || client(&line.connection);
+    match &line.command {
+        Command::Submit(options) => return submit::submit(&mut client()?, options, show),
+        Command::Jobs(which) => jobs::jobs(&mut client()?, which, show)?,
+        Command::Info { id } => jobs::info(&mut client()?, id, show)?,
+        Command::Logs { follow: true, .. } if show.json => {
+            return Err(Failure::Usage(
+                "--follow prints the output itself, so it cannot be combined with --json"
+                    .to_owned(),
+            ));
+        }
+        Command::Logs { follow: true, id } => logs::follow(&mut client()?, id, show)?,
+        Command::Logs { follow: false, id } => logs::logs(&mut client()?, id, show)?,
+        Command::Cancel { ids } => return cancel::cancel(&mut client()?, ids, show),
+        Command::Nodes => nodes::nodes(&mut client()?, show)?,
+        Command::Login => login::login(&mut client()?, show)?,
+        Command::Up(options) => return up::up(options),
+        Command::Completions { shell } => completions(*shell)?,
+    }
+    Ok(0)
+}
+
+/// How long a request may take as a whole.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn client(connection: &Connection) -> Result<Client, Failure> {
+    let given = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+    let host = given(&connection.host);
+    let server = host.as_deref().unwrap_or(server::DEFAULT).parse()?;
+    let token_file = TokenFile::of_user();
+    let user = given(&connection.user);
+    let any_user = user.is_none();
+    let password = match (&connection.password_file, Secret::from_env("FLUX_TOKEN")) {
+        (Some(file), _) => Password::File(file.clone()),
+        (None, Some(password)) => Password::Known(password),
+        (None, None) => Password::Ask,
+    };
+    let credentials = Credentials {
+        user: user.map_or_else(account, Ok)?,
+        password,
+        secret_key: Secret::from_env("FLUX_SECRET_KEY"),
+    };
+    Ok(Client::new(
+        server,
+        credentials,
+        token_file,
+        any_user,
+        PATIENCE,
+    ))
+}
+
+/// The name of the account that runs this process.
+fn account() -> Result<String, Failure> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid());
+    user.ok()
+        .flatten()
+        .map(|user| user.name)
+        .ok_or_else(|| Failure::Usage("your account has no name: give --user".to_owned()))
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "warrant", &mut script);
+    std::io::stdout()
+        .write_all(&script)
+        .map_err(Failure::of_output)
+}

@@ -1,0 +1,60 @@
+//! Where the programs of the product are.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// Find a program beside this one, else in `PATH`.
+///
+/// Errors: `Refused`, with the places searched.
+pub(crate) fn find(name: &str) -> Result<PathBuf, Failure> {
+    let own_place = std::env::current_exe().ok();
+    let beside = own_place.as_deref().and_then(Path::parent);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = beside
+        .map(Path::to_path_buf)
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    find_in(name, places).ok_or_else(|| {
+        let beside = beside.map_or_else(String::new, |dir| format!("{} or ", dir.display()));
+        Failure::Refused(format!(
+            "the program {name} is neither in {beside}in PATH: install it there"
+        ))
+    })
+}
+
+/// A relative place depends on where the user happens to be: it is skipped.
+fn find_in(name: &str, places: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    places
+        .filter(|place| place.is_absolute())
+        .map(|place| place.join(name))
+        .find(|program| {
+            fs::metadata(program)
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn the_first_place_with_a_program_wins() {
+        let scratch = Scratch::new();
+        let place = |name: &str| {
+            let dir = scratch.path(name);
+            fs::create_dir(&dir).unwrap();
+            dir
+        };
+        let (empty, plain, good, late) = (place("a"), place("b"), place("c"), place("d"));
+        for (dir, mode) in [(&plain, 0o644), (&good, 0o755), (&late, 0o755)] {
+            fs::write(dir.join("p"), "").unwrap();
+            fs::set_permissions(dir.join("p"), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let places = [PathBuf::from("."), empty, plain, good.clone(), late];
+        assert_eq!(find_in("p", places.into_iter()), Some(good.join("p")));
+    }
+}
