@@ -9,6 +9,9 @@ mod search;
 mod steps;
 mod submit;
 mod tasks;
+#[cfg(test)]
+mod tests;
+mod text;
 mod writer;
 
 use warrant_migrations::Db;

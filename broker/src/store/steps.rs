@@ -1,46 +1,54 @@
 //! Moving jobs from state to state. Each move names the state it expects;
 //! where the job is elsewhere, nothing is written. Every move is one event.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use sqlx::QueryBuilder;
-use warrant_migrations::{Tx, on};
+use warrant_migrations::{Driven, Spelt, Tx, on};
 
 use super::changes::{Cancel, CancelAnswer, Claim, Done, Step};
-use super::submit::chunks;
+use super::text::{Text, chunks, same};
 use crate::model::{Attempt, Ending, JobId, Micros, State};
 
 /// One row of a job's history.
-#[derive(Debug)]
-pub(super) struct Event {
-    pub(super) job: JobId,
-    pub(super) seq: i64,
-    pub(super) at: Micros,
-    pub(super) kind: &'static str,
-    pub(super) detail: Option<String>,
+struct Event {
+    job: JobId,
+    seq: i64,
+    at: Micros,
+    kind: &'static str,
+    detail: Option<String>,
 }
 
-/// Append events; their numbers come from the jobs' rows.
-pub(super) async fn insert_events(tx: &mut Tx, events: &[Event]) -> sqlx::Result<()> {
-    for chunk in chunks(events) {
-        on!(tx, |db| {
-            let mut insert =
-                QueryBuilder::new("insert into events (job_id, seq, time_us, kind, detail) ");
-            insert.push_values(chunk, |mut row, event| {
-                row.push_bind(event.job.get())
-                    .push_bind(event.seq)
-                    .push_bind(event.at.get())
-                    .push_bind(event.kind)
-                    .push_bind(event.detail.as_deref());
-            });
-            insert.build().execute(db).await.map(drop)
-        })?;
+async fn insert_event(tx: &mut Tx, event: Event) -> sqlx::Result<()> {
+    const SQL: &str = "insert into events (job_id, seq, time_us, kind, detail) \
+        values ($1, $2, $3, $4, $5)";
+    on!(tx, |db| {
+        let insert = sqlx::query(SQL)
+            .bind(event.job)
+            .bind(event.seq)
+            .bind(event.at);
+        insert
+            .bind(event.kind)
+            .bind(event.detail)
+            .execute(db)
+            .await
+            .map(drop)
+    })
+}
+
+/// Jobs that a statement moved.
+type Moved = HashSet<JobId>;
+
+/// What PostgreSQL selects when jobs were moved; SQLite returns it.
+const MOVED: &str = "select id from moved";
+
+fn note<'a>(done: &mut [Done], asked: impl Iterator<Item = &'a (usize, JobId)>, moved: Vec<JobId>) {
+    let moved: Moved = moved.into_iter().collect();
+    for (at, job) in asked {
+        if let Some(slot) = done.get_mut(*at) {
+            *slot = Done::Stepped(moved.contains(job));
+        }
     }
-    Ok(())
 }
-
-/// Jobs that a statement moved, with the number of the event that says so.
-type Moved = HashMap<JobId, i64>;
 
 /// Take queued jobs for running.
 pub(super) async fn claim(
@@ -49,71 +57,89 @@ pub(super) async fn claim(
     done: &mut [Done],
 ) -> sqlx::Result<()> {
     for chunk in chunks(claims) {
-        let moved: Vec<(JobId, i64)> = on!(tx, |db| {
-            let mut update = QueryBuilder::new(
-                "update jobs set state = 'starting', attempt = v.column2, host = v.column3, \
-                 node = v.column4, placement = v.column5, events = events + 1 from (",
-            );
-            update.push_values(chunk, |mut row, (_, claim)| {
+        let moved = claim_chunk(tx, chunk).await?;
+        let asked: Vec<_> = chunk.iter().map(|(at, claim)| (*at, claim.job)).collect();
+        note(done, asked.iter(), moved);
+    }
+    Ok(())
+}
+
+async fn claim_chunk(tx: &mut Tx, claims: &[(usize, &Claim)]) -> sqlx::Result<Vec<JobId>> {
+    const JOBS: Spelt = same(
+        "update jobs set state = 'starting', attempt = v.column2, host = v.column3, \
+         node = v.column4, placement = v.column5, events = events + 1 from (",
+    );
+    const CLAIMED: Spelt = Spelt {
+        sqlite: ") as v where jobs.id = v.column1 and jobs.state = 'queued' returning jobs.id",
+        postgres: ") as v where jobs.id = v.column1 and jobs.state = 'queued' \
+                   returning jobs.id, jobs.events",
+    };
+    const RUNS: Spelt = same(
+        "insert into runs (job_id, position, attempt, engine, host, boot, claimed_us) \
+         select v.column1, 0, v.column2, v.column3, v.column4, v.column5, v.column6 from (",
+    );
+    const OF_RUNS: Spelt = Spelt {
+        sqlite: ") as v join jobs moved on moved.id = v.column1 and moved.attempt = v.column2 \
+                 and moved.host = v.column4 and moved.state = 'starting' where true \
+                 on conflict do nothing",
+        postgres: ") as v join moved on moved.id = v.column1",
+    };
+    let sqlite = tx.is_sqlite();
+    on!(tx, |db| {
+        let mut text = Text::new(sqlite);
+        text.add(
+            "moved",
+            JOBS,
+            claims,
+            |mut row, (_, claim)| {
                 row.push_bind(claim.job.get())
                     .push_bind(i64::from(claim.attempt))
                     .push_bind(&claim.host)
                     .push_bind(&claim.node)
                     .push_bind(&claim.placement);
-            });
-            update.push(
-                ") as v where jobs.id = v.column1 and jobs.state = 'queued' \
-                 returning jobs.id, jobs.events",
-            );
-            update.build_query_as().fetch_all(db).await
-        })?;
-        let moved: Moved = moved.into_iter().collect();
-        let taken: Vec<&Claim> = chunk
-            .iter()
-            .map(|(_, claim)| *claim)
-            .filter(|claim| moved.contains_key(&claim.job))
-            .collect();
-        insert_runs(tx, &taken).await?;
-        let events: Vec<Event> = taken
-            .iter()
-            .map(|claim| Event {
-                job: claim.job,
-                seq: moved.get(&claim.job).copied().unwrap_or_default(),
-                at: claim.at,
-                kind: "starting",
-                detail: Some(format!("attempt {} on {}", claim.attempt, claim.node)),
-            })
-            .collect();
-        insert_events(tx, &events).await?;
-        for (at, claim) in chunk {
-            if let Some(slot) = done.get_mut(*at) {
-                *slot = Done::Stepped(moved.contains_key(&claim.job));
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn insert_runs(tx: &mut Tx, claims: &[&Claim]) -> sqlx::Result<()> {
-    for chunk in chunks(claims) {
-        on!(tx, |db| {
-            let mut insert = QueryBuilder::new(
-                "insert into runs (job_id, position, attempt, engine, host, boot, claimed_us) ",
-            );
-            insert.push_values(chunk, |mut row, claim| {
+            },
+            CLAIMED,
+        );
+        text.add(
+            "runs_in",
+            RUNS,
+            claims,
+            |mut row, (_, claim)| {
                 row.push_bind(claim.job.get())
-                    .push_bind(0_i64)
                     .push_bind(i64::from(claim.attempt))
                     .push_bind(claim.engine)
                     .push_bind(&claim.host)
                     .push_bind(&claim.boot)
                     .push_bind(claim.at.get());
-            });
-            insert.build().execute(db).await.map(drop)
-        })?;
-    }
-    Ok(())
+            },
+            OF_RUNS,
+        );
+        text.add(
+            "events_in",
+            EVENTS,
+            claims,
+            |mut row, (_, claim)| {
+                row.push_bind(claim.job.get())
+                    .push_bind(claim.at.get())
+                    .push_bind("starting")
+                    .push_bind(Some(format!("attempt {} on {}", claim.attempt, claim.node)));
+            },
+            OF_EVENTS,
+        );
+        text.finish(MOVED).build_query_scalar().fetch_all(db).await
+    })
 }
+
+/// One event for each job that the statement before moved. Its number is the
+/// job's count of events; where the job was not moved, that number is taken.
+const EVENTS: Spelt = same(
+    "insert into events (job_id, seq, time_us, kind, detail) \
+     select moved.id, moved.events, v.column2, v.column3, v.column4 from (",
+);
+const OF_EVENTS: Spelt = Spelt {
+    sqlite: ") as v join jobs moved on moved.id = v.column1 where true on conflict do nothing",
+    postgres: ") as v join moved on moved.id = v.column1",
+};
 
 /// Record what engines report.
 pub(super) async fn step(
@@ -148,10 +174,14 @@ pub(super) async fn step(
         }
     }
     for chunk in chunks(&starts) {
-        started(tx, chunk, done).await?;
+        let moved = started(tx, chunk).await?;
+        let asked: Vec<_> = chunk.iter().map(|(at, job, ..)| (*at, *job)).collect();
+        note(done, asked.iter(), moved);
     }
     for chunk in chunks(&ends) {
-        ended(tx, chunk, done).await?;
+        let moved = ended(tx, chunk).await?;
+        let asked: Vec<_> = chunk.iter().map(|(at, job, ..)| (*at, *job)).collect();
+        note(done, asked.iter(), moved);
     }
     Ok(())
 }
@@ -159,131 +189,124 @@ pub(super) async fn step(
 async fn started(
     tx: &mut Tx,
     starts: &[(usize, JobId, Attempt, Micros)],
-    done: &mut [Done],
-) -> sqlx::Result<()> {
-    let moved: Vec<(JobId, i64)> = on!(tx, |db| {
-        let mut update = QueryBuilder::new(
-            "update jobs set state = 'running', started_us = v.column3, events = events + 1 from (",
-        );
-        update.push_values(starts, |mut row, (_, job, attempt, at)| {
-            row.push_bind(job.get())
-                .push_bind(i64::from(*attempt))
-                .push_bind(at.get());
-        });
-        update.push(
-            ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
-             and jobs.state = 'starting' returning jobs.id, jobs.events",
-        );
-        update.build_query_as().fetch_all(db).await
-    })?;
-    let moved: Moved = moved.into_iter().collect();
-    let events: Vec<Event> = starts
-        .iter()
-        .filter_map(|(_, job, _, at)| {
-            let seq = *moved.get(job)?;
-            Some(Event {
-                job: *job,
-                seq,
-                at: *at,
-                kind: "running",
-                detail: None,
-            })
-        })
-        .collect();
-    insert_events(tx, &events).await?;
-    for (at, job, _, _) in starts {
-        if let Some(slot) = done.get_mut(*at) {
-            *slot = Done::Stepped(moved.contains_key(job));
-        }
-    }
-    Ok(())
-}
-
-async fn ended(
-    tx: &mut Tx,
-    ends: &[(usize, JobId, Attempt, &Ending)],
-    done: &mut [Done],
-) -> sqlx::Result<()> {
-    let moved: Vec<(JobId, i64)> = on!(tx, |db| {
-        let mut update = QueryBuilder::new(
-            "update jobs set state = v.column3, started_us = coalesce(v.column4, started_us), \
-             ended_us = v.column5, wait_status = v.column6, exception_type = v.column7, \
-             exception_severity = v.column8, exception_note = v.column9, events = events + 1 from (",
-        );
-        update.push_values(ends, |mut row, (_, job, attempt, ending)| {
-            let exception = ending.exception.as_ref();
-            row.push_bind(job.get())
-                .push_bind(i64::from(*attempt))
-                .push_bind(ending.state.word())
-                .push_bind(ending.started.map(Micros::get))
-                .push_bind(ending.ended.get())
-                .push_bind(ending.wait_status.map(i64::from))
-                .push_bind(exception.map(|exception| exception.kind.as_str()))
-                .push_bind(exception.map(|exception| i64::from(exception.severity)))
-                .push_bind(exception.map(|exception| exception.note.as_str()));
-        });
-        update.push(
-            ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
-             and jobs.state in ('starting', 'running') returning jobs.id, jobs.events",
-        );
-        update.build_query_as().fetch_all(db).await
-    })?;
-    let moved: Moved = moved.into_iter().collect();
-    let over: Vec<_> = ends
-        .iter()
-        .filter(|(_, job, _, _)| moved.contains_key(job))
-        .collect();
-    if !over.is_empty() {
-        for chunk in chunks(&over) {
-            end_runs(tx, chunk).await?;
-        }
-    }
-    let events: Vec<Event> = over
-        .iter()
-        .map(|(_, job, _, ending)| Event {
-            job: *job,
-            seq: moved.get(job).copied().unwrap_or_default(),
-            at: ending.ended,
-            kind: ending.state.word(),
-            detail: ending
-                .exception
-                .as_ref()
-                .map(|exception| exception.note.clone()),
-        })
-        .collect();
-    insert_events(tx, &events).await?;
-    for (at, job, _, _) in ends {
-        if let Some(slot) = done.get_mut(*at) {
-            *slot = Done::Stepped(moved.contains_key(job));
-        }
-    }
-    Ok(())
-}
-
-async fn end_runs(tx: &mut Tx, ends: &[&(usize, JobId, Attempt, &Ending)]) -> sqlx::Result<()> {
+) -> sqlx::Result<Vec<JobId>> {
+    const JOBS: Spelt = same(
+        "update jobs set state = 'running', started_us = v.column3, events = events + 1 from (",
+    );
+    const STARTED: Spelt = Spelt {
+        sqlite: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
+                 and jobs.state = 'starting' returning jobs.id",
+        postgres: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
+                   and jobs.state = 'starting' returning jobs.id, jobs.events",
+    };
+    let sqlite = tx.is_sqlite();
     on!(tx, |db| {
-        let mut update = QueryBuilder::new(
-            "update runs set started_us = v.column3, ended_us = v.column4, wait_status = v.column5, \
-             user_us = v.column6, system_us = v.column7, max_rss_bytes = v.column8, \
-             output_bytes = v.column9, dropped_bytes = v.column10 from (",
+        let mut text = Text::new(sqlite);
+        text.add(
+            "moved",
+            JOBS,
+            starts,
+            |mut row, (_, job, attempt, at)| {
+                row.push_bind(job.get())
+                    .push_bind(i64::from(*attempt))
+                    .push_bind(at.get());
+            },
+            STARTED,
         );
-        update.push_values(ends, |mut row, (_, job, attempt, ending)| {
-            row.push_bind(job.get())
-                .push_bind(i64::from(*attempt))
-                .push_bind(ending.started.map(Micros::get))
-                .push_bind(ending.ended.get())
-                .push_bind(ending.wait_status.map(i64::from))
-                .push_bind(ending.usage.user_us)
-                .push_bind(ending.usage.system_us)
-                .push_bind(ending.usage.max_rss_bytes)
-                .push_bind(ending.usage.output_bytes)
-                .push_bind(ending.usage.dropped_bytes);
-        });
-        update.push(
-            ") as v where runs.job_id = v.column1 and runs.position = 0 \
-             and runs.attempt = v.column2",
+        text.add(
+            "events_in",
+            EVENTS,
+            starts,
+            |mut row, (_, job, _, at)| {
+                row.push_bind(job.get())
+                    .push_bind(at.get())
+                    .push_bind(State::Running.word())
+                    .push_bind(None::<&str>);
+            },
+            OF_EVENTS,
         );
-        update.build().execute(db).await.map(drop)
+        text.finish(MOVED).build_query_scalar().fetch_all(db).await
+    })
+}
+
+async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::Result<Vec<JobId>> {
+    const JOBS: Spelt = same(
+        "update jobs set state = v.column3, started_us = coalesce(v.column4, started_us), \
+         ended_us = v.column5, wait_status = v.column6, exception_type = v.column7, \
+         exception_severity = v.column8, exception_note = v.column9, events = events + 1 from (",
+    );
+    const ENDED: Spelt = Spelt {
+        sqlite: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
+                 and jobs.state in ('starting', 'running') returning jobs.id",
+        postgres: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
+                   and jobs.state in ('starting', 'running') returning jobs.id, jobs.events",
+    };
+    const RUNS: Spelt = same(
+        "update runs set started_us = v.column3, ended_us = v.column4, wait_status = v.column5, \
+         user_us = v.column6, system_us = v.column7, max_rss_bytes = v.column8, \
+         output_bytes = v.column9, dropped_bytes = v.column10 from (",
+    );
+    const OF_RUNS: Spelt = same(
+        ") as v where runs.job_id = v.column1 and runs.position = 0 \
+         and runs.attempt = v.column2 and runs.ended_us is null",
+    );
+    let sqlite = tx.is_sqlite();
+    on!(tx, |db| {
+        let mut text = Text::new(sqlite);
+        text.add(
+            "moved",
+            JOBS,
+            ends,
+            |mut row, (_, job, attempt, ending)| {
+                let exception = ending.exception.as_ref();
+                row.push_bind(job.get())
+                    .push_bind(i64::from(*attempt))
+                    .push_bind(ending.state.word())
+                    .push_bind(ending.started.map(Micros::get))
+                    .push_bind(ending.ended.get())
+                    .push_bind(ending.wait_status.map(i64::from))
+                    .push_bind(exception.map(|exception| exception.kind.as_str()))
+                    .push_bind(exception.map(|exception| i64::from(exception.severity)))
+                    .push_bind(exception.map(|exception| exception.note.as_str()));
+            },
+            ENDED,
+        );
+        text.add(
+            "runs_in",
+            RUNS,
+            ends,
+            |mut row, (_, job, attempt, ending)| {
+                row.push_bind(job.get())
+                    .push_bind(i64::from(*attempt))
+                    .push_bind(ending.started.map(Micros::get))
+                    .push_bind(ending.ended.get())
+                    .push_bind(ending.wait_status.map(i64::from))
+                    .push_bind(ending.usage.user_us)
+                    .push_bind(ending.usage.system_us)
+                    .push_bind(ending.usage.max_rss_bytes)
+                    .push_bind(ending.usage.output_bytes)
+                    .push_bind(ending.usage.dropped_bytes);
+            },
+            OF_RUNS,
+        );
+        text.add(
+            "events_in",
+            EVENTS,
+            ends,
+            |mut row, (_, job, _, ending)| {
+                row.push_bind(job.get())
+                    .push_bind(ending.ended.get())
+                    .push_bind(ending.state.word())
+                    .push_bind(
+                        ending
+                            .exception
+                            .as_ref()
+                            .map(|exception| exception.note.as_str()),
+                    );
+            },
+            OF_EVENTS,
+        );
+        text.finish(MOVED).build_query_scalar().fetch_all(db).await
     })
 }
 
@@ -311,15 +334,15 @@ async fn requeue(tx: &mut Tx, job: JobId, attempt: Attempt, at: Micros) -> sqlx:
             .await
             .map(drop)
     })?;
-    insert_events(
+    insert_event(
         tx,
-        &[Event {
+        Event {
             job,
             seq,
             at,
             kind: "queued",
             detail: None,
-        }],
+        },
     )
     .await?;
     Ok(true)
@@ -365,7 +388,7 @@ async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> 
             kind: State::Cancelled.word(),
             detail: detail(),
         };
-        insert_events(tx, &[event]).await?;
+        insert_event(tx, event).await?;
         return Ok(CancelAnswer::Cancelled);
     }
     let asked: Option<i64> = on!(tx, |db| {
@@ -383,7 +406,7 @@ async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> 
             kind: "cancel_requested",
             detail: detail(),
         };
-        insert_events(tx, &[event]).await?;
+        insert_event(tx, event).await?;
     }
     let found: Option<(String, i64)> = on!(tx, |db| sqlx::query_as(LOOK)
         .bind(job)
