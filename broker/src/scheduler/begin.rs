@@ -114,11 +114,11 @@ impl Desk {
                     usage: Usage::default(),
                 };
                 self.release(run);
-                self.persist(Step::Ended {
+                self.persist(vec![Step::Ended {
                     job: run.job,
                     attempt: run.attempt,
                     ending,
-                });
+                }]);
             }
         }
     }

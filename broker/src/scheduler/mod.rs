@@ -33,6 +33,7 @@ enum Order {
     Forget(JobId),
     Cancel(JobId),
     Begun(RunKey, begin::Begun),
+    Record(RunKey),
     Reload,
     Reloaded(Result<Records>),
     Drain {
@@ -90,6 +91,7 @@ impl Scheduler {
             pool: Pool::new(capacity, &parts.cores),
             waiting: Waitlist::new(Vec::new(), false),
             running: HashMap::new(),
+            fresh: HashMap::new(),
             orders: orders.clone(),
             pause: Pause::default(),
             reloading: None,
@@ -178,6 +180,8 @@ struct Desk {
     pool: Pool,
     waiting: Waitlist,
     running: HashMap<JobId, Running>,
+    /// Runs that have started and whose start is not recorded yet.
+    fresh: HashMap<RunKey, Micros>,
     orders: mpsc::UnboundedSender<Order>,
     pause: Pause,
     /// While the store is being read: the jobs that came since, which the
@@ -320,6 +324,7 @@ impl Desk {
                 }
             }
             Order::Begun(run, begun) => self.begun(run, begun),
+            Order::Record(run) => self.record_start(run),
             Order::Reload => self.reload(),
             Order::Reloaded(Ok(records)) => self.take_up(records),
             Order::Reloaded(Err(error)) => {

@@ -8,6 +8,8 @@ use crate::engine::Sighting;
 use crate::model::{Ending, Exception, Micros, RunKey, State, Usage};
 use crate::store::Step;
 
+/// How long the record of a start may wait for the end.
+const SOON: Duration = Duration::from_millis(5);
 /// Tries at starting a run after which a failure that does not pass is final.
 const TRIES: u32 = 3;
 
@@ -15,25 +17,47 @@ impl Desk {
     /// Take note of what the engine saw.
     pub(super) fn see(&mut self, sighting: Sighting) {
         match sighting {
-            Sighting::Started { run, at } => {
-                self.pause.failures = 0;
-                self.persist(Step::Started {
-                    job: run.job,
-                    attempt: run.attempt,
-                    at,
-                });
-            }
+            Sighting::Started { run, at } => self.started(run, at),
             Sighting::Ended { run, ending } => {
                 self.release(run);
-                self.persist(Step::Ended {
-                    job: run.job,
-                    attempt: run.attempt,
-                    ending,
-                });
+                self.ended(run, ending);
             }
             Sighting::NotStarted { run, why, passing } => self.not_started(run, why, passing),
             Sighting::Reconnected => self.ask_again(),
         }
+    }
+
+    /// Note a start, and record it a little later: a short job's start and
+    /// end then cost one commit.
+    fn started(&mut self, run: RunKey, at: Micros) {
+        self.pause.failures = 0;
+        self.fresh.insert(run, at);
+        let orders = self.orders.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(SOON).await;
+            let _ = orders.send(super::Order::Record(run));
+        });
+    }
+
+    pub(super) fn record_start(&mut self, run: RunKey) {
+        if let Some(at) = self.fresh.remove(&run) {
+            let (job, attempt) = (run.job, run.attempt);
+            self.persist(vec![Step::Started { job, attempt, at }]);
+        }
+    }
+
+    fn ended(&mut self, run: RunKey, ending: Ending) {
+        let (job, attempt) = (run.job, run.attempt);
+        let start = self
+            .fresh
+            .remove(&run)
+            .map(|at| Step::Started { job, attempt, at });
+        let end = Step::Ended {
+            job,
+            attempt,
+            ending,
+        };
+        self.persist(start.into_iter().chain([end]).collect());
     }
 
     fn not_started(&mut self, run: RunKey, why: String, passing: bool) {
@@ -53,11 +77,7 @@ impl Desk {
                 }),
                 usage: Usage::default(),
             };
-            return self.persist(Step::Ended {
-                job: run.job,
-                attempt: run.attempt,
-                ending,
-            });
+            return self.ended(run, ending);
         }
         tracing::warn!(run = %run, why, "a run was not started; it waits again");
         self.pause.fail();
@@ -75,17 +95,13 @@ impl Desk {
                 }),
                 usage: Usage::default(),
             };
-            return self.persist(Step::Ended {
-                job: run.job,
-                attempt: run.attempt,
-                ending,
-            });
+            return self.ended(run, ending);
         }
-        self.persist(Step::Requeued {
+        self.persist(vec![Step::Requeued {
             job: run.job,
             attempt: run.attempt,
             at: Micros::now(),
-        });
+        }]);
     }
 
     /// After the engine lost touch: ask about every run.
@@ -101,8 +117,9 @@ impl Desk {
         });
     }
 
-    /// Record a step, trying until the store takes it: it has happened.
-    pub(super) fn persist(&self, step: Step) {
+    /// Record steps of one job in their order, trying until the store takes
+    /// them: they have happened.
+    pub(super) fn persist(&self, steps: Vec<Step>) {
         let (store, live, orders) = (
             self.parts.store.clone(),
             self.parts.live.clone(),
@@ -110,16 +127,18 @@ impl Desk {
         );
         tokio::spawn(async move {
             let mut wait = Duration::from_millis(100);
-            while let Err(error) = store.step(step.clone()).await {
+            while let Err(error) = store.steps(&steps).await {
                 tracing::warn!(%error, "a step could not be recorded; trying again");
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(5));
             }
-            match step {
-                Step::Started { job, .. } | Step::Ended { job, .. } => live.announce(job),
-                Step::Requeued { job, .. } => {
-                    live.announce(job);
-                    let _ = orders.send(super::Order::Reload);
+            for step in steps {
+                match step {
+                    Step::Started { job, .. } | Step::Ended { job, .. } => live.announce(job),
+                    Step::Requeued { job, .. } => {
+                        live.announce(job);
+                        let _ = orders.send(super::Order::Reload);
+                    }
                 }
             }
         });

@@ -57,10 +57,20 @@ impl Store {
         self.stepped(Change::Claim(claim)).await
     }
 
-    /// Record a step; `false` where the job is past it already.
+    /// Record steps, in one commit where they come together; a step that the
+    /// job is past already changes nothing.
     ///
-    /// Errors: the store is away or full.
-    pub async fn step(&self, step: Step) -> Result<bool> {
+    /// Errors: the store is away or full; some may be recorded then.
+    pub async fn steps(&self, steps: &[Step]) -> Result<()> {
+        let steps = steps
+            .iter()
+            .cloned()
+            .map(|step| self.stepped(Change::Step(step)));
+        futures_util::future::try_join_all(steps).await.map(drop)
+    }
+
+    #[cfg(test)]
+    async fn step(&self, step: Step) -> Result<bool> {
         self.stepped(Change::Step(step)).await
     }
 
