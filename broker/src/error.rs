@@ -79,19 +79,8 @@ impl From<sqlx::Error> for Error {
 
 impl Error {
     fn from_sql(sort: Sort, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        match sort {
-            Sort::Full => Self::caused(
-                Kind::Unavailable,
-                "The job store cannot be written: its disk is full.",
-                source,
-            ),
-            Sort::Away => Self::caused(
-                Kind::Unavailable,
-                "The job store cannot be reached.",
-                source,
-            ),
-            Sort::Refused => Self::caused(Kind::Internal, "The job store failed.", source),
-        }
+        let (kind, message) = sort.words();
+        Self::caused(kind, message, source)
     }
 }
 
@@ -104,6 +93,20 @@ pub enum Sort {
     Away,
     /// This statement or its values were refused; others may work.
     Refused,
+}
+
+impl Sort {
+    /// What to tell a caller.
+    pub const fn words(self) -> (Kind, &'static str) {
+        match self {
+            Self::Full => (
+                Kind::Unavailable,
+                "The job store cannot be written: its disk is full.",
+            ),
+            Self::Away => (Kind::Unavailable, "The job store cannot be reached."),
+            Self::Refused => (Kind::Internal, "The job store failed."),
+        }
+    }
 }
 
 /// Sorting the errors of both drivers.

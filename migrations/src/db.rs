@@ -1,5 +1,8 @@
 //! One open database: embedded SQLite or a PostgreSQL server.
 
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -49,7 +52,7 @@ pub enum Db {
 
 impl Db {
     /// Open `url` (`sqlite:PATH` or `postgres://…`). A missing SQLite file is
-    /// created, readable by its owner alone where the umask says so.
+    /// created, for its owner alone.
     ///
     /// Errors: [`Error::Url`]; whatever the driver says of a database it
     /// cannot open.
@@ -58,6 +61,7 @@ impl Db {
             return Self::open_postgres(url).await;
         }
         let path = url.strip_prefix("sqlite:").ok_or(Error::Url)?;
+        make_private(path).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -129,5 +133,15 @@ impl Db {
             }
             Self::Postgres(pool) => pool.close().await,
         }
+    }
+}
+
+/// Create a missing file for its owner alone; SQLite gives the files beside
+/// it the same mode.
+fn make_private(path: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
+        Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -109,27 +109,16 @@ async fn each_alone(
 ) {
     tracing::warn!(error = %error, changes = changes.len(), "a batch was not committed");
     let shared = changes.len() == 1 || sort(&error) != Sort::Refused;
+    let (kind, words) = sort(&error).words();
     for (change, answer) in changes.into_iter().zip(answers) {
         let done = if shared {
-            Err(Error::caused(
-                Kind::Unavailable,
-                words(sort(&error)),
-                error.to_string(),
-            ))
+            Err(Error::caused(kind, words, error.to_string()))
         } else {
             let done = commit(db, std::slice::from_ref(&change), ids, doubt).await;
             done.map_err(Error::from)
                 .and_then(|done| done.first().copied().ok_or_else(busy))
         };
         let _ = answer.send(done);
-    }
-}
-
-fn words(sort: Sort) -> &'static str {
-    match sort {
-        Sort::Full => "The job store cannot be written: its disk is full.",
-        Sort::Away => "The job store cannot be reached.",
-        Sort::Refused => "The job store failed.",
     }
 }
 
