@@ -1,22 +1,29 @@
 //! Accepting connections, with bounds on how many, how slow and how large.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Sleep;
 use tower::ServiceExt;
 
 /// The most connections at a time.
 const CONNECTIONS: usize = 4096;
 /// The longest a request's head may take to come.
 const HEAD: Duration = Duration::from_secs(15);
+/// The longest a request's body may take to come.
+const BODY: Duration = Duration::from_secs(30);
 /// The most bytes of a request's head: the existing clients put whole
 /// submissions into the URL.
 const HEAD_BYTES: usize = 512 * 1024;
@@ -61,9 +68,9 @@ async fn converse(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = router.map_request(move |mut request: Request<hyper::body::Incoming>| {
+    let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new)
+        request.map(|body| axum::body::Body::new(Timely::new(body)))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -79,5 +86,47 @@ async fn converse(
     if stopped {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
+    }
+}
+
+/// A request's body that is given up where it does not come in time.
+struct Timely {
+    body: Incoming,
+    /// Set once the body has to be waited for.
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timely {
+    const fn new(body: Incoming) -> Self {
+        Self { body, late: None }
+    }
+}
+
+impl Body for Timely {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let late = this
+            .late
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY)));
+        late.as_mut()
+            .poll(context)
+            .map(|()| Some(Err("the request's body did not come in time".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -440,6 +440,38 @@ async fn text_is_found_wherever_it_stands_and_as_it_stands() {
 }
 
 #[tokio::test]
+async fn nobody_smuggles_a_job_into_anothers_search() {
+    on_both(async |store| {
+        let own = store.submit(job("ann", "needle")).await.unwrap();
+        store
+            .submit(job("bob", "needle \u{2}ann\u{3}"))
+            .await
+            .unwrap();
+        let name = format!("\u{2}ann\u{3}");
+        store
+            .submit(NewJob {
+                name,
+                ..job("bob", "needle")
+            })
+            .await
+            .unwrap();
+        let base = Query {
+            whose: Whose::Owner("ann"),
+            text: "needle",
+            states: &[],
+            start: 0,
+            limit: 10,
+        };
+        for text in ["needle", "ne", "n", "\u{2}ann\u{3}"] {
+            let page = store.search(Query { text, ..base }).await.unwrap();
+            assert_eq!(numbers(page.jobs), [own.get()], "{text:?}");
+            assert_eq!(page.total, 1);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn searches_page_keep_to_the_owner_and_know_states() {
     on_both(async |store| {
         let mut ids = Vec::new();

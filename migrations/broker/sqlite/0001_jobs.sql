@@ -42,6 +42,7 @@ create table jobs (
 create index jobs_queue on jobs (urgency desc, id) where state = 'queued';
 create index jobs_by_state on jobs (state, id);
 create index jobs_by_owner on jobs (owner, id);
+create index jobs_by_owner_and_state on jobs (owner, state, id);
 
 create table tasks (
     job_id integer not null references jobs (id),

@@ -1,0 +1,158 @@
+//! Finding jobs by a piece of text, through an index of trigrams; never by a
+//! regular expression.
+
+mod postgres;
+mod sqlite;
+
+use warrant_migrations::{Conn, Spelt, on};
+
+use super::changes::NewJob;
+use super::jobs::{JobRow, Page, Whose, jobs};
+use super::{Store, counts};
+use crate::error::Result;
+use crate::model::{JobId, State};
+
+/// What to look for.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// Whose jobs.
+    pub whose: Whose<'a>,
+    /// The piece of text, not empty; letter case does not matter.
+    pub text: &'a str,
+    /// States whose name in the asking dialect holds the text.
+    pub states: &'a [State],
+    /// How many matches to skip, newest first.
+    pub start: i64,
+    /// How many to give.
+    pub limit: i64,
+}
+
+/// How the index of text is asked: the text in lower case, and a stretch of
+/// its matches.
+#[derive(Debug, Clone, Copy)]
+struct Ask<'a> {
+    whose: Whose<'a>,
+    text: &'a str,
+    start: i64,
+    limit: i64,
+}
+
+impl Ask<'_> {
+    /// Whether the text is too short to be a trigram.
+    fn is_short(&self) -> bool {
+        self.text.chars().count() < 3
+    }
+
+    /// Whether `ids` are all that was asked for.
+    fn is_met(&self, ids: &[i64]) -> bool {
+        i64::try_from(ids.len()).is_ok_and(|n| n >= self.limit)
+    }
+}
+
+/// What stands around the owner's name in what is indexed, and nowhere else.
+const OWNER: [char; 2] = ['\u{2}', '\u{3}'];
+
+/// The owner's name as it is indexed.
+fn marked(owner: &str) -> String {
+    let [open, close] = OWNER;
+    format!("{open}{}{close}", owner.to_lowercase())
+}
+
+/// What is indexed of a job: its id, name, owner, command and directory, a
+/// line each, so that no match spans two of them. The letters at the end let
+/// the last ones of the directory begin a trigram as well.
+pub(super) fn text(id: JobId, job: &NewJob) -> String {
+    let workdir = job.workdir.as_deref().unwrap_or_default();
+    let fields = format!("{id}\n{}\n{}\n{workdir}\n", job.name, job.command);
+    let fields = fields.to_lowercase().replace(OWNER, " ");
+    format!("{fields}{}\n\n", marked(&job.owner.name))
+}
+
+impl Store {
+    /// The jobs that match, and how many jobs there are in all.
+    ///
+    /// Errors: the store is away.
+    pub async fn search(&self, query: Query<'_>) -> Result<Page> {
+        let mut conn = self.db.read().await?;
+        let total = counts::place(&mut conn, query.whose.counted(), 0)
+            .await?
+            .total;
+        let text = query.text.to_lowercase();
+        let (start, limit) = (query.start, query.limit);
+        let mut ask = Ask {
+            whose: query.whose,
+            text: &text,
+            start,
+            limit,
+        };
+        let ids = if query.states.is_empty() {
+            by_text(&mut conn, ask).await?
+        } else {
+            // Lists in one order: take the head of each, drop what is in several.
+            (ask.start, ask.limit) = (0, start.saturating_add(limit));
+            let mut ids = by_text(&mut conn, ask).await?;
+            for state in query.states {
+                ids.extend(by_state(&mut conn, ask, *state).await?);
+            }
+            ids.sort_unstable_by(|a, b| b.cmp(a));
+            ids.dedup();
+            let skip = usize::try_from(start).unwrap_or(usize::MAX);
+            let take = usize::try_from(limit).unwrap_or(usize::MAX);
+            ids.into_iter().skip(skip).take(take).collect()
+        };
+        let found = rows(&mut conn, query.whose, &ids).await?;
+        Ok(Page {
+            jobs: jobs(found)?,
+            total,
+        })
+    }
+}
+
+/// The jobs with these ids, as far as they are whose they must be.
+async fn rows(conn: &mut Conn, whose: Whose<'_>, ids: &[i64]) -> sqlx::Result<Vec<JobRow>> {
+    const SQL: Spelt = Spelt {
+        sqlite: "select jobs.* from json_each($1) found join jobs on jobs.id = found.value \
+                 where $2 is null or jobs.owner = $2 order by jobs.id desc",
+        postgres: "select jobs.* from json_array_elements_text($1::json) found (value) \
+                   join jobs on jobs.id = found.value::bigint \
+                   where $2::text is null or jobs.owner = $2 order by jobs.id desc",
+    };
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = SQL.on(conn);
+    let list = serde_json::Value::from(ids).to_string();
+    let owner = whose.name();
+    on!(conn, |db| sqlx::query_as(sql)
+        .bind(list)
+        .bind(owner)
+        .fetch_all(db)
+        .await)
+}
+
+async fn by_state(conn: &mut Conn, ask: Ask<'_>, state: State) -> sqlx::Result<Vec<i64>> {
+    const ALL: &str = "select id from jobs where state = $1 order by id desc limit $2";
+    const ONE: &str =
+        "select id from jobs where owner = $3 and state = $1 order by id desc limit $2";
+    let state = state.word();
+    match ask.whose.name() {
+        None => on!(conn, |db| {
+            sqlx::query_scalar(ALL)
+                .bind(state)
+                .bind(ask.limit)
+                .fetch_all(db)
+                .await
+        }),
+        Some(owner) => on!(conn, |db| {
+            let all = sqlx::query_scalar(ONE).bind(state).bind(ask.limit);
+            all.bind(owner).fetch_all(db).await
+        }),
+    }
+}
+
+async fn by_text(conn: &mut Conn, ask: Ask<'_>) -> sqlx::Result<Vec<i64>> {
+    match conn {
+        Conn::Sqlite(_) => sqlite::by_text(conn, ask).await,
+        Conn::Postgres(_) => postgres::by_text(conn, ask).await,
+    }
+}
