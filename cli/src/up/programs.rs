@@ -25,6 +25,19 @@ pub(crate) fn find(name: &str) -> Result<PathBuf, Failure> {
     })
 }
 
+/// How to call this program from a shell: by its name where `PATH` finds it
+/// under that, else by its path.
+pub(crate) fn own_name() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = std::env::current_exe().unwrap_or_default();
+    let name = Path::new(env!("CARGO_PKG_NAME"));
+    match find_in(env!("CARGO_PKG_NAME"), std::env::split_paths(&path)) {
+        Some(found) if found.canonicalize().ok() == own.canonicalize().ok() => name.to_owned(),
+        Some(_) | None if own.is_absolute() => own,
+        Some(_) | None => name.to_owned(),
+    }
+}
+
 /// A relative place depends on where the user happens to be: it is skipped.
 fn find_in(name: &str, places: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
     places

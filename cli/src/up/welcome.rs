@@ -7,6 +7,7 @@ use std::path::Path;
 use warrant_api::token::AuthInfo;
 
 use crate::up::identity::{Identity, Kept};
+use crate::up::programs;
 
 /// The text, ending with a newline.
 pub(crate) fn text(url: &str, state_dir: &Path, identity: &Identity, auth: &AuthInfo) -> String {
@@ -80,7 +81,8 @@ fn write_commands(
             writeln!(text, "  export {variable}=\"$(cat {})\"", quoted_path(file))?;
         }
     }
-    writeln!(text, "  warrant submit --wait -- echo hello\n")?;
+    let program = quoted_path(&programs::own_name());
+    writeln!(text, "  {program} submit --wait -- echo hello\n")?;
     writeln!(
         text,
         "With the Flux RESTful client, in the same terminal:\n"

@@ -151,6 +151,10 @@ async fn by_state(conn: &mut Conn, ask: Ask<'_>, state: State) -> sqlx::Result<V
 }
 
 async fn by_text(conn: &mut Conn, ask: Ask<'_>) -> sqlx::Result<Vec<i64>> {
+    // No job holds a NUL, and neither database takes a text with one.
+    if ask.text.contains('\0') {
+        return Ok(Vec::new());
+    }
     match conn {
         Conn::Sqlite(_) => sqlite::by_text(conn, ask).await,
         Conn::Postgres(_) => postgres::by_text(conn, ask).await,
