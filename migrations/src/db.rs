@@ -47,7 +47,12 @@ pub enum Db {
         readers: SqlitePool,
     },
     /// A PostgreSQL server.
-    Postgres(PgPool),
+    Postgres {
+        /// Connections that write.
+        writers: PgPool,
+        /// Connections that only read.
+        readers: PgPool,
+    },
 }
 
 impl Db {
@@ -95,12 +100,24 @@ impl Db {
             ("idle_in_transaction_session_timeout", "30s"),
             ("lock_timeout", "5s"),
         ]);
-        let pool = PgPoolOptions::new()
+        // Every statement that writes finds its rows by their keys. A plan
+        // that was made and kept while the tables were small must not read
+        // them whole once they are large.
+        let by_key = options.clone().options([
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+        ]);
+        let writers = PgPoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(PATIENCE)
+            .connect_with(by_key)
+            .await?;
+        let readers = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(PATIENCE)
-            .connect_with(options)
-            .await?;
-        Ok(Self::Postgres(pool))
+            .connect_lazy_with(options.options([("default_transaction_read_only", "on")]));
+        Ok(Self::Postgres { writers, readers })
     }
 
     /// Begin a transaction that may write. On SQLite it takes the write lock
@@ -110,17 +127,17 @@ impl Db {
     pub async fn begin(&self) -> Result<Tx> {
         Ok(match self {
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("begin immediate").await?),
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Postgres { writers, .. } => Tx::Postgres(writers.begin().await?),
         })
     }
 
-    /// A connection for reading. On SQLite it cannot write.
+    /// A connection for reading. It cannot write.
     ///
     /// Errors: the database cannot be reached or all connections are taken.
     pub async fn read(&self) -> Result<Conn> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Conn::Sqlite(readers.acquire().await?),
-            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
+            Self::Postgres { readers, .. } => Conn::Postgres(readers.acquire().await?),
         })
     }
 
@@ -131,7 +148,10 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { writers, readers } => {
+                readers.close().await;
+                writers.close().await;
+            }
         }
     }
 }

@@ -22,11 +22,13 @@ impl Schema {
             (Self::Broker, Db::Sqlite { .. }) => {
                 (sqlx::migrate!("./broker/sqlite"), "broker_migrations")
             }
-            (Self::Broker, Db::Postgres(_)) => {
+            (Self::Broker, Db::Postgres { .. }) => {
                 (sqlx::migrate!("./broker/postgres"), "broker_migrations")
             }
             (Self::Auth, Db::Sqlite { .. }) => (sqlx::migrate!("./auth/sqlite"), "auth_migrations"),
-            (Self::Auth, Db::Postgres(_)) => (sqlx::migrate!("./auth/postgres"), "auth_migrations"),
+            (Self::Auth, Db::Postgres { .. }) => {
+                (sqlx::migrate!("./auth/postgres"), "auth_migrations")
+            }
         };
         migrator.dangerous_set_table_name(table);
         migrator
@@ -39,7 +41,7 @@ impl Schema {
         let migrator = self.migrator(db);
         match db {
             Db::Sqlite { writer, .. } => migrator.run(writer).await?,
-            Db::Postgres(pool) => migrator.run(pool).await?,
+            Db::Postgres { writers, .. } => migrator.run(writers).await?,
         }
         Ok(())
     }
@@ -56,8 +58,8 @@ impl Schema {
                 conn.ensure_migrations_table(table).await?;
                 conn.list_applied_migrations(table).await?
             }
-            Db::Postgres(pool) => {
-                let mut conn = pool.acquire().await?;
+            Db::Postgres { writers, .. } => {
+                let mut conn = writers.acquire().await?;
                 conn.list_applied_migrations(table)
                     .await
                     .map_err(|_| Error::Outdated("no migration was ever applied".into()))?

@@ -78,6 +78,8 @@ impl Desk {
     pub(super) fn begun(&mut self, run: RunKey, begun: Begun) {
         match begun {
             Begun::Handed => {
+                // Its output may appear from now on.
+                self.parts.live.announce(run.job);
                 if self
                     .running
                     .get(&run.job)

@@ -219,7 +219,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    const SHORTEST: Duration = Duration::from_millis(4);
+    const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(250);
 
     /// The next bytes; `None` once the job has ended and all was given.

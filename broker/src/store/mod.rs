@@ -1,4 +1,4 @@
-//! SQL and nothing else. Writes go through one [`writer`] that commits many
+//! SQL and nothing else. Writes go through one `writer` that commits many
 //! at once; reads take connections of their own.
 
 mod changes;

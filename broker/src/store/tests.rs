@@ -447,7 +447,7 @@ async fn nobody_smuggles_a_job_into_anothers_search() {
             .submit(job("bob", "needle \u{2}ann\u{3}"))
             .await
             .unwrap();
-        let name = format!("\u{2}ann\u{3}");
+        let name = "\u{2}ann\u{3}".to_owned();
         store
             .submit(NewJob {
                 name,

@@ -82,7 +82,15 @@ fn busy() -> Error {
 async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut ids = Ids::default();
-    while asks.recv_many(&mut batch, BATCH).await > 0 {
+    while asks.recv_many(&mut batch, 1).await > 0 {
+        // Whoever is about to ask as well gets the chance: a job's end and the
+        // next job's claim then share a commit.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(ask) = asks.try_recv()
+        {
+            batch.push(ask);
+        }
         let (changes, answers): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|ask| (ask.change, ask.answer)).unzip();
         match commit(&db, &changes, &mut ids, &doubt).await {
