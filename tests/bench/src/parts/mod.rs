@@ -1,0 +1,79 @@
+//! The parts of the benchmark. Each prints a table; in each, what the product
+//! does stands beside the bare calls that it cannot do without, measured in
+//! the same run, and their ratio says how many times the bare cost it is.
+
+pub(crate) mod list;
+pub(crate) mod memory;
+pub(crate) mod start;
+pub(crate) mod submit;
+pub(crate) mod token;
+
+use std::time::Duration;
+
+use crate::bare::Echo;
+use crate::house::Site;
+use crate::machine::Machine;
+
+/// How much to measure.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// Jobs submitted one after another.
+    pub(crate) submits: usize,
+    /// How long to ask as fast as can be.
+    pub(crate) load: Duration,
+    /// Jobs whose output is waited for, one after another.
+    pub(crate) starts: usize,
+    /// Jobs that are submitted at once and waited for.
+    pub(crate) burst: usize,
+    /// Bare processes started.
+    pub(crate) spawns: usize,
+    /// Requests for each page.
+    pub(crate) pages: usize,
+    /// No more requests for a page after this long.
+    pub(crate) page_time: Duration,
+    /// Jobs in the store, small to large.
+    pub(crate) stores: &'static [i64],
+    /// Bare password hashes.
+    pub(crate) hashes: usize,
+}
+
+impl Sizes {
+    /// For figures.
+    pub(crate) const FULL: Self = Self {
+        submits: 2000,
+        load: Duration::from_secs(5),
+        starts: 300,
+        burst: 3000,
+        spawns: 1000,
+        pages: 300,
+        page_time: Duration::from_secs(15),
+        stores: &[1_000, 100_000, 1_000_000],
+        hashes: 100,
+    };
+
+    /// To see that the benchmark works.
+    pub(crate) const QUICK: Self = Self {
+        submits: 50,
+        load: Duration::from_millis(200),
+        starts: 5,
+        burst: 40,
+        spawns: 20,
+        pages: 5,
+        page_time: Duration::from_secs(1),
+        stores: &[1_000, 3_000],
+        hashes: 4,
+    };
+}
+
+/// What every part needs.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// Where everything is.
+    pub(crate) site: Site,
+    /// What it is measured on.
+    pub(crate) machine: Machine,
+    /// How much to measure.
+    pub(crate) sizes: Sizes,
+    /// The server that does nothing.
+    pub(crate) echo: Echo,
+}
