@@ -1,5 +1,5 @@
 //! Why a command, or the start of the service, could not be carried out.
-//! What a caller over HTTP is told is in [`crate::http::fault`].
+//! What a caller over HTTP is told is in `http::fault`.
 
 /// What sort of thing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

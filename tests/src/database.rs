@@ -1,0 +1,88 @@
+//! Where a house keeps its jobs and users: a file, or a database of its own
+//! on a PostgreSQL server.
+
+use std::path::Path;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+/// Which sort of database a house is built on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// Two files of its own.
+    Sqlite,
+    /// A new database on the server with this URL; dropped with the house.
+    Postgres(String),
+}
+
+impl Database {
+    /// The PostgreSQL server that `WARRANT_TEST_POSTGRES` names, if any.
+    ///
+    /// Errors: panics where there is none and `WARRANT_REQUIRE_POSTGRES=1`.
+    pub fn postgres() -> Option<Self> {
+        if let Ok(url) = std::env::var("WARRANT_TEST_POSTGRES") {
+            return Some(Self::Postgres(url));
+        }
+        let why = "left out: WARRANT_TEST_POSTGRES names no PostgreSQL server";
+        let required = std::env::var("WARRANT_REQUIRE_POSTGRES");
+        assert_ne!(required.as_deref(), Ok("1"), "{why}");
+        eprintln!("{why}");
+        None
+    }
+
+    /// A new, empty database in or for the directory `dir`.
+    pub(crate) fn create(&self, dir: &Path, name: &str) -> Created {
+        match self {
+            Self::Sqlite => Created {
+                broker: format!("sqlite:{}", dir.join("broker.db").display()),
+                authsvc: format!("sqlite:{}", dir.join("auth.db").display()),
+                on: None,
+            },
+            Self::Postgres(server) => {
+                administer(server, format!("create database {name}")).unwrap();
+                let (base, _) = server.rsplit_once('/').unwrap();
+                let url = format!("{base}/{name}");
+                Created {
+                    broker: url.clone(),
+                    authsvc: url,
+                    on: Some((server.clone(), name.to_owned())),
+                }
+            }
+        }
+    }
+}
+
+/// A database that is there. Dropped, it is gone.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// The broker's URL.
+    pub(crate) broker: String,
+    /// The auth service's URL.
+    pub(crate) authsvc: String,
+    on: Option<(String, String)>,
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some((server, name)) = &self.on {
+            let gone = administer(server, format!("drop database {name} with (force)"));
+            if let Err(error) = gone {
+                eprintln!("the database {name} stays: {error}");
+            }
+        }
+    }
+}
+
+fn administer(server: &str, sql: String) -> sqlx::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(server).await?;
+        // No value can name a database: this text is made from names alone.
+        sqlx::query(AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await?;
+        connection.close().await
+    })
+}

@@ -1,0 +1,158 @@
+//! `warrant`, the command people type, against the real services.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use warrant_tests::house::{ADMIN, ADMIN_PASSWORD, SECRET};
+use warrant_tests::processes::{self, send};
+use warrant_tests::service::{self, Service, Variables};
+use warrant_tests::wait::until;
+use warrant_tests::{House, on_each_database};
+
+/// Where the command finds the server and keeps what it remembers.
+struct Shell(Variables);
+
+impl Shell {
+    fn new(url: &str, home: &Path, more: &[(&str, &str)]) -> Self {
+        let own = [
+            ("PATH", "/usr/bin:/bin"),
+            ("HOME", home.to_str().unwrap()),
+            ("FLUX_RESTFUL_HOST", url),
+        ];
+        let all = own.iter().chain(more);
+        Self(
+            all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        service::run("warrant", words, &self.0, "")
+    }
+
+    /// What the command prints, where it succeeds.
+    #[track_caller]
+    fn prints(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn shell(house: &House, more: &[(&str, &str)]) -> Shell {
+    let url = format!("http://{}", house.nobody().address());
+    let admin = [("FLUX_USER", ADMIN), ("FLUX_TOKEN", ADMIN_PASSWORD)];
+    Shell::new(&url, &house.path("home"), &[&admin, more].concat())
+}
+
+on_each_database! {
+    fn jobs_are_submitted_followed_listed_and_cancelled(setup: Setup) {
+        let house = setup.open();
+        for more in [&[][..], &[("FLUX_SECRET_KEY", SECRET)]] {
+            let shell = shell(&house, more);
+            let words = ["submit", "--wait", "--", "sh", "-c", "echo \"a  b\" '$c'; exit 3"];
+            let output = shell.run(&words);
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "a  b $c\n");
+            assert_eq!(output.status.code(), Some(3));
+            let options = ["submit", "-n", "2", "-e", "GREETING=good day", "-C", "/", "-t", "1m",
+                "--", "sh", "-c", "echo $GREETING; pwd"];
+            let id = shell.prints(&options).trim().to_owned();
+            let mut lines: Vec<String> = shell.prints(&["logs", "-f", &id])
+                .lines()
+                .map(str::to_owned)
+                .collect();
+            lines.sort();
+            assert_eq!(lines, ["/", "/", "good day", "good day"]);
+            let list = shell.prints(&["jobs"]);
+            assert!(list.contains(&id) && list.contains("completed"), "{list}");
+            let found = shell.prints(&["jobs", "--search", "good day"]);
+            assert!(!found.contains(&id), "variables are not searched: {found}");
+            let running = shell.prints(&["submit", "--", "sleep", "300"]).trim().to_owned();
+            shell.prints(&["cancel", &running]);
+            let info = until("the job to end", || {
+                let info = shell.prints(&["info", &running, "--json"]);
+                info.contains("INACTIVE").then_some(info)
+            });
+            assert!(info.contains("CANCELED"), "{info}");
+            assert!(!shell.run(&["cancel", &running]).status.success());
+            assert_eq!(shell.prints(&["nodes"]).lines().count(), 1);
+        }
+        house.close();
+    }
+}
+
+#[test]
+fn a_login_is_remembered_and_needs_no_password_again() {
+    let house = House::open();
+    house.user("ann");
+    let url = format!("http://{}", house.nobody().address());
+    let password = House::password("ann");
+    let with = Shell::new(
+        &url,
+        &house.path("home"),
+        &[("FLUX_USER", "ann"), ("FLUX_TOKEN", &password)],
+    );
+    with.prints(&["login"]);
+    let without = Shell::new(&url, &house.path("home"), &[]);
+    let id = without.prints(&["submit", "--", "true"]);
+    assert!(id.trim().parse::<i64>().is_ok(), "{id}");
+    house.close();
+}
+
+/// What `warrant up` runs, found by the mark that it hands on.
+const MARK: &str = "warrant_up";
+
+#[test]
+fn warrant_up_starts_everything_in_one_directory_and_stops_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let mark = format!("{MARK}_{}", std::process::id());
+    let variables = [
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", home.to_str().unwrap()),
+        (processes::MARK, &mark),
+    ];
+    let variables: Variables = variables
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let arguments = ["up", "--quiet", "--cores", "2", "--listen", "127.0.0.1:0"];
+    let arguments = [&arguments[..], &["--state-dir", state.to_str().unwrap()]].concat();
+    let log: PathBuf = dir.path().join("log");
+    // Twice: the second finds what the first has left.
+    for round in 1..=2 {
+        let _ = fs::remove_file(&log);
+        let mut up = Service::start("warrant", &arguments, &variables, &log);
+        let url = until("the address", || {
+            assert!(up.ended().is_none(), "{}", up.log());
+            let log = up.log();
+            let (line, _) = log[log.find("http://")?..].split_once('\n')?;
+            Some(line.trim().to_owned())
+        });
+        let secret = |name: &str| fs::read_to_string(state.join("secrets").join(name)).unwrap();
+        let (token, key) = (secret("flux_token"), secret("flux_secret_key"));
+        let shell = Shell::new(
+            &url,
+            &home,
+            &[
+                ("FLUX_USER", ADMIN),
+                ("FLUX_TOKEN", token.trim()),
+                ("FLUX_SECRET_KEY", key.trim()),
+            ],
+        );
+        let hello = shell.prints(&["submit", "--wait", "--", "echo", "hello"]);
+        assert_eq!(hello, "hello\n");
+        assert_eq!(
+            shell.prints(&["jobs", "--all"]).matches("echo").count(),
+            round
+        );
+        send(up.pid(), nix::sys::signal::Signal::SIGTERM);
+        assert!(up.wait().success(), "{}", up.log());
+        until("all of it to end", || {
+            processes::marked(&mark).is_empty().then_some(())
+        });
+    }
+}

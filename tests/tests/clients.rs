@@ -1,0 +1,59 @@
+//! The published Python clients, unmodified, against a whole installation.
+
+use warrant_tests::python::Client;
+use warrant_tests::{House, on_each_database};
+
+fn stopped(mut house: House) {
+    assert!(house.broker_ended().success());
+    house.close();
+}
+
+on_each_database! {
+    fn every_method_of_the_old_client_works(setup: Setup) {
+        let house = setup.open();
+        if Client::Old.run(&house, "methods.py", &[]) {
+            stopped(house);
+        }
+    }
+
+    fn every_method_of_the_new_client_works(setup: Setup) {
+        let house = setup.open();
+        if Client::New.run(&house, "methods.py", &[]) {
+            stopped(house);
+        }
+    }
+}
+
+#[test]
+fn every_command_of_the_old_client_works() {
+    let house = House::open();
+    if Client::Old.run(&house, "commands.py", &[]) {
+        stopped(house);
+    }
+}
+
+#[test]
+fn every_command_of_the_new_client_works() {
+    let house = House::open();
+    if Client::New.run(&house, "commands.py", &[]) {
+        stopped(house);
+    }
+}
+
+#[test]
+fn the_clients_own_tests_pass_step_by_step() {
+    for client in [Client::Old, Client::New] {
+        let house = House::open();
+        client.run(&house, "upstream.py", &[]);
+        house.close();
+    }
+}
+
+#[test]
+fn clients_that_are_not_let_in_say_so_and_do_not_loop() {
+    for (client, name) in [(Client::Old, "old"), (Client::New, "new")] {
+        let house = House::open();
+        client.run(&house, "refusals.py", &[("CLIENT", name)]);
+        house.close();
+    }
+}

@@ -1,0 +1,7 @@
+//! The embedded engine, as jobs live it.
+
+mod environment;
+mod limits;
+mod queue;
+mod ranks;
+mod writing;

@@ -1,0 +1,19 @@
+//! The product as its users meet it: whole installations, real clients.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on fails and says why"
+)]
+
+mod architecture;
+mod cli;
+mod clients;
+mod crash;
+mod engine;
+mod faults;
+mod flux;
+mod hostile;
