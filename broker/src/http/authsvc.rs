@@ -15,7 +15,7 @@ use axum::http::header::{
 use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -99,7 +99,10 @@ async fn hand_on(
     let body = Limited::new(body, REQUEST)
         .collect()
         .await
-        .map_err(|_| Fault::too_large(REQUEST))?;
+        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Fault::too_large(REQUEST),
+            None => Fault::detail(StatusCode::BAD_REQUEST, "The request's body did not come whole."),
+        })?;
     let path = head.uri.path().to_owned();
     let mut ask = Request::builder()
         .method(if head.method == Method::POST {

@@ -25,8 +25,8 @@ const HEAD: Duration = Duration::from_secs(15);
 /// The longest a request's body may take to come.
 const BODY: Duration = Duration::from_secs(30);
 /// The most bytes of a request's head: the existing clients put whole
-/// submissions into the URL.
-const HEAD_BYTES: usize = 512 * 1024;
+/// submissions into the URL, which may have 64 KiB by itself.
+const HEAD_BYTES: usize = 128 * 1024;
 /// How long requests in progress may take once the service stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use sqlx::Connection;
 use tokio::sync::{Notify, mpsc, oneshot};
 use warrant_migrations::{Db, Tx};
 
@@ -156,20 +155,8 @@ async fn commit(
     if committed.is_err() {
         // They may have been taken in the transaction that is undone.
         *ids = Ids::default();
-        replace_stuck(db).await;
     }
     committed
-}
-
-/// SQLite ends a transaction by itself where the disk is full. The driver does
-/// not learn of it: on that connection it would never begin another.
-async fn replace_stuck(db: &Db) {
-    if let Db::Sqlite { writer, .. } = db
-        && let Ok(mut connection) = writer.acquire().await
-        && connection.is_in_transaction()
-    {
-        connection.close_on_drop();
-    }
 }
 
 /// Apply all changes, sort by sort; the answers come in the changes' order.
