@@ -101,7 +101,10 @@ async fn hand_on(
         .await
         .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
             Some(_) => Fault::too_large(REQUEST),
-            None => Fault::detail(StatusCode::BAD_REQUEST, "The request's body did not come whole."),
+            None => Fault::detail(
+                StatusCode::BAD_REQUEST,
+                "The request's body did not come whole.",
+            ),
         })?;
     let path = head.uri.path().to_owned();
     let mut ask = Request::builder()

@@ -55,6 +55,24 @@ pub struct Ending {
     pub usage: Usage,
 }
 
+impl Ending {
+    /// The end, now, of a run of which nothing is known but why it is over.
+    pub fn unseen(state: State, kind: &str, note: impl Into<String>) -> Self {
+        Self {
+            state,
+            started: None,
+            ended: Micros::now(),
+            wait_status: None,
+            exception: Some(Exception {
+                kind: kind.into(),
+                severity: 0,
+                note: note.into(),
+            }),
+            usage: Usage::default(),
+        }
+    }
+}
+
 /// A job: who, what, where it stands.
 #[derive(Debug, Clone)]
 pub struct Job {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{Desk, Order, Parts, Waiting, placement};
 use crate::engine::Placement;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Ending, Exception, Micros, RunKey, State, Usage};
+use crate::model::{Ending, Micros, RunKey, State};
 use crate::store::{Claim, Step};
 
 /// What came of a beginning.
@@ -102,19 +102,7 @@ impl Desk {
                 tokio::spawn(async move { engine.watch(run, true).await });
             }
             Begun::Impossible(why) => {
-                let exception = Exception {
-                    kind: "exec".into(),
-                    severity: 0,
-                    note: why,
-                };
-                let ending = Ending {
-                    state: State::Failed,
-                    started: None,
-                    ended: Micros::now(),
-                    wait_status: None,
-                    exception: Some(exception),
-                    usage: Usage::default(),
-                };
+                let ending = Ending::unseen(State::Failed, "exec", why);
                 self.release(run);
                 self.persist(vec![Step::Ended {
                     job: run.job,

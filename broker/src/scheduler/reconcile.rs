@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Desk;
 use crate::engine::Sighting;
-use crate::model::{Ending, Exception, Micros, RunKey, State, Usage};
+use crate::model::{Ending, Micros, RunKey, State};
 use crate::store::Step;
 
 /// How long the record of a start may wait for the end.
@@ -65,36 +65,14 @@ impl Desk {
             return;
         };
         if !passing && run.attempt >= TRIES {
-            let ending = Ending {
-                state: State::Failed,
-                started: None,
-                ended: Micros::now(),
-                wait_status: None,
-                exception: Some(Exception {
-                    kind: "exec".into(),
-                    severity: 0,
-                    note: why,
-                }),
-                usage: Usage::default(),
-            };
+            let ending = Ending::unseen(State::Failed, "exec", why);
             return self.ended(run, ending);
         }
         tracing::warn!(run = %run, why, "a run was not started; it waits again");
         self.pause.fail();
         if running.cancel {
             // It would wait again only to be cancelled.
-            let ending = Ending {
-                state: State::Cancelled,
-                started: None,
-                ended: Micros::now(),
-                wait_status: None,
-                exception: Some(Exception {
-                    kind: "cancel".into(),
-                    severity: 0,
-                    note: String::new(),
-                }),
-                usage: Usage::default(),
-            };
+            let ending = Ending::unseen(State::Cancelled, "cancel", "");
             return self.ended(run, ending);
         }
         self.persist(vec![Step::Requeued {

@@ -272,16 +272,6 @@ fn ending(outcome: &Outcome) -> Ending {
 /// How a run ended whose keeper was killed, or that a crash of the machine
 /// took with it.
 fn lost() -> Ending {
-    Ending {
-        state: State::Failed,
-        started: None,
-        ended: Micros::now(),
-        wait_status: None,
-        exception: Some(Exception {
-            kind: "exec".into(),
-            severity: 0,
-            note: "lost: the process that watched over the job is gone".into(),
-        }),
-        usage: Usage::default(),
-    }
+    let note = "lost: the process that watched over the job is gone";
+    Ending::unseen(State::Failed, "exec", note)
 }
