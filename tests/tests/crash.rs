@@ -38,7 +38,7 @@ on_each_database! {
         let after = ann.submit_script(&gated(&house, "after", 4));
         ann.first_output(during);
         ann.first_output(after);
-        let started = ann.info(after)["t_run"].clone();
+        let started = ann.wait_until(after, "RUN")["t_run"].clone();
         house.kill_broker();
         open(&house, "during");
         house.start_broker();

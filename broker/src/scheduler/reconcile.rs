@@ -9,7 +9,7 @@ use crate::model::{Ending, Micros, RunKey, State};
 use crate::store::Step;
 
 /// How long the record of a start may wait for the end.
-const SOON: Duration = Duration::from_millis(5);
+const SOON: Duration = Duration::from_millis(3);
 /// Tries at starting a run after which a failure that does not pass is final.
 const TRIES: u32 = 3;
 

@@ -40,7 +40,7 @@ on_each_database! {
         let ann = house.user("ann");
         let job = ann.submit_script("echo first; sleep 300");
         assert_eq!(ann.first_output(job), ["first\n"]);
-        assert_eq!(ann.info(job)["state"], "RUN");
+        ann.wait_until(job, "RUN");
         house.close();
     }
 
@@ -56,7 +56,7 @@ on_each_database! {
         let mut stream = ann.stream(job, 0);
         ann.cancel(blocker);
         assert_eq!(stream.until("two\n"), "one\ntwo\n");
-        assert_eq!(ann.info(job)["state"], "RUN");
+        ann.wait_until(job, "RUN");
         std::fs::write(gate, "").unwrap();
         assert_eq!(stream.rest(), "three\n");
         assert_eq!(ann.info(job)["result"], "COMPLETED");

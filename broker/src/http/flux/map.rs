@@ -25,8 +25,9 @@ pub(super) fn spec(task: TaskSpec) -> JobSpec {
 /// Flux's name of a state.
 const fn state(state: State) -> &'static str {
     match state {
-        State::Queued => "SCHED",
-        State::Starting | State::Running => "RUN",
+        // Flux's RUN has a start: a job that is about to start has none yet.
+        State::Queued | State::Starting => "SCHED",
+        State::Running => "RUN",
         State::Completed | State::Failed | State::TimedOut | State::Cancelled => "INACTIVE",
     }
 }
@@ -34,8 +35,8 @@ const fn state(state: State) -> &'static str {
 /// Flux's number of a state. Source: flux-core's job.h.
 const fn state_number(state: State) -> u32 {
     match state {
-        State::Queued => 8,
-        State::Starting | State::Running => 16,
+        State::Queued | State::Starting => 8,
+        State::Running => 16,
         State::Completed | State::Failed | State::TimedOut | State::Cancelled => 64,
     }
 }
