@@ -119,6 +119,7 @@ impl Db {
         let writers = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
             .connect_with(by_key)
             .await?;
         let readers = PgPoolOptions::new()
@@ -136,6 +137,17 @@ impl Db {
         Ok(match self {
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("begin immediate").await?),
             Self::Postgres { writers, .. } => Tx::Postgres(writers.begin().await?),
+        })
+    }
+
+    /// A connection that writes without a transaction around its statements:
+    /// for a single one, which then costs one trip to the database.
+    ///
+    /// Errors: as [`Db::begin`].
+    pub async fn alone(&self) -> Result<Tx> {
+        Ok(match self {
+            Self::Sqlite { writer, .. } => Tx::SqliteAlone(writer.acquire().await?),
+            Self::Postgres { writers, .. } => Tx::PostgresAlone(writers.acquire().await?),
         })
     }
 

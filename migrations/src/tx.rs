@@ -13,9 +13,30 @@ pub enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
     /// On PostgreSQL.
     Postgres(Transaction<'static, Postgres>),
+    /// On SQLite, outside a transaction: each text brings its own.
+    SqliteAlone(PoolConnection<Sqlite>),
+    /// On PostgreSQL, outside a transaction: each statement is one.
+    PostgresAlone(PoolConnection<Postgres>),
 }
 
 impl Tx {
+    /// Whether nothing surrounds a statement.
+    pub const fn is_alone(&self) -> bool {
+        matches!(self, Self::SqliteAlone(_) | Self::PostgresAlone(_))
+    }
+
+    /// After a statement that failed: undo what it left behind.
+    pub fn abandon(self) {
+        match self {
+            // Dropped, they are rolled back.
+            Self::Sqlite(_) | Self::Postgres(_) => {}
+            // A text that failed half-way leaves its transaction open; the
+            // database closes it together with the connection.
+            Self::SqliteAlone(mut connection) => connection.close_on_drop(),
+            Self::PostgresAlone(mut connection) => connection.close_on_drop(),
+        }
+    }
+
     /// Make everything done in the transaction durable.
     ///
     /// Errors: the database refused, or was lost; in the latter case the
@@ -24,6 +45,7 @@ impl Tx {
         match self {
             Self::Sqlite(tx) => tx.commit().await?,
             Self::Postgres(tx) => tx.commit().await?,
+            Self::SqliteAlone(_) | Self::PostgresAlone(_) => {}
         }
         Ok(())
     }
@@ -55,7 +77,7 @@ pub trait Driven {
 
 impl Driven for Tx {
     fn is_sqlite(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
+        matches!(self, Self::Sqlite(_) | Self::SqliteAlone(_))
     }
 }
 
@@ -109,6 +131,8 @@ impl Split for Tx {
         match self {
             Self::Sqlite(tx) => Either::Sqlite(&mut *tx),
             Self::Postgres(tx) => Either::Postgres(&mut *tx),
+            Self::SqliteAlone(connection) => Either::Sqlite(&mut *connection),
+            Self::PostgresAlone(connection) => Either::Postgres(&mut *connection),
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use std::collections::HashSet;
 
-use warrant_migrations::{Driven, Spelt, Tx, on};
+use warrant_migrations::{Spelt, Tx, on};
 
 use super::changes::{Cancel, CancelAnswer, Claim, Done, Step};
-use super::text::{Text, chunks, same};
+use super::text::{Spoken, Text, chunks, same};
 use crate::model::{Attempt, Ending, JobId, Micros, State};
 
 /// One row of a job's history.
@@ -84,9 +84,9 @@ async fn claim_chunk(tx: &mut Tx, claims: &[(usize, &Claim)]) -> sqlx::Result<Ve
                  on conflict do nothing",
         postgres: ") as v join moved on moved.id = v.column1",
     };
-    let sqlite = tx.is_sqlite();
+    let spoken = Spoken::on(tx);
     on!(tx, |db| {
-        let mut text = Text::new(sqlite);
+        let mut text = Text::new(spoken);
         text.add(
             "moved",
             JOBS,
@@ -199,9 +199,9 @@ async fn started(
         postgres: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
                    and jobs.state = 'starting' returning jobs.id, jobs.events",
     };
-    let sqlite = tx.is_sqlite();
+    let spoken = Spoken::on(tx);
     on!(tx, |db| {
-        let mut text = Text::new(sqlite);
+        let mut text = Text::new(spoken);
         text.add(
             "moved",
             JOBS,
@@ -250,9 +250,9 @@ async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::
         ") as v where runs.job_id = v.column1 and runs.position = 0 \
          and runs.attempt = v.column2 and runs.ended_us is null",
     );
-    let sqlite = tx.is_sqlite();
+    let spoken = Spoken::on(tx);
     on!(tx, |db| {
-        let mut text = Text::new(sqlite);
+        let mut text = Text::new(spoken);
         text.add(
             "moved",
             JOBS,

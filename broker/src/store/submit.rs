@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use warrant_migrations::{Driven, Spelt, Tx, on};
+use warrant_migrations::{Spelt, Tx, on};
 
 use super::changes::{Done, NewJob};
 use super::counts::{self, EVERYBODY};
-use super::text::{NO_TAIL, Text, chunks, same};
+use super::text::{NO_TAIL, Spoken, Text, chunks, same};
 use crate::model::JobId;
 
 /// Ids taken from the store at a time.
@@ -22,6 +22,11 @@ pub(super) struct Ids {
 }
 
 impl Ids {
+    /// Whether `n` can be given without asking the store.
+    pub(super) fn has(&self, n: usize) -> bool {
+        i64::try_from(n).is_ok_and(|n| self.end - self.next >= n)
+    }
+
     /// The next `n` ids. Some may be skipped for ever; none is given twice.
     async fn take(&mut self, tx: &mut Tx, n: usize) -> sqlx::Result<Vec<JobId>> {
         // A value is the last of a block of ids that belong to who took it.
@@ -83,9 +88,9 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)]) -> sqlx::Result<()
     const COUNTS: Spelt = same("insert into job_counts (owner, block, jobs) ");
     const COUNTED: Spelt =
         same(" on conflict (owner, block) do update set jobs = job_counts.jobs + excluded.jobs");
-    let sqlite = tx.is_sqlite();
+    let spoken = Spoken::on(tx);
     on!(tx, |db| {
-        let mut text = Text::new(sqlite);
+        let mut text = Text::new(spoken);
         text.add(
             "a",
             JOBS,

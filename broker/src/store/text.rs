@@ -4,7 +4,7 @@
 
 use sqlx::query_builder::Separated;
 use sqlx::{Database, QueryBuilder};
-use warrant_migrations::Spelt;
+use warrant_migrations::{Driven, Spelt, Tx};
 
 /// The most rows in one statement.
 const LARGEST: usize = 64;
@@ -27,6 +27,11 @@ pub(super) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
     cut
 }
 
+/// Whether so many rows are one chunk.
+pub(super) const fn is_one_chunk(rows: usize) -> bool {
+    matches!(rows, 1..=16 | 32 | LARGEST)
+}
+
 /// The same words for both databases.
 pub(super) const fn same(text: &'static str) -> Spelt {
     Spelt {
@@ -41,17 +46,38 @@ pub(super) const NO_TAIL: Spelt = same("");
 /// Statements that are being put together.
 pub(super) struct Text<DB: Database> {
     builder: QueryBuilder<DB>,
-    sqlite: bool,
+    spoken: Spoken,
     parts: usize,
+}
+
+/// How a text is spoken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spoken {
+    sqlite: bool,
+    alone: bool,
+}
+
+impl Spoken {
+    /// As the connection wants it.
+    pub(super) fn on(tx: &Tx) -> Self {
+        Self {
+            sqlite: tx.is_sqlite(),
+            alone: tx.is_alone(),
+        }
+    }
 }
 
 impl<DB: Database> Text<DB> {
     /// No statement yet.
-    pub(super) fn new(sqlite: bool) -> Self {
-        let builder = QueryBuilder::new(if sqlite { "" } else { "with " });
+    pub(super) fn new(spoken: Spoken) -> Self {
+        let builder = QueryBuilder::new(match (spoken.sqlite, spoken.alone) {
+            (true, true) => "begin immediate; ",
+            (true, false) => "",
+            (false, _) => "with ",
+        });
         Self {
             builder,
-            sqlite,
+            spoken,
             parts: 0,
         }
     }
@@ -66,19 +92,19 @@ impl<DB: Database> Text<DB> {
         bind: impl FnMut(Separated<'_, DB, &'static str>, T),
         tail: Spelt,
     ) {
-        let comma = match (self.parts, self.sqlite) {
+        let comma = match (self.parts, self.spoken.sqlite) {
             (0, _) => "",
             (_, true) => "; ",
             (_, false) => ", ",
         };
         self.builder.push(comma);
-        if self.sqlite {
+        if self.spoken.sqlite {
             self.builder.push(head.sqlite);
         } else {
             self.builder.push(name).push(" as (").push(head.postgres);
         }
         self.builder.push_values(rows, bind);
-        if self.sqlite {
+        if self.spoken.sqlite {
             self.builder.push(tail.sqlite);
         } else {
             self.builder.push(tail.postgres).push(")");
@@ -89,9 +115,11 @@ impl<DB: Database> Text<DB> {
     /// All of it. `result` is what PostgreSQL selects in the end; SQLite gives
     /// what its statements return.
     pub(super) fn finish(mut self, result: &'static str) -> QueryBuilder<DB> {
-        if !self.sqlite {
-            self.builder.push(" ").push(result);
-        }
+        match (self.spoken.sqlite, self.spoken.alone) {
+            (true, true) => self.builder.push("; commit"),
+            (true, false) => &mut self.builder,
+            (false, _) => self.builder.push(" ").push(result),
+        };
         self.builder
     }
 }

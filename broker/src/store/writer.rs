@@ -7,9 +7,10 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, oneshot};
 use warrant_migrations::{Db, Tx};
 
-use super::changes::{Change, Done};
+use super::changes::{Change, Done, Step};
 use super::steps;
 use super::submit::{self, Ids};
+use super::text::is_one_chunk;
 use crate::error::{Error, Kind, Result, Sort, Sorted};
 use crate::vital;
 
@@ -145,18 +146,66 @@ async fn commit(
     ids: &mut Ids,
     doubt: &Notify,
 ) -> warrant_migrations::Result<Vec<Done>> {
-    let committed = async {
-        let mut tx = db.begin().await?;
-        let done = apply(&mut tx, ids, changes).await?;
-        tx.commit().await.inspect_err(|_| doubt.notify_one())?;
-        Ok(done)
+    let committed = if is_one_statement(changes, ids) {
+        commit_alone(db, changes, ids, doubt).await
+    } else {
+        commit_together(db, changes, ids, doubt).await
     };
-    let committed = committed.await;
     if committed.is_err() {
         // They may have been taken in the transaction that is undone.
         *ids = Ids::default();
     }
     committed
+}
+
+async fn commit_together(
+    db: &Db,
+    changes: &[Change],
+    ids: &mut Ids,
+    doubt: &Notify,
+) -> warrant_migrations::Result<Vec<Done>> {
+    let mut tx = db.begin().await?;
+    let done = apply(&mut tx, ids, changes).await?;
+    tx.commit().await.inspect_err(|_| doubt.notify_one())?;
+    Ok(done)
+}
+
+/// What is one statement, or one text, needs no transaction around it.
+async fn commit_alone(
+    db: &Db,
+    changes: &[Change],
+    ids: &mut Ids,
+    doubt: &Notify,
+) -> warrant_migrations::Result<Vec<Done>> {
+    let mut tx = db.alone().await?;
+    match apply(&mut tx, ids, changes).await {
+        Ok(done) => Ok(done),
+        Err(error) => {
+            if error.sort() == Sort::Away {
+                doubt.notify_one();
+            }
+            tx.abandon();
+            Err(error.into())
+        }
+    }
+}
+
+/// Whether all changes are of one sort and few enough for one statement.
+fn is_one_statement(changes: &[Change], ids: &Ids) -> bool {
+    let one_sort = changes
+        .iter()
+        .all(|change| matches!(change, Change::Submit(_)))
+        && ids.has(changes.len())
+        || changes
+            .iter()
+            .all(|change| matches!(change, Change::Claim(_)))
+        || changes
+            .iter()
+            .all(|change| matches!(change, Change::Step(Step::Started { .. })))
+        || changes
+            .iter()
+            .all(|change| matches!(change, Change::Step(Step::Ended { .. })));
+    one_sort && is_one_chunk(changes.len())
 }
 
 /// Apply all changes, sort by sort; the answers come in the changes' order.

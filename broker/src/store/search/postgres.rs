@@ -7,7 +7,7 @@ use warrant_migrations::{Conn, on};
 use super::Ask;
 
 /// The newest jobs that are looked at one by one.
-const RECENT: i64 = 2000;
+const RECENT: i64 = 1000;
 /// The same for a text that is too short for the index.
 const RECENT_SHORT: i64 = 20_000;
 
@@ -46,10 +46,11 @@ async fn among_newest(conn: &mut Conn, ask: Ask<'_>, pattern: &str) -> sqlx::Res
     const ALL: &str = "select job_id from (select job_id, text from job_text \
         order by job_id desc limit $4) newest where text like $1 \
         order by job_id desc limit $2 offset $3";
-    const ONE: &str = "select job_id from (select t.job_id, t.text from jobs j \
-        join job_text t on t.job_id = j.id where j.owner = $5 \
-        order by j.id desc limit $4) newest where text like $1 \
-        order by job_id desc limit $2 offset $3";
+    // The join is lateral, so that each of the few is looked up by its key.
+    const ONE: &str = "select j.id from \
+        (select id from jobs where owner = $5 order by id desc limit $4) j \
+        cross join lateral (select text from job_text where job_id = j.id) t \
+        where t.text like $1 order by j.id desc limit $2 offset $3";
     let recent = if ask.is_short() { RECENT_SHORT } else { RECENT };
     match ask.whose.name() {
         None => on!(conn, |db| {
