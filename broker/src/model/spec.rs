@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Dialect;
+use super::{Dialect, Footprint};
 
 /// A job as submitted: one task for Flux and S9S, one or more for Tork.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +49,17 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
+    /// What the task takes while it runs.
+    pub const fn footprint(&self) -> Footprint {
+        Footprint {
+            tasks: self.tasks,
+            cores_per_task: self.cores_per_task,
+            gpus_per_task: self.gpus_per_task,
+            memory_bytes: self.memory_bytes,
+            exclusive: self.exclusive,
+        }
+    }
+
     /// The program and arguments on one line, for people and for searching.
     pub fn command_line(&self) -> String {
         self.argv.join(" ")

@@ -75,19 +75,6 @@ pub(super) fn footprint(spec: &str) -> Footprint {
     serde_json::from_str::<TaskSpec>(spec).map_or(one, |task| task.footprint())
 }
 
-impl TaskSpec {
-    /// What the task takes while it runs.
-    pub const fn footprint(&self) -> Footprint {
-        Footprint {
-            tasks: self.tasks,
-            cores_per_task: self.cores_per_task,
-            gpus_per_task: self.gpus_per_task,
-            memory_bytes: self.memory_bytes,
-            exclusive: self.exclusive,
-        }
-    }
-}
-
 impl Store {
     /// The first `limit` jobs that wait, in the order they are to start.
     ///

@@ -35,17 +35,15 @@ async fn insert_event(tx: &mut Tx, event: Event) -> sqlx::Result<()> {
     })
 }
 
-/// Jobs that a statement moved.
-type Moved = HashSet<JobId>;
-
 /// What PostgreSQL selects when jobs were moved; SQLite returns it.
 const MOVED: &str = "select id from moved";
 
-fn note<'a>(done: &mut [Done], asked: impl Iterator<Item = &'a (usize, JobId)>, moved: Vec<JobId>) {
-    let moved: Moved = moved.into_iter().collect();
+/// Answer each change that asked: whether its job is among those moved.
+fn note(done: &mut [Done], asked: impl Iterator<Item = (usize, JobId)>, moved: Vec<JobId>) {
+    let moved: HashSet<JobId> = moved.into_iter().collect();
     for (at, job) in asked {
-        if let Some(slot) = done.get_mut(*at) {
-            *slot = Done::Stepped(moved.contains(job));
+        if let Some(slot) = done.get_mut(at) {
+            *slot = Done::Stepped(moved.contains(&job));
         }
     }
 }
@@ -58,8 +56,11 @@ pub(super) async fn claim(
 ) -> sqlx::Result<()> {
     for chunk in chunks(claims) {
         let moved = claim_chunk(tx, chunk).await?;
-        let asked: Vec<_> = chunk.iter().map(|(at, claim)| (*at, claim.job)).collect();
-        note(done, asked.iter(), moved);
+        note(
+            done,
+            chunk.iter().map(|(at, claim)| (*at, claim.job)),
+            moved,
+        );
     }
     Ok(())
 }
@@ -175,13 +176,11 @@ pub(super) async fn step(
     }
     for chunk in chunks(&starts) {
         let moved = started(tx, chunk).await?;
-        let asked: Vec<_> = chunk.iter().map(|(at, job, ..)| (*at, *job)).collect();
-        note(done, asked.iter(), moved);
+        note(done, chunk.iter().map(|(at, job, ..)| (*at, *job)), moved);
     }
     for chunk in chunks(&ends) {
         let moved = ended(tx, chunk).await?;
-        let asked: Vec<_> = chunk.iter().map(|(at, job, ..)| (*at, *job)).collect();
-        note(done, asked.iter(), moved);
+        note(done, chunk.iter().map(|(at, job, ..)| (*at, *job)), moved);
     }
     Ok(())
 }
