@@ -12,8 +12,10 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod clock;
+pub mod identity;
 pub mod keeper;
 pub mod monitor;
+pub mod policy;
 pub mod runner;
 pub mod spool;
 #[allow(unsafe_code)]

@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{
     Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getppid, setsid, write,
 };
-use warrant_wire::Launch;
+use warrant_wire::{Launch, Placement, RunId};
 
 use crate::sys;
 
@@ -35,10 +35,16 @@ const SHELL: &CStr = c"/bin/sh";
 
 /// What a runner is given by the keeper that forks it.
 pub struct Rank<'a> {
+    /// Which run it is of.
+    pub run: RunId,
     /// Its number, from 0.
     pub number: u16,
+    /// How many there are.
+    pub count: u32,
     /// The keeper's process id.
     pub keeper: Pid,
+    /// Where on the machine it runs.
+    pub placement: &'a Placement,
     /// What to run, encoded.
     pub launch: &'a [u8],
     /// What becomes standard input.
@@ -101,14 +107,14 @@ fn execute(rank: &Rank<'_>) -> Result<Infallible, Failure> {
         code: CANNOT_EXECUTE,
         line: line(&[malformed.to_string().as_bytes()]),
     })?;
-    if !launch.cores.is_empty() {
-        bind_to(&launch.cores);
+    if !rank.placement.cores.is_empty() {
+        bind_to(&rank.placement.cores);
     }
     if let Some(workdir) = &launch.workdir {
         enter(workdir)?;
     }
     let argv = c_strings(&launch.argv)?;
-    let env = environment(&launch.env, rank.number)?;
+    let env = environment(&launch.env, rank)?;
     let Some(name) = launch.argv.first() else {
         return Err(cannot_execute(b"", Errno::ENOENT));
     };
@@ -156,17 +162,30 @@ fn enter(workdir: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// The launch's own environment and the rank, and nothing else.
+/// The launch's own environment, and what says which process of which job
+/// this is, which the launch cannot change.
 /// Source: the variables that flux-shell(1) sets for each task.
-fn environment(given: &[(Vec<u8>, Vec<u8>)], rank: u16) -> Result<Vec<CString>, Failure> {
-    const RANK_NAMES: [&[u8]; 2] = [b"FLUX_TASK_RANK", b"FLUX_TASK_LOCAL_ID"];
-    let rank = rank.to_string().into_bytes();
+fn environment(given: &[(Vec<u8>, Vec<u8>)], rank: &Rank<'_>) -> Result<Vec<CString>, Failure> {
+    let number = rank.number.to_string();
+    let gpus: Vec<String> = rank.placement.gpus.iter().map(u16::to_string).collect();
+    let mut own = vec![
+        ("FLUX_JOB_ID", rank.run.job.to_string()),
+        ("FLUX_JOB_SIZE", rank.count.to_string()),
+        ("FLUX_JOB_NNODES", "1".to_owned()),
+        ("FLUX_TASK_RANK", number.clone()),
+        ("FLUX_TASK_LOCAL_ID", number),
+    ];
+    if !gpus.is_empty() {
+        own.push(("CUDA_VISIBLE_DEVICES", gpus.join(",")));
+    }
     let entries: Vec<Vec<u8>> = given
         .iter()
-        .map(|(name, value)| (name.as_slice(), value))
-        .filter(|(name, _)| !RANK_NAMES.contains(name))
-        .chain(RANK_NAMES.map(|name| (name, &rank)))
-        .map(|(name, value)| [name, value].join(&b'='))
+        .filter(|(name, _)| own.iter().all(|(own, _)| own.as_bytes() != name))
+        .map(|(name, value)| [name.as_slice(), value].join(&b'='))
+        .chain(
+            own.iter()
+                .map(|(name, value)| format!("{name}={value}").into_bytes()),
+        )
         .collect();
     c_strings(&entries)
 }

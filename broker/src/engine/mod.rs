@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::{Capacity, Ending, JobId, Micros, RunKey, TaskSpec};
+use crate::model::{Capacity, Ending, Micros, RunKey, TaskSpec};
 
 /// Something an engine saw happen.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// See that a task can be started at all, before it is accepted.
     ///
     /// Errors: names the field and what is allowed.
-    fn check(&self, job: JobId, task: &TaskSpec) -> Result<()>;
+    fn check(&self, task: &TaskSpec) -> Result<()>;
 }
 
 /// The files a run's output is in; they appear with the first byte.

@@ -4,14 +4,16 @@
 //! and the fields of that kind.
 
 use crate::cursor::{Cursor, Malformed};
-use crate::launch::MAX_LAUNCH_BYTES;
+use crate::launch::{MAX_LAUNCH_BYTES, Placement};
 use crate::outcome::Outcome;
+use crate::refusal::Refusal;
 use crate::run::RunId;
+use crate::warrant::MAX_WARRANT_BYTES;
 
 /// Most bytes of a frame after its length.
-pub const MAX_FRAME_BYTES: usize = MAX_LAUNCH_BYTES + 64;
+pub const MAX_FRAME_BYTES: usize = MAX_LAUNCH_BYTES + 128 * 1024;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const LENGTH_BYTES: usize = 4;
 /// A buffer that has grown beyond this is given back once it is empty.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -30,12 +32,37 @@ pub enum JobSignal {
 /// What the broker asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Start a run, at most once, whatever happens.
+    /// Start a run as the monitor's own user, at most once, whatever happens.
+    Launch {
+        /// Which.
+        run: RunId,
+        /// Where on the machine.
+        placement: Placement,
+        /// What to run, from [`crate::Launch::encode`].
+        launch: Vec<u8>,
+    },
+    /// Accept a warrant for a launch, to be started later. Answered by
+    /// [`Report::Admitted`] or [`Report::Refused`]. The same warrant may be
+    /// admitted again for the same task of the same job.
+    Admit {
+        /// Which run will be the first to try.
+        run: RunId,
+        /// The warrant, in compact form.
+        warrant: Vec<u8>,
+        /// What to run, from [`crate::Launch::encode`].
+        launch: Vec<u8>,
+    },
+    /// Start a run of a job that was admitted, at most once.
     Start {
         /// Which.
         run: RunId,
-        /// What to run, from [`crate::Launch::encode`].
-        launch: Vec<u8>,
+        /// Where on the machine.
+        placement: Placement,
+    },
+    /// Forget an admission: what was not started never will be.
+    Revoke {
+        /// Which.
+        run: RunId,
     },
     /// Signal a run. Nothing happens, and nothing is reported, if it is not alive.
     Signal {
@@ -54,10 +81,22 @@ pub enum Request {
     },
 }
 
-/// What the monitor says of a run. In order: at most one `Started`, then
-/// exactly one of the others.
+/// What the monitor says of a run. Of one that was to be started, in order:
+/// at most one `Started`, then exactly one of those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Report {
+    /// Its warrant was accepted, durably.
+    Admitted {
+        /// Which.
+        run: RunId,
+    },
+    /// Its warrant was not accepted.
+    Refused {
+        /// Which.
+        run: RunId,
+        /// Why.
+        refusal: Refusal,
+    },
     /// Its processes are being started.
     Started {
         /// Which.
@@ -76,8 +115,10 @@ pub enum Report {
     NotStarted {
         /// Which.
         run: RunId,
-        /// Why, as an errno(3) number; 0 if it was revoked.
+        /// Why, as an errno(3) number; 0 if it was revoked, or refused.
         errno: i32,
+        /// Why, if it was refused.
+        refusal: Option<Refusal>,
     },
     /// Its keeper died, so that nobody knows how it ended.
     Lost {
@@ -91,7 +132,12 @@ impl Request {
     #[must_use]
     pub fn run(&self) -> RunId {
         match self {
-            Self::Start { run, .. } | Self::Signal { run, .. } | Self::Watch { run, .. } => *run,
+            Self::Launch { run, .. }
+            | Self::Admit { run, .. }
+            | Self::Start { run, .. }
+            | Self::Revoke { run }
+            | Self::Signal { run, .. }
+            | Self::Watch { run, .. } => *run,
         }
     }
 }
@@ -101,7 +147,9 @@ impl Report {
     #[must_use]
     pub fn run(&self) -> RunId {
         match self {
-            Self::Started { run, .. }
+            Self::Admitted { run }
+            | Self::Refused { run, .. }
+            | Self::Started { run, .. }
             | Self::Ended { run, .. }
             | Self::NotStarted { run, .. }
             | Self::Lost { run } => *run,
@@ -114,7 +162,26 @@ impl Report {
 #[must_use]
 pub fn encode_request(request: &Request) -> Vec<u8> {
     match request {
-        Request::Start { run, launch } => frame(1, *run, |out| out.extend(launch)),
+        Request::Launch {
+            run,
+            placement,
+            launch,
+        } => frame(1, *run, |out| {
+            placement.write(out);
+            out.extend(launch);
+        }),
+        Request::Admit {
+            run,
+            warrant,
+            launch,
+        } => frame(4, *run, |out| {
+            let length = u32::try_from(warrant.len()).unwrap_or(u32::MAX);
+            out.extend(length.to_le_bytes());
+            out.extend(warrant);
+            out.extend(launch);
+        }),
+        Request::Start { run, placement } => frame(5, *run, |out| placement.write(out)),
+        Request::Revoke { run } => frame(6, *run, |_| ()),
         Request::Signal { run, signal } => frame(2, *run, |out| {
             out.extend(match signal {
                 JobSignal::Cancel => [1, 0],
@@ -134,8 +201,17 @@ pub fn encode_report(report: &Report) -> Vec<u8> {
             frame(17, *run, |out| out.extend(started_us.to_le_bytes()))
         }
         Report::Ended { run, outcome } => frame(18, *run, |out| outcome.write(out)),
-        Report::NotStarted { run, errno } => frame(19, *run, |out| out.extend(errno.to_le_bytes())),
+        Report::NotStarted {
+            run,
+            errno,
+            refusal,
+        } => frame(19, *run, |out| {
+            out.extend(errno.to_le_bytes());
+            out.push(refusal.map_or(0, Refusal::code));
+        }),
         Report::Lost { run } => frame(20, *run, |_| ()),
+        Report::Admitted { run } => frame(21, *run, |_| ()),
+        Report::Refused { run, refusal } => frame(22, *run, |out| out.push(refusal.code())),
     }
 }
 
@@ -236,16 +312,11 @@ fn read_request(mut from: Cursor<'_>) -> Result<Request, Malformed> {
     let kind = from.u8()?;
     let run = RunId::read(&mut from)?;
     let request = match kind {
-        1 => {
-            let launch = from.rest();
-            if launch.len() > MAX_LAUNCH_BYTES {
-                return Err(Malformed("launch: must be at most 2 MiB when encoded"));
-            }
-            Request::Start {
-                run,
-                launch: launch.to_vec(),
-            }
-        }
+        1 => Request::Launch {
+            run,
+            placement: Placement::read(&mut from)?,
+            launch: read_launch(&mut from)?,
+        },
         2 => Request::Signal {
             run,
             signal: match (from.u8()?, from.u8()?) {
@@ -259,10 +330,34 @@ fn read_request(mut from: Cursor<'_>) -> Result<Request, Malformed> {
             run,
             same_boot: from.flag()?,
         },
+        4 => Request::Admit {
+            run,
+            warrant: {
+                let warrant = from.counted()?;
+                if warrant.len() > MAX_WARRANT_BYTES {
+                    return Err(Malformed("warrant: must be at most 2048 bytes"));
+                }
+                warrant.to_vec()
+            },
+            launch: read_launch(&mut from)?,
+        },
+        5 => Request::Start {
+            run,
+            placement: Placement::read(&mut from)?,
+        },
+        6 => Request::Revoke { run },
         _ => return Err(Malformed("frame: unknown kind of request")),
     };
     from.end()?;
     Ok(request)
+}
+
+fn read_launch(from: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
+    let launch = from.rest();
+    if launch.len() > MAX_LAUNCH_BYTES {
+        return Err(Malformed("launch: must be at most 2 MiB when encoded"));
+    }
+    Ok(launch.to_vec())
 }
 
 fn read_report(mut from: Cursor<'_>) -> Result<Report, Malformed> {
@@ -280,8 +375,17 @@ fn read_report(mut from: Cursor<'_>) -> Result<Report, Malformed> {
         19 => Report::NotStarted {
             run,
             errno: from.i32()?,
+            refusal: match from.u8()? {
+                0 => None,
+                code => Some(Refusal::from_code(code)?),
+            },
         },
         20 => Report::Lost { run },
+        21 => Report::Admitted { run },
+        22 => Report::Refused {
+            run,
+            refusal: Refusal::from_code(from.u8()?)?,
+        },
         _ => return Err(Malformed("frame: unknown kind of report")),
     };
     from.end()?;

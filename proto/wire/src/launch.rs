@@ -17,7 +17,9 @@ pub const MAX_STRING_BYTES: usize = 128 * 1024 - 1;
 pub const MAX_PATH_BYTES: usize = 4095;
 
 const MAGIC: [u8; 4] = *b"WRNL";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Most cores, and most GPUs, that one placement names.
+const MAX_PLACES: usize = 16_384;
 
 const TOO_LARGE: Malformed = Malformed("launch: must be at most 2 MiB when encoded");
 const PROCESSES: Malformed = Malformed("processes: must be from 1 to 4096");
@@ -33,6 +35,19 @@ pub struct Limits {
     pub grace_ms: u32,
     /// How many bytes of output are kept; the rest is dropped and counted.
     pub output_cap_bytes: u64,
+    /// How much memory all processes together may use; 0 means no limit.
+    /// Kept where the machine has control groups for memory.
+    pub memory_bytes: u64,
+}
+
+/// Where on the machine a run goes. It is not part of the launch, because it
+/// is decided long after the launch was signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The processor cores to run on; empty means any.
+    pub cores: Vec<u16>,
+    /// The GPUs to use; empty means that the job was given none.
+    pub gpus: Vec<u16>,
 }
 
 /// What to run. Strings are bytes, since that is what execve(2) takes.
@@ -40,14 +55,17 @@ pub struct Limits {
 pub struct Launch {
     /// How many processes, and how far they may go.
     pub limits: Limits,
-    /// The processor cores to run on; empty means any.
-    pub cores: Vec<u16>,
     /// The program and its arguments; at least one item, no NUL bytes.
     pub argv: Vec<Vec<u8>>,
     /// The whole environment. Names are unique, not empty, and without `=`.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where to run; `None` means where the broker runs.
+    /// Where to run; `None` means where the broker runs, or where a job runs
+    /// as another user, that user's home.
     pub workdir: Option<Vec<u8>>,
+    /// A file for standard output in place of the spool; relative to `workdir`.
+    pub stdout: Option<Vec<u8>>,
+    /// A file for standard error in place of the spool; relative to `workdir`.
+    pub stderr: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Launch {
@@ -55,7 +73,6 @@ impl std::fmt::Debug for Launch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Launch")
             .field("limits", &self.limits)
-            .field("cores", &self.cores)
             .finish_non_exhaustive()
     }
 }
@@ -84,6 +101,7 @@ impl Limits {
             grace_ms: from.u32()?,
             time_limit_s: from.u64()?,
             output_cap_bytes: from.u64()?,
+            memory_bytes: from.u64()?,
         };
         limits.check()?;
         Ok(limits)
@@ -96,6 +114,7 @@ impl Limits {
         out.extend(self.grace_ms.to_le_bytes());
         out.extend(self.time_limit_s.to_le_bytes());
         out.extend(self.output_cap_bytes.to_le_bytes());
+        out.extend(self.memory_bytes.to_le_bytes());
     }
 
     fn check(&self) -> Result<(), Malformed> {
@@ -116,10 +135,6 @@ impl Launch {
         self.check()?;
         let mut out = Vec::with_capacity(1024);
         self.limits.write(&mut out);
-        write_count(&mut out, self.cores.len())?;
-        for core in &self.cores {
-            out.extend(core.to_le_bytes());
-        }
         write_count(&mut out, self.argv.len())?;
         for argument in &self.argv {
             write_counted(&mut out, argument)?;
@@ -129,9 +144,11 @@ impl Launch {
             write_counted(&mut out, name)?;
             write_counted(&mut out, value)?;
         }
-        out.push(u8::from(self.workdir.is_some()));
-        if let Some(workdir) = &self.workdir {
-            write_counted(&mut out, workdir)?;
+        for path in [&self.workdir, &self.stdout, &self.stderr] {
+            out.push(u8::from(path.is_some()));
+            if let Some(path) = path {
+                write_counted(&mut out, path)?;
+            }
         }
         if out.len() > MAX_LAUNCH_BYTES {
             return Err(TOO_LARGE);
@@ -148,26 +165,25 @@ impl Launch {
         }
         let mut from = Cursor::new(launch);
         let limits = Limits::take(&mut from)?;
-        let cores = (0..from.items(2)?)
-            .map(|_| from.u16())
-            .collect::<Result<_, _>>()?;
         let argv = (0..from.items(4)?)
             .map(|_| from.counted().map(<[u8]>::to_vec))
             .collect::<Result<_, _>>()?;
         let env = (0..from.items(8)?)
             .map(|_| Ok((from.counted()?.to_vec(), from.counted()?.to_vec())))
             .collect::<Result<_, _>>()?;
-        let workdir = match from.flag()? {
-            true => Some(from.counted()?.to_vec()),
-            false => None,
+        let mut path = || match from.flag()? {
+            true => Ok(Some(from.counted()?.to_vec())),
+            false => Ok(None),
         };
+        let (workdir, stdout, stderr) = (path()?, path()?, path()?);
         from.end()?;
         let launch = Self {
             limits,
-            cores,
             argv,
             env,
             workdir,
+            stdout,
+            stderr,
         };
         launch.check()?;
         Ok(launch)
@@ -177,15 +193,59 @@ impl Launch {
         self.limits.check()?;
         check_argv(&self.argv)?;
         check_env(&self.env)?;
-        match &self.workdir {
-            None => Ok(()),
-            Some(path) if path.is_empty() => Err(Malformed("workdir: must not be empty")),
-            Some(path) if path.contains(&0) => Err(Malformed("workdir: must not hold NUL bytes")),
-            Some(path) if path.len() > MAX_PATH_BYTES => {
-                Err(Malformed("workdir: must be at most 4095 bytes"))
+        check_path(self.workdir.as_ref(), WORKDIR)?;
+        check_path(self.stdout.as_ref(), OUTPUT)?;
+        check_path(self.stderr.as_ref(), OUTPUT)
+    }
+}
+
+impl Placement {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for places in [&self.cores, &self.gpus] {
+            let count = u16::try_from(places.len()).unwrap_or(u16::MAX);
+            out.extend(u32::from(count).to_le_bytes());
+            for place in places.iter().take(count.into()) {
+                out.extend(place.to_le_bytes());
             }
-            Some(_) => Ok(()),
         }
+    }
+
+    pub(crate) fn read(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        let mut places = || {
+            let count = from.items(2)?;
+            if count > MAX_PLACES {
+                return Err(Malformed("placement: must name at most 16384 places"));
+            }
+            (0..count).map(|_| from.u16()).collect()
+        };
+        Ok(Self {
+            cores: places()?,
+            gpus: places()?,
+        })
+    }
+}
+
+/// What is wrong with a path: that it is empty, holds NUL, is too long.
+type PathFaults = [Malformed; 3];
+
+const WORKDIR: PathFaults = [
+    Malformed("workdir: must not be empty"),
+    Malformed("workdir: must not hold NUL bytes"),
+    Malformed("workdir: must be at most 4095 bytes"),
+];
+const OUTPUT: PathFaults = [
+    Malformed("output path: must not be empty"),
+    Malformed("output path: must not hold NUL bytes"),
+    Malformed("output path: must be at most 4095 bytes"),
+];
+
+fn check_path(path: Option<&Vec<u8>>, [empty, nul, long]: PathFaults) -> Result<(), Malformed> {
+    match path {
+        None => Ok(()),
+        Some(path) if path.is_empty() => Err(empty),
+        Some(path) if path.contains(&0) => Err(nul),
+        Some(path) if path.len() > MAX_PATH_BYTES => Err(long),
+        Some(_) => Ok(()),
     }
 }
 

@@ -20,10 +20,14 @@ pub mod launch;
 pub mod outcome;
 pub mod output;
 pub mod record;
+pub mod refusal;
 pub mod run;
+pub mod warrant;
 
 pub use cursor::Malformed;
 pub use frame::{Decoder, JobSignal, Report, Request, encode_report, encode_request};
-pub use launch::{Launch, Limits};
+pub use launch::{Launch, Limits, Placement};
 pub use outcome::{Cause, Outcome};
+pub use refusal::Refusal;
 pub use run::{RunFile, RunId};
+pub use warrant::Claims;

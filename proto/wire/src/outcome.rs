@@ -15,6 +15,8 @@ pub enum Cause {
     /// working directory could not be entered, 127 if the program was not
     /// found, else 126; its standard error has a line that says why.
     StartFailed,
+    /// The kernel killed a process of it because its memory limit was reached.
+    OutOfMemory,
 }
 
 /// How a run ended and what it used. Times of day are microseconds since the
@@ -49,6 +51,7 @@ impl Cause {
             Self::Cancelled => 2,
             Self::TimeLimit => 3,
             Self::StartFailed => 4,
+            Self::OutOfMemory => 5,
         }
     }
 
@@ -58,6 +61,7 @@ impl Cause {
             2 => Ok(Self::Cancelled),
             3 => Ok(Self::TimeLimit),
             4 => Ok(Self::StartFailed),
+            5 => Ok(Self::OutOfMemory),
             _ => Err(Malformed("outcome: unknown cause")),
         }
     }

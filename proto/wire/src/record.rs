@@ -5,6 +5,7 @@
 
 use crate::cursor::{Cursor, Malformed};
 use crate::outcome::Outcome;
+use crate::refusal::Refusal;
 
 /// Bytes of a record file.
 pub const RECORD_BYTES: usize = 512;
@@ -31,6 +32,8 @@ pub enum Record {
     Empty,
     /// The run may never start.
     Revoked,
+    /// The run was to be started, was refused, and never will be.
+    Refused(Refusal),
     /// The keeper was about to start the processes, or has.
     Started(Ticket),
     /// The run is over.
@@ -54,6 +57,7 @@ impl Record {
         match self {
             Self::Empty => out.push(1),
             Self::Revoked => out.push(2),
+            Self::Refused(refusal) => out.extend([5, refusal.code()]),
             Self::Started(ticket) => {
                 out.push(3);
                 ticket.write(&mut out);
@@ -104,6 +108,7 @@ impl Record {
                 outcome: Outcome::read(&mut from)?,
                 output_failed: from.flag()?,
             },
+            5 => Self::Refused(Refusal::from_code(from.u8()?)?),
             _ => return Err(Malformed("record: unknown state")),
         };
         let unused = from.rest();

@@ -5,8 +5,8 @@ use warrant_wire::launch::{MAX_LAUNCH_BYTES, MAX_PROCESSES, MAX_STRING_BYTES};
 use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
 use warrant_wire::record::{RECORD_BYTES, Record, Ticket};
 use warrant_wire::{
-    Cause, Decoder, JobSignal, Launch, Limits, Outcome, Report, Request, RunId, encode_report,
-    encode_request,
+    Cause, Decoder, JobSignal, Launch, Limits, Outcome, Placement, Refusal, Report, Request, RunId,
+    encode_report, encode_request,
 };
 
 const RUN: RunId = RunId {
@@ -40,23 +40,43 @@ fn launch() -> Launch {
             time_limit_s: 60,
             grace_ms: 500,
             output_cap_bytes: 1 << 20,
+            memory_bytes: 1 << 30,
         },
-        cores: vec![0, 3],
         argv: vec![b"echo".to_vec(), b"".to_vec(), b"\xff words".to_vec()],
         env: vec![
             (b"PATH".to_vec(), b"/bin".to_vec()),
             (b"EMPTY".to_vec(), b"".to_vec()),
         ],
         workdir: Some(b"/tmp".to_vec()),
+        stdout: Some(b"out.log".to_vec()),
+        stderr: None,
+    }
+}
+
+fn placement() -> Placement {
+    Placement {
+        cores: vec![0, 3],
+        gpus: vec![1],
     }
 }
 
 fn requests() -> Vec<Request> {
     vec![
-        Request::Start {
+        Request::Launch {
             run: RUN,
+            placement: placement(),
             launch: launch().encode().unwrap(),
         },
+        Request::Admit {
+            run: RUN,
+            warrant: b"e30.e30.c2ln".to_vec(),
+            launch: launch().encode().unwrap(),
+        },
+        Request::Start {
+            run: RUN,
+            placement: placement(),
+        },
+        Request::Revoke { run: RUN },
         Request::Signal {
             run: RUN,
             signal: JobSignal::Cancel,
@@ -93,8 +113,19 @@ fn reports() -> Vec<Report> {
         Report::NotStarted {
             run: RUN,
             errno: -1,
+            refusal: None,
+        },
+        Report::NotStarted {
+            run: RUN,
+            errno: 0,
+            refusal: Some(Refusal::PamAccount),
         },
         Report::Lost { run: RUN },
+        Report::Admitted { run: RUN },
+        Report::Refused {
+            run: RUN,
+            refusal: Refusal::Signature,
+        },
     ]
 }
 
@@ -102,6 +133,7 @@ fn records() -> Vec<Record> {
     vec![
         Record::Empty,
         Record::Revoked,
+        Record::Refused(Refusal::AccountLocked),
         Record::Started(TICKET),
         Record::Ended {
             ticket: TICKET,
@@ -168,8 +200,8 @@ fn a_launch_that_breaks_a_rule_is_refused_by_the_name_of_its_field() {
 #[test]
 fn a_count_larger_than_its_data_allocates_nothing() {
     let mut bytes = launch().encode().unwrap();
-    let cores_at = 32;
-    bytes[cores_at..cores_at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let argv_at = 40;
+    bytes[argv_at..argv_at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(Launch::decode(&bytes).is_err());
 }
 
@@ -225,8 +257,9 @@ fn a_frame_with_an_oversize_length_is_refused_before_it_arrives() {
     decoder.push(&u32::MAX.to_le_bytes());
     assert!(decoder.next_request().is_err());
     let mut decoder = Decoder::new();
-    decoder.push(&encode_request(&Request::Start {
+    decoder.push(&encode_request(&Request::Launch {
         run: RUN,
+        placement: Placement::default(),
         launch: vec![0; MAX_LAUNCH_BYTES + 1],
     }));
     assert!(decoder.next_request().is_err());

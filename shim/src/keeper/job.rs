@@ -164,8 +164,11 @@ impl Job<'_> {
         let keeper = getpid();
         let pid = fork(|| {
             runner::become_program(&Rank {
+                run: assignment.run,
                 number: rank,
+                count: assignment.limits.processes,
                 keeper,
+                placement: assignment.placement,
                 launch: assignment.launch,
                 stdin: assignment.null.as_fd(),
                 stdout: stdout_end.as_fd(),

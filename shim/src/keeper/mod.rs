@@ -16,8 +16,9 @@ use nix::sys::prctl;
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid};
 use warrant_wire::record::{Record, Ticket};
-use warrant_wire::{Limits, Report, RunId, encode_report};
+use warrant_wire::{Limits, Placement, Report, RunId, encode_report};
 
+use crate::identity::OnBehalf;
 use crate::spool::{RecordFile, Spool};
 use crate::{clock, sys};
 
@@ -27,8 +28,12 @@ pub struct Assignment<'a> {
     pub run: RunId,
     /// What its processes may do.
     pub limits: Limits,
+    /// Where on the machine they run.
+    pub placement: &'a Placement,
     /// What to run, encoded.
     pub launch: &'a [u8],
+    /// Whom it is run for; `None` for the monitor's own user.
+    pub on_behalf: Option<OnBehalf<'a>>,
     /// Where its files go.
     pub spool: &'a Spool,
     /// Where to report that it has started.

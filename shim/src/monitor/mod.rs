@@ -22,7 +22,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::{dup2_stdin, getpid, setsid};
-use warrant_wire::{Decoder, JobSignal, Limits, Report, Request, RunId};
+use warrant_wire::{Decoder, JobSignal, Limits, Placement, Refusal, Report, Request, RunId};
 
 use self::broker::{Broker, Heard};
 use self::watch::{Keeper, Watched};
@@ -179,7 +179,21 @@ impl Monitor {
     fn serve(&mut self) -> io::Result<()> {
         while let Some(request) = self.broker.next_request()? {
             match request {
-                Request::Start { run, launch } => self.start(run, &launch),
+                Request::Launch {
+                    run,
+                    placement,
+                    launch,
+                } => self.start(run, &placement, &launch),
+                Request::Admit { run, .. } => self.broker.report(&Report::Refused {
+                    run,
+                    refusal: Refusal::Mode,
+                }),
+                Request::Start { run, .. } => self.broker.report(&Report::NotStarted {
+                    run,
+                    errno: 0,
+                    refusal: Some(Refusal::Mode),
+                }),
+                Request::Revoke { .. } => {}
                 Request::Signal { run, signal } => self.signal(run, signal),
                 Request::Watch { run, same_boot } => self.watch(run, same_boot),
             }
@@ -188,11 +202,11 @@ impl Monitor {
     }
 
     /// Forks the keeper of a run. One that is watched has been started.
-    fn start(&mut self, run: RunId, launch: &[u8]) {
+    fn start(&mut self, run: RunId, placement: &Placement, launch: &[u8]) {
         if self.runs.contains_key(&run) {
             return;
         }
-        let keeper = match self.fork_keeper(run, launch) {
+        let keeper = match self.fork_keeper(run, placement, launch) {
             Ok(keeper) => keeper,
             Err(error) => Keeper::Gone {
                 errno: error.raw_os_error().unwrap_or(Errno::EINVAL as i32),
@@ -204,13 +218,15 @@ impl Monitor {
         }
     }
 
-    fn fork_keeper(&self, run: RunId, launch: &[u8]) -> io::Result<Keeper> {
+    fn fork_keeper(&self, run: RunId, placement: &Placement, launch: &[u8]) -> io::Result<Keeper> {
         let limits = Limits::read(launch).map_err(|_| Errno::EINVAL)?;
         let child = sys::process::fork(|| {
             keeper::keep(&Assignment {
                 run,
                 limits,
+                placement,
                 launch,
+                on_behalf: None,
                 spool: &self.spool,
                 reports: &self.reports,
                 null: &self.null,

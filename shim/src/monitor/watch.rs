@@ -93,9 +93,11 @@ impl Watched {
                     }
                     // A run that has started cannot have its record undone.
                     Report::NotStarted { .. } if self.has_started => Some(Report::Lost { run }),
-                    Report::NotStarted { .. } | Report::Lost { .. } | Report::Started { .. } => {
-                        Some(last)
-                    }
+                    Report::NotStarted { .. }
+                    | Report::Lost { .. }
+                    | Report::Started { .. }
+                    | Report::Admitted { .. }
+                    | Report::Refused { .. } => Some(last),
                 }
             }
             Keeper::Unclear { same_boot, signals } => {
@@ -124,17 +126,22 @@ impl Watched {
 ///
 /// Errors: the record cannot be read now.
 fn conclude(spool: &Spool, run: RunId, errno: i32) -> io::Result<Report> {
-    let not_started = Report::NotStarted { run, errno };
+    let not_started = |refusal| Report::NotStarted {
+        run,
+        errno,
+        refusal,
+    };
     let Some(file) = spool.open_record(run)? else {
         // At best the broker never asks again; at worst it is told again.
         let _ = spool.revoke_missing(run);
-        return Ok(not_started);
+        return Ok(not_started(None));
     };
     match file.read() {
         Ok(Record::Ended { outcome, .. }) => Ok(Report::Ended { run, outcome }),
         Ok(Record::Started(_)) => Ok(Report::Lost { run }),
         // Any record at all keeps the run from being started.
-        Ok(Record::Empty | Record::Revoked) => Ok(not_started),
+        Ok(Record::Empty | Record::Revoked) => Ok(not_started(None)),
+        Ok(Record::Refused(refusal)) => Ok(not_started(Some(refusal))),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Report::Lost { run }),
         Err(error) => Err(error),
     }
@@ -152,10 +159,16 @@ enum Found {
 /// Errors: the record cannot be read, or written, now.
 fn find_out(spool: &Spool, run: RunId, same_boot: bool) -> io::Result<Found> {
     let lost = Found::Over(Report::Lost { run });
-    let not_started = Found::Over(Report::NotStarted { run, errno: 0 });
+    let not_started = |refusal| {
+        Found::Over(Report::NotStarted {
+            run,
+            errno: 0,
+            refusal,
+        })
+    };
     match spool.look(run) {
         Ok(Standing::Missing) if same_boot => match spool.revoke_missing(run) {
-            Ok(()) => Ok(not_started),
+            Ok(()) => Ok(not_started(None)),
             Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(Found::Later),
             Err(error) => Err(error),
         },
@@ -164,9 +177,10 @@ fn find_out(spool: &Spool, run: RunId, same_boot: bool) -> io::Result<Found> {
         Ok(Standing::Free(_, Record::Empty)) if !same_boot => Ok(lost),
         Ok(Standing::Free(file, Record::Empty)) => {
             file.write(&Record::Revoked)?;
-            Ok(not_started)
+            Ok(not_started(None))
         }
-        Ok(Standing::Free(_, Record::Revoked)) => Ok(not_started),
+        Ok(Standing::Free(_, Record::Revoked)) => Ok(not_started(None)),
+        Ok(Standing::Free(_, Record::Refused(refusal))) => Ok(not_started(Some(refusal))),
         Ok(Standing::Free(_, Record::Started(_))) => Ok(lost),
         Ok(Standing::Free(_, Record::Ended { outcome, .. })) => {
             Ok(Found::Over(Report::Ended { run, outcome }))

@@ -92,11 +92,25 @@ fn a_run_that_is_watched_before_it_starts_never_starts() {
     let mut house = House::open();
     let run = new_run();
     house.send_watch(run);
-    assert_eq!(house.report(), Report::NotStarted { run, errno: 0 });
+    assert_eq!(
+        house.report(),
+        Report::NotStarted {
+            run,
+            errno: 0,
+            refusal: None
+        }
+    );
     assert_eq!(house.record(run), Record::Revoked);
     let launch = house.script("touch ran");
     house.send_start(run, &launch);
-    assert_eq!(house.report(), Report::NotStarted { run, errno: 0 });
+    assert_eq!(
+        house.report(),
+        Report::NotStarted {
+            run,
+            errno: 0,
+            refusal: None
+        }
+    );
     assert!(!house.path("ran").exists());
 }
 
@@ -130,12 +144,18 @@ fn records_without_a_keeper_are_judged_by_what_they_say() {
         (&Record::Revoked.encode(), true, |run| Report::NotStarted {
             run,
             errno: 0,
+            refusal: None,
         }),
         (&Record::Empty.encode(), true, |run| Report::NotStarted {
             run,
             errno: 0,
+            refusal: None,
         }),
-        (b"", true, |run| Report::NotStarted { run, errno: 0 }),
+        (b"", true, |run| Report::NotStarted {
+            run,
+            errno: 0,
+            refusal: None,
+        }),
         (b"", false, |run| Report::Lost { run }),
         (b"not a record", true, |run| Report::Lost { run }),
     ];
@@ -160,7 +180,11 @@ fn a_run_with_any_record_is_not_started() {
         let launch = house.script("touch ran");
         house.send_start(run, &launch);
         let report = house.report();
-        let not_started = Report::NotStarted { run, errno: 0 };
+        let not_started = Report::NotStarted {
+            run,
+            errno: 0,
+            refusal: None,
+        };
         let lost = Report::Lost { run };
         assert!(report == not_started || report == lost, "{report:?}");
         assert!(!house.path("ran").exists());
@@ -239,7 +263,7 @@ fn runs_that_were_being_started_when_the_monitor_died_run_at_most_once() {
                     assert_eq!(times, 1);
                 }
                 Report::NotStarted { .. } => assert_eq!(times, 0),
-                Report::Lost { .. } => panic!("{run} was lost"),
+                other => panic!("{run}: {other:?}"),
             }
             open.retain(|other| *other != run);
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use warrant_wire::output::{ENTRY_BYTES, Entry};
 use warrant_wire::record::{Record, Ticket};
 use warrant_wire::{
-    Cause, Decoder, JobSignal, Launch, Limits, Outcome, Report, Request, RunFile, RunId,
+    Cause, Decoder, JobSignal, Launch, Limits, Outcome, Placement, Report, Request, RunFile, RunId,
     encode_request,
 };
 
@@ -89,14 +89,16 @@ impl House {
                 time_limit_s: 0,
                 grace_ms: 10_000,
                 output_cap_bytes: 1 << 30,
+                memory_bytes: 0,
             },
-            cores: vec![],
             argv: argv.into_iter().map(|item| bytes(item.as_ref())).collect(),
             env: vec![
                 (bytes("PATH"), bytes("/usr/local/bin:/usr/bin:/bin")),
                 (bytes("HOUSE"), bytes(self.dir.to_str().unwrap())),
             ],
             workdir: Some(bytes(self.dir.to_str().unwrap())),
+            stdout: None,
+            stderr: None,
         }
     }
 
@@ -113,8 +115,16 @@ impl House {
     }
 
     pub(crate) fn send_start(&mut self, run: RunId, launch: &Launch) {
-        self.send(&Request::Start {
+        self.send_start_on(run, launch, &[]);
+    }
+
+    pub(crate) fn send_start_on(&mut self, run: RunId, launch: &Launch, cores: &[u16]) {
+        self.send(&Request::Launch {
             run,
+            placement: Placement {
+                cores: cores.to_vec(),
+                gpus: Vec::new(),
+            },
             launch: launch.encode().unwrap(),
         });
     }
@@ -210,7 +220,7 @@ impl House {
     pub(crate) fn ticket(&self, run: RunId) -> Ticket {
         match self.record(run) {
             Record::Started(ticket) | Record::Ended { ticket, .. } => ticket,
-            other @ (Record::Empty | Record::Revoked) => panic!("no ticket: {other:?}"),
+            other => panic!("no ticket: {other:?}"),
         }
     }
 

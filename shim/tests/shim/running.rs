@@ -43,7 +43,7 @@ fn an_outcome_tells_times_and_usage() {
 }
 
 #[test]
-fn the_environment_is_what_was_given_and_the_rank() {
+fn the_environment_is_what_was_given_and_what_the_job_is() {
     let mut house = House::open();
     let mut launch = house.launch(["/usr/bin/env"]);
     launch.env = vec![
@@ -51,12 +51,13 @@ fn the_environment_is_what_was_given_and_the_rank() {
         (b"FLUX_TASK_RANK".to_vec(), b"mine".to_vec()),
         (b"EMPTY".to_vec(), vec![]),
     ];
-    let (code, output) = house.exit_code_and_output(&launch);
-    assert_eq!(code, 0);
-    assert_eq!(
-        output,
-        "A=1 = one\nEMPTY=\nFLUX_TASK_RANK=0\nFLUX_TASK_LOCAL_ID=0\n"
+    let (run, outcome) = house.run(&launch);
+    assert_exited(&outcome, 0);
+    let own = format!(
+        "FLUX_JOB_ID={}\nFLUX_JOB_SIZE=1\nFLUX_JOB_NNODES=1\nFLUX_TASK_RANK=0\nFLUX_TASK_LOCAL_ID=0\n",
+        run.job
     );
+    assert_eq!(house.output(run), format!("A=1 = one\nEMPTY=\n{own}"));
 }
 
 #[test]
@@ -193,12 +194,16 @@ fn every_rank_has_a_session_of_its_own() {
 #[test]
 fn a_job_is_bound_to_its_cores() {
     let mut house = House::open();
-    let mut launch = house.launch(["grep", "Cpus_allowed_list", "/proc/self/status"]);
-    launch.cores = vec![0];
-    let (_, output) = house.exit_code_and_output(&launch);
-    assert_eq!(output, "Cpus_allowed_list:\t0\n");
-    launch.cores = vec![65_000];
-    assert_exited(&house.run(&launch).1, 0);
+    let launch = house.launch(["grep", "Cpus_allowed_list", "/proc/self/status"]);
+    let run = new_run();
+    house.send_start_on(run, &launch, &[0]);
+    house.started(run);
+    assert_exited(&house.ended(run), 0);
+    assert_eq!(house.output(run), "Cpus_allowed_list:\t0\n");
+    let run = new_run();
+    house.send_start_on(run, &launch, &[65_000]);
+    house.started(run);
+    assert_exited(&house.ended(run), 0);
 }
 
 #[test]
@@ -243,15 +248,30 @@ fn a_run_that_is_asked_for_twice_runs_once() {
 fn a_launch_that_is_none_is_not_started() {
     let mut house = House::open();
     let run = new_run();
-    house.send(&warrant_wire::Request::Start {
+    house.send(&warrant_wire::Request::Launch {
         run,
+        placement: warrant_wire::Placement::default(),
         launch: b"nonsense".to_vec(),
     });
-    assert_eq!(house.report(), Report::NotStarted { run, errno: 22 });
+    assert_eq!(
+        house.report(),
+        Report::NotStarted {
+            run,
+            errno: 22,
+            refusal: None
+        }
+    );
     // It cannot be started any more, whatever comes.
     let launch = house.launch(["true"]);
     house.send_start(run, &launch);
-    assert_eq!(house.report(), Report::NotStarted { run, errno: 0 });
+    assert_eq!(
+        house.report(),
+        Report::NotStarted {
+            run,
+            errno: 0,
+            refusal: None
+        }
+    );
 }
 
 #[test]
@@ -260,7 +280,11 @@ fn a_launch_with_broken_content_fails_in_the_runner_alone() {
     let run = new_run();
     let mut launch = house.launch(["true"]).encode().unwrap();
     launch.push(0);
-    house.send(&warrant_wire::Request::Start { run, launch });
+    house.send(&warrant_wire::Request::Launch {
+        run,
+        placement: warrant_wire::Placement::default(),
+        launch,
+    });
     house.started(run);
     let outcome = house.ended(run);
     assert_eq!(outcome.cause, Cause::StartFailed);
@@ -289,7 +313,7 @@ fn hundreds_of_jobs_that_nobody_listens_to_leave_nothing_behind() {
                 assert_exited(&outcome, 0);
                 ended += 1;
             }
-            other @ (Report::NotStarted { .. } | Report::Lost { .. }) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(started, runs.len());

@@ -1,12 +1,12 @@
-//! The environment of a job: a few of the server's variables, the job's own,
-//! and those that say what the job is. Never the server's secrets.
+//! The environment of a job: a few of the server's variables and the job's
+//! own. Never the server's secrets. What says which job it is, is added where
+//! the job is started.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use crate::engine::Placement;
-use crate::model::{JobId, TaskSpec};
+use crate::model::TaskSpec;
 
 /// Variables of the server that every job gets, where they are set; `*` at
 /// the end stands for anything. Source: the Flux RESTful server, version 1.1.
@@ -63,31 +63,11 @@ impl Base {
         )
     }
 
-    /// The environment of one job. Source of the names: flux-environment(7).
-    pub(super) fn of_job(
-        &self,
-        job: JobId,
-        task: &TaskSpec,
-        placement: &Placement,
-    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+    /// The environment of one task.
+    pub(super) fn of_task(&self, task: &TaskSpec) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut env = self.0.clone();
         for (name, value) in &task.env {
             env.insert(name.clone().into_bytes(), value.clone().into_bytes());
-        }
-        let gpus: Vec<String> = placement.gpus.iter().map(ToString::to_string).collect();
-        let own = [
-            ("FLUX_JOB_ID", Some(job.to_string())),
-            ("FLUX_JOB_SIZE", Some(task.tasks.to_string())),
-            ("FLUX_JOB_NNODES", Some("1".to_owned())),
-            (
-                "CUDA_VISIBLE_DEVICES",
-                (!gpus.is_empty()).then(|| gpus.join(",")),
-            ),
-        ];
-        for (name, value) in own {
-            if let Some(value) = value {
-                env.insert(name.into(), value.into_bytes());
-            }
         }
         env.into_iter().collect()
     }

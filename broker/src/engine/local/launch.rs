@@ -3,31 +3,21 @@
 use warrant_wire::{Launch, Limits};
 
 use super::Settings;
-use crate::engine::Placement;
 use crate::model::TaskSpec;
 
 /// The launch of `task` with the environment `env`.
 pub(super) fn describe(
     settings: &Settings,
     task: &TaskSpec,
-    placement: &Placement,
     env: Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Launch {
-    let unbound = task
-        .options
-        .get("cpu-affinity")
-        .is_some_and(|value| value == "off");
     Launch {
         limits: Limits {
             processes: task.tasks,
             time_limit_s: task.time_limit_s,
             grace_ms: settings.grace_ms,
             output_cap_bytes: settings.output_cap_bytes,
-        },
-        cores: if unbound {
-            Vec::new()
-        } else {
-            placement.cores.clone()
+            memory_bytes: 0,
         },
         argv: task
             .argv
@@ -36,5 +26,7 @@ pub(super) fn describe(
             .collect(),
         env,
         workdir: task.workdir.clone().map(String::into_bytes),
+        stdout: None,
+        stderr: None,
     }
 }

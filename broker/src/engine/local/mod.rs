@@ -17,7 +17,7 @@ use monitor::Monitor;
 
 use super::{Capabilities, Engine, Node, OutputFiles, Placement, Sighting, Signal};
 use crate::error::{Error, Kind, Result};
-use crate::model::{JobId, RunKey, TaskSpec};
+use crate::model::{RunKey, TaskSpec};
 
 /// How the local engine runs jobs.
 #[derive(Debug, Clone)]
@@ -71,6 +71,22 @@ fn wire(run: RunKey) -> RunId {
     }
 }
 
+/// The cores to bind to, unless the job asked not to be bound, and the GPUs.
+fn place(task: &TaskSpec, placement: &Placement) -> warrant_wire::Placement {
+    let unbound = task
+        .options
+        .get("cpu-affinity")
+        .is_some_and(|value| value == "off");
+    warrant_wire::Placement {
+        cores: if unbound {
+            Vec::new()
+        } else {
+            placement.cores.clone()
+        },
+        gpus: placement.gpus.clone(),
+    }
+}
+
 #[async_trait]
 impl Engine for Local {
     fn name(&self) -> &'static str {
@@ -91,10 +107,11 @@ impl Engine for Local {
     }
 
     async fn start(&self, run: RunKey, task: &TaskSpec, placement: &Placement) -> Result<()> {
-        let launch = self.launch(run.job, task, placement)?;
+        let launch = self.launch(task)?;
         self.monitor
-            .send(Request::Start {
+            .send(Request::Launch {
                 run: wire(run),
+                placement: place(task, placement),
                 launch,
             })
             .await
@@ -129,15 +146,15 @@ impl Engine for Local {
         }
     }
 
-    fn check(&self, job: JobId, task: &TaskSpec) -> Result<()> {
-        self.launch(job, task, &Placement::default()).map(drop)
+    fn check(&self, task: &TaskSpec) -> Result<()> {
+        self.launch(task).map(drop)
     }
 }
 
 impl Local {
-    fn launch(&self, job: JobId, task: &TaskSpec, placement: &Placement) -> Result<Vec<u8>> {
-        let env = self.base.of_job(job, task, placement);
-        launch::describe(&self.settings, task, placement, env)
+    fn launch(&self, task: &TaskSpec) -> Result<Vec<u8>> {
+        let env = self.base.of_task(task);
+        launch::describe(&self.settings, task, env)
             .encode()
             .map_err(|malformed| Error::new(Kind::Invalid, malformed.to_string()))
     }

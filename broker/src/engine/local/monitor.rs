@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use warrant_wire::{Cause, Decoder, Outcome, Report, Request, RunId, encode_request};
+use warrant_wire::{Cause, Decoder, Outcome, Refusal, Report, Request, RunId, encode_request};
 
 use crate::engine::Sighting;
 use crate::error::{Error, Kind, Result};
@@ -201,11 +201,19 @@ fn sighting(report: Report) -> Option<Sighting> {
             run: key(run)?,
             ending: ending(&outcome),
         },
-        Report::NotStarted { run, errno } => Sighting::NotStarted {
+        Report::NotStarted {
+            run,
+            errno,
+            refusal,
+        } => Sighting::NotStarted {
             run: key(run)?,
-            why: nix::errno::Errno::from_raw(errno).desc().to_owned(),
-            passing: passing(errno),
+            why: refusal.map_or_else(
+                || nix::errno::Errno::from_raw(errno).desc().to_owned(),
+                |refusal| refusal.text().to_owned(),
+            ),
+            passing: refusal.map_or_else(|| passing(errno), Refusal::is_passing),
         },
+        Report::Admitted { .. } | Report::Refused { .. } => return None,
         Report::Lost { run } => Sighting::Ended {
             run: key(run)?,
             ending: lost(),
@@ -250,6 +258,10 @@ fn ending(outcome: &Outcome) -> Ending {
         Cause::StartFailed => (
             State::Failed,
             note("exec", "the job's processes could not be started"),
+        ),
+        Cause::OutOfMemory => (
+            State::Failed,
+            note("memory", "the job reached its memory limit"),
         ),
     };
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
