@@ -1,8 +1,10 @@
 //! The auth service of Warrant: it alone holds the users, the hashes of their
-//! passwords and the key that signs access tokens.
+//! passwords and the keys that sign access tokens and warrants.
 
 #![forbid(unsafe_code)]
 
+mod accounts;
+mod audit;
 mod clock;
 mod commands;
 mod config;
@@ -12,17 +14,25 @@ mod http;
 mod keys;
 mod login;
 mod passwords;
+mod peer;
 mod secret;
 mod source;
 mod store;
 mod throttle;
 mod token;
 mod user_name;
+mod warrants;
 
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use clap::Parser;
+
+/// How long the end of the program waits for a look-up of an account that
+/// hangs.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 fn main() -> anyhow::Result<()> {
     let cli = commands::Cli::parse();
@@ -39,5 +49,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(cli.run())?)
+    let done = runtime.block_on(cli.run());
+    runtime.shutdown_timeout(FAREWELL);
+    Ok(done?)
 }

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
+use zeroize::Zeroize;
 
 use crate::error::{Error, Result};
 
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 const MAX_FILE_BYTES: u64 = 4096;
 
 /// A password, a shared secret or a URL that may hold one. Printing it, also
-/// for debugging, shows nothing of it.
+/// for debugging, shows nothing of it; dropped, it is wiped from memory.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Secret(String);
@@ -58,6 +59,12 @@ impl Secret {
 pub(crate) fn without_newline(text: &str) -> &str {
     let line = text.strip_suffix('\n').unwrap_or(text);
     line.strip_suffix('\r').unwrap_or(line)
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 impl fmt::Debug for Secret {

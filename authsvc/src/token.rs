@@ -3,10 +3,51 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header};
-use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role, TokenAnswer};
+use warrant_api::token::{
+    ACCESS_TOKEN_TYPE, AUTHSVC_AUDIENCE, AccessClaims, BROKER_AUDIENCE, Role, TokenAnswer,
+};
 
 use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
+
+/// Whom a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// The broker's job APIs.
+    Broker,
+    /// This service: to be exchanged for warrants by whom it was given to.
+    Authsvc,
+}
+
+impl Audience {
+    /// The `aud` claim.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Broker => BROKER_AUDIENCE,
+            Self::Authsvc => AUTHSVC_AUDIENCE,
+        }
+    }
+}
+
+/// Whom a token is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Principal {
+    /// The user's name.
+    pub(crate) name: String,
+    /// The account's user id, in multi-user mode.
+    pub(crate) uid: Option<u32>,
+    /// What the user may do.
+    pub(crate) role: Role,
+}
+
+/// A token and its id.
+#[derive(Debug)]
+pub(crate) struct Minted {
+    /// As it is answered.
+    pub(crate) answer: TokenAnswer,
+    /// The `jti` claim.
+    pub(crate) jti: String,
+}
 
 /// Makes access tokens with whichever key signs.
 #[derive(Debug)]
@@ -20,11 +61,11 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    /// A token for the user `name`, made at `now_s` (seconds since the Unix
-    /// epoch). Source: RFC 9068 §2, RFC 8037 §3.1.
+    /// A token about `user`, made at `now_s` (seconds since the Unix epoch).
+    /// Source: RFC 9068 §2, RFC 8037 §3.1.
     ///
     /// Errors: there is no key, or no random numbers.
-    pub(crate) fn token(&self, name: &str, role: Role, now_s: u64) -> Result<TokenAnswer> {
+    pub(crate) fn token(&self, user: &Principal, audience: Audience, now_s: u64) -> Result<Minted> {
         let key = self
             .ring
             .signing(now_s)
@@ -34,23 +75,28 @@ impl Mint {
             .map_err(|source| Error::unavailable("no random numbers", source))?;
         let claims = AccessClaims {
             iss: self.issuer.clone(),
-            aud: BROKER_AUDIENCE.into(),
-            sub: name.into(),
+            aud: audience.name().into(),
+            sub: user.name.clone(),
             jti: URL_SAFE_NO_PAD.encode(jti),
             iat: now_s,
             exp: now_s + self.life_s,
-            role,
+            role: user.role,
+            uid: user.uid,
         };
         let header = Header {
             typ: Some(ACCESS_TOKEN_TYPE.into()),
             kid: Some(key.kid),
             ..Header::new(Algorithm::EdDSA)
         };
-        Ok(TokenAnswer {
+        let answer = TokenAnswer {
             access_token: jsonwebtoken::encode(&header, &claims, &key.private)
                 .map_err(|source| Error::unavailable("a token could not be signed", source))?,
             token_type: "Bearer".into(),
             expires_in: self.life_s,
+        };
+        Ok(Minted {
+            answer,
+            jti: claims.jti,
         })
     }
 }

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 const MAX_BYTES: usize = 32;
 
 /// A name that the service accepts: 1 to 32 of `A-Z a-z 0-9 _ . @ -`, the
-/// first a letter, a digit or `_`, and not digits alone, so that no name can
-/// be mistaken for a user id.
+/// first a letter, a digit or `_`, the last no dot, and not digits alone, so
+/// that no name can be mistaken for a user id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct UserName(String);
 
@@ -24,11 +24,12 @@ impl UserName {
         let good = bytes.len() <= MAX_BYTES
             && bytes.first().is_some_and(first)
             && bytes.iter().all(rest)
+            && bytes.last() != Some(&b'.')
             && !bytes.iter().all(u8::is_ascii_digit);
         if !good {
             return Err(Error::invalid(format!(
                 "{:?} is not a user name: 1 to {MAX_BYTES} of A-Z a-z 0-9 _ . @ -, \
-                 beginning with a letter, a digit or _, and not digits alone",
+                 beginning with a letter, a digit or _, not ending with a dot, and not digits alone",
                 shown(name)
             )));
         }
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_be_taken_for_something_else_are_refused() {
+    fn t30_names_that_could_be_taken_for_something_else_are_refused() {
         let long = "a".repeat(33);
         let names = [
             "",
@@ -92,6 +93,11 @@ mod tests {
             "~a",
             "+a",
             "a\u{1b}[m",
+            "a.",
+            "..",
+            "a\r",
+            "\u{430}nn",
+            "\u{ff41}nn",
             &long,
         ];
         for name in names {

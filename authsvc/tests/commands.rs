@@ -17,10 +17,12 @@ impl Place {
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         let dir = place.0.path().display();
+        let uid = nix::unistd::geteuid();
         place.configure(&format!(
             "[database]\nurl = 'sqlite:{dir}/auth.db'\n\
              [listen]\nsocket = '{dir}/authsvc.sock'\nsocket_mode = '0600'\n\
              [keys]\ndir = '{dir}/keys'\n\
+             [warrants]\nkeys_dir = '{dir}/warrant-keys'\nbroker_uid = {uid}\n\
              [passwords]\nmemory_kib = 8\npasses = 1\n"
         ));
         place
@@ -287,6 +289,97 @@ fn keys_are_rotated_and_listed() {
 }
 
 #[test]
+fn the_keys_of_warrants_are_printed_as_the_shim_reads_them() {
+    use base64::Engine;
+    let place = Place::new();
+    let printed = place.run("keys warrant", "");
+    assert_eq!(printed, place.run("keys warrant", ""));
+    let line = printed.strip_suffix('\n').unwrap();
+    let (kid, key) = line.split_once(' ').unwrap();
+    assert!(warrant_wire::warrant::is_key_id(kid), "{kid}");
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(key)
+        .unwrap();
+    assert_eq!(key.len(), 32);
+    assert!(place.path("warrant-keys").exists() && !place.path("keys").exists());
+
+    let rotated = place.run("keys rotate --warrant", "");
+    assert!(rotated.ends_with(" signs in 3600 seconds\n"), "{rotated}");
+    let both = place.run("keys warrant", "");
+    assert_eq!(both.lines().count(), 2);
+    assert_eq!(both.lines().next(), Some(line));
+    let listed = place.run("keys list --warrant", "");
+    assert!(listed.starts_with(&format!("{kid} signing ")), "{listed}");
+    assert_eq!(place.run("keys list", ""), "");
+}
+
+#[test]
+fn t16_a_key_of_warrants_that_signs_logins_too_stops_the_start() {
+    let place = Place::new();
+    place.run("keys rotate", "");
+    place.run("keys warrant", "");
+    let name = |dir: &str| {
+        let entry = fs::read_dir(place.path(dir)).unwrap().next();
+        entry.unwrap().unwrap().file_name()
+    };
+    fs::copy(
+        place.path("keys").join(name("keys")),
+        place.path("warrant-keys").join(name("keys")),
+    )
+    .unwrap();
+    let mut command = place.command("serve --migrate");
+    command.env("FLUX_SERVER_MODE", "multi-user");
+    let output = command.output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains("a key that keys.dir holds too"),
+        "{complaint}"
+    );
+    let mut command = place.command("check-config");
+    command.env("AUTHSVC__WARRANTS__KEYS_DIR", place.path("keys"));
+    let complaint = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(complaint.contains("must not be keys.dir"), "{complaint}");
+}
+
+#[test]
+fn the_audit_trail_is_listed() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann", "canary-password");
+    let running = place.serve(&[]);
+    running.login("ann", "canary-password");
+    running.login("ann", "canary-wrong");
+    running.login("bob", "canary-wrong");
+    running.login("canary%0Aforged", "canary-wrong");
+    assert!(running.stop());
+    let json = place.run("audit list --json --since 1h", "");
+    let rows: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let reasons: Vec<_> = rows.iter().map(|row| row["reason"].as_str()).collect();
+    let refused = [Some("password"), Some("user-unknown"), Some("name")];
+    assert_eq!(reasons[0], None);
+    assert_eq!(reasons[1..], refused);
+    assert_eq!(rows[0]["subject"], "ann");
+    let text = place.run("audit list --user ann", "");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(
+        text.lines().next().unwrap().contains("login      granted"),
+        "{text}"
+    );
+    assert_eq!(place.run("audit list --limit 1", "").lines().count(), 1);
+    assert!(!json.contains("canary") && !text.contains("canary"));
+    let log = place.log();
+    assert_eq!(log.matches(" audit: ").count(), 4, "{log}");
+    assert!(
+        place
+            .refusal("audit list --since yesterday", "")
+            .contains("10m")
+    );
+}
+
+#[test]
 fn wide_key_files_and_directories_stop_the_start() {
     let place = Place::new();
     place.run("keys rotate", "");
@@ -329,7 +422,7 @@ fn a_configuration_is_checked_before_it_is_used() {
     assert!(
         place
             .run("check-config", "")
-            .contains("backend database, token handshake off")
+            .contains("single-user, backend database, token handshake off")
     );
     let mut command = place.command("check-config");
     command.env("AUTHSVC__TOKENS__MINUTES", "601");

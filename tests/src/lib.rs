@@ -32,11 +32,13 @@ pub mod processes;
 pub mod python;
 pub mod raw;
 pub mod service;
+pub mod village;
 pub mod wait;
 
 pub use database::Database;
 pub use flux::{Answer, Flux};
 pub use house::{House, Setup};
+pub use village::{Account, Plan, Village};
 
 /// The tests of `$body`, once for each database. Each takes the [`Setup`] of
 /// a house on that database. Where there is no PostgreSQL, its test says why

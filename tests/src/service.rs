@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -33,7 +34,28 @@ pub fn program(name: &str) -> PathBuf {
 
 /// Run a program of the product to its end.
 pub fn run(name: &str, arguments: &[&str], variables: &Variables, stdin: &str) -> Output {
-    let mut child = command(name, arguments, variables)
+    run_command(command(&program(name), arguments, variables), stdin)
+}
+
+/// Run a program to its end, as the account `uid` with the group of that number.
+pub fn run_as(
+    uid: u32,
+    program: &Path,
+    arguments: &[&str],
+    variables: &Variables,
+    stdin: &str,
+) -> Output {
+    let mut command = command(program, arguments, variables);
+    become_account(&mut command, uid);
+    run_command(command, stdin)
+}
+
+fn become_account(command: &mut Command, uid: u32) {
+    command.uid(uid).gid(uid).current_dir("/");
+}
+
+fn run_command(mut command: Command, stdin: &str) -> Output {
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -44,8 +66,8 @@ pub fn run(name: &str, arguments: &[&str], variables: &Variables, stdin: &str) -
     child.wait_with_output().unwrap()
 }
 
-fn command(name: &str, arguments: &[&str], variables: &Variables) -> Command {
-    let mut command = Command::new(program(name));
+fn command(program: &Path, arguments: &[&str], variables: &Variables) -> Command {
+    let mut command = Command::new(program);
     command
         .args(arguments)
         .env_clear()
@@ -63,8 +85,25 @@ pub struct Service {
 impl Service {
     /// Start the program `name`; what it writes is added to the file `log`.
     pub fn start(name: &str, arguments: &[&str], variables: &Variables, log: &Path) -> Self {
+        Self::spawn(command(&program(name), arguments, variables), log)
+    }
+
+    /// Start a program as the account `uid` with the group of that number.
+    pub fn start_as(
+        uid: u32,
+        program: &Path,
+        arguments: &[&str],
+        variables: &Variables,
+        log: &Path,
+    ) -> Self {
+        let mut command = command(program, arguments, variables);
+        become_account(&mut command, uid);
+        Self::spawn(command, log)
+    }
+
+    fn spawn(mut command: Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
-        let child = command(name, arguments, variables)
+        let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)

@@ -17,3 +17,4 @@ mod engine;
 mod faults;
 mod flux;
 mod hostile;
+mod village;

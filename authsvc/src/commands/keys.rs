@@ -1,20 +1,41 @@
 //! Rotating and listing the signing keys.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::say;
 use crate::clock;
 use crate::config::Settings;
 use crate::error::Result;
-use crate::keys::{KeyDir, Ring, State};
+use crate::keys::{Purpose, Ring, State};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a new key: published at once, signing after `keys.activation_s`.
-    Rotate,
+    /// Make a new key: published at once, signing after `keys.activation_s`
+    /// (for warrants, `warrants.activation_s`).
+    Rotate(Of),
     /// List the keys, what each is doing, and since or from when it signs, in
     /// seconds since the Unix epoch.
-    List,
+    List(Of),
+    /// Print the public keys of warrants, one a line, as the shim reads them:
+    /// the key that signs and those that will. Makes the first key.
+    Warrant,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Of {
+    /// The keys of warrants instead of those of access tokens.
+    #[arg(long)]
+    warrant: bool,
+}
+
+impl Of {
+    fn purpose(&self) -> Purpose {
+        if self.warrant {
+            Purpose::Warrants
+        } else {
+            Purpose::Access
+        }
+    }
 }
 
 impl KeysCommand {
@@ -22,33 +43,55 @@ impl KeysCommand {
     ///
     /// Errors: the key directory cannot be used, or is open to others.
     pub(super) fn run(self, settings: &Settings) -> Result<()> {
-        let dir = KeyDir::open(&settings.config.keys.dir)?;
-        let ring = Ring::new(dir.load()?);
-        let now_s = clock::now_s();
         match self {
-            Self::Rotate => {
-                for (key, state) in ring.states(now_s) {
-                    if state == State::Ended {
-                        dir.remove(&key)?;
-                    }
-                }
-                // The first key has no predecessor to sign until it may.
-                let wait_s = match ring.signing(now_s) {
-                    Some(_) => settings.config.keys.activation_s,
-                    None => 0,
-                };
-                let key = dir.add(now_s + wait_s)?;
-                say(&format!("{} signs in {wait_s} seconds", key.kid))
-            }
-            Self::List => ring.states(now_s).into_iter().try_for_each(|(key, state)| {
-                let state = match state {
-                    State::Next => "next",
-                    State::Signing => "signing",
-                    State::Old => "old",
-                    State::Ended => "ended",
-                };
-                say(&format!("{} {state:<7} {}", key.kid, key.signs_from_s))
-            }),
+            Self::Rotate(of) => rotate(of.purpose(), settings),
+            Self::List(of) => list(of.purpose(), settings),
+            Self::Warrant => print_public(settings),
         }
     }
+}
+
+fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
+    let dir = purpose.dir(&settings.config)?;
+    let ring = Ring::new(dir.load()?, purpose.longest_s());
+    let now_s = clock::now_s();
+    for (key, state) in ring.states(now_s) {
+        if state == State::Ended {
+            dir.remove(&key)?;
+        }
+    }
+    // The first key has no predecessor to sign until it may.
+    let wait_s = match ring.signing(now_s) {
+        Some(_) => purpose.activation_s(&settings.config),
+        None => 0,
+    };
+    let key = dir.add(now_s + wait_s)?;
+    say(&format!("{} signs in {wait_s} seconds", key.kid))
+}
+
+fn list(purpose: Purpose, settings: &Settings) -> Result<()> {
+    let keys = purpose.dir(&settings.config)?.load()?;
+    let ring = Ring::new(keys, purpose.longest_s());
+    let states = ring.states(clock::now_s()).into_iter();
+    for (key, state) in states {
+        let state = match state {
+            State::Next => "next",
+            State::Signing => "signing",
+            State::Old => "old",
+            State::Ended => "ended",
+        };
+        say(&format!("{} {state:<7} {}", key.kid, key.signs_from_s))?;
+    }
+    Ok(())
+}
+
+fn print_public(settings: &Settings) -> Result<()> {
+    let (_, ring) = Purpose::Warrants.open(&settings.config)?;
+    for (key, state) in ring.states(clock::now_s()) {
+        match state {
+            State::Signing | State::Next => say(&format!("{} {}", key.kid, key.public_text()))?,
+            State::Old | State::Ended => {}
+        }
+    }
+    Ok(())
 }

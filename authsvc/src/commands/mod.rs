@@ -1,5 +1,6 @@
 //! The commands of `warrant-authsvc`.
 
+mod audit;
 mod keys;
 mod password;
 pub(crate) mod serve;
@@ -44,6 +45,9 @@ enum Command {
     /// Rotate and list the signing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Read the audit trail.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 impl Cli {
@@ -69,6 +73,12 @@ impl Cli {
                 done?;
             }
             Command::Keys(command) => command.run(&settings)?,
+            Command::Audit(command) => {
+                let db = open_current(&settings).await?;
+                let done = command.run(&db).await;
+                db.close().await;
+                done?;
+            }
         }
         Ok(())
     }
@@ -88,7 +98,8 @@ fn check_config(settings: &Settings) -> Result<()> {
         .map(|tcp| format!(" and {tcp}"))
         .unwrap_or_default();
     say(&format!(
-        "The configuration is good: backend {}, token handshake {}, listening on {}{tcp}.",
+        "The configuration is good: {}, backend {}, token handshake {}, listening on {}{tcp}.",
+        settings.config.mode.name(),
         settings.backend.name(),
         if settings.handshake_secret().is_some() {
             "on"

@@ -6,16 +6,19 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use warrant_migrations::{Db, Schema};
 
+use crate::accounts::{self, Accounts};
+use crate::audit::Audit;
 use crate::clock;
-use crate::config::{Settings, Superuser};
-use crate::error::{Error, Result};
+use crate::config::{self, Backend, Mode, Settings, Superuser};
+use crate::error::{Error, Kind, Result};
 use crate::http::{self, Server, Service};
-use crate::keys::{self, KeyDir, Ring};
-use crate::login::Login;
+use crate::keys::{self, Purpose, Ring};
+use crate::login::{Login, System};
 use crate::passwords::{self, Hasher};
 use crate::store::{self, jtis, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
+use crate::warrants::{Subjects, Warrants};
 
 /// How often used login payloads are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -33,7 +36,8 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
     Schema::Auth.check(&db).await?;
     let stop = stop_signal()?;
     let (server, service) = start(settings, db.clone()).await?;
-    server.run(http::router(service), stop).await;
+    server.run(http::router(service.clone()), stop).await;
+    service.audit.flush().await;
     db.close().await;
     Ok(())
 }
@@ -46,16 +50,15 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
     if let Some(superuser) = &settings.superuser {
         keep_superuser(&settings, &db, superuser).await?;
     }
-    let dir = KeyDir::open(&settings.config.keys.dir)?;
-    let mut keys = dir.load()?;
-    if keys.is_empty() {
-        keys.push(dir.add(clock::now_s())?);
-    }
-    let ring = Ring::new(keys);
+    let (dir, ring) = Purpose::Access.open(&settings.config)?;
+    let audit = Audit::start(db.clone());
+    let accounts = accounts(&settings);
+    let warrants = warrants(&settings, &ring, accounts.as_ref(), &audit)?;
     let server = Server::bind(&settings.config.listen).await?;
     tokio::spawn(keys::watch(dir, ring.clone()));
     tokio::spawn(prune(db.clone()));
     tracing::info!(
+        mode = settings.config.mode.name(),
         backend = settings.backend.name(),
         handshake = settings.handshake_secret().is_some(),
         socket = %settings.config.listen.socket.display(),
@@ -72,6 +75,10 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             issuer: settings.config.tokens.issuer.clone(),
             life_s: settings.token_life_s(),
         },
+        system: (settings.backend == Backend::Pam).then(|| System::new(&settings.config.pam)),
+        accounts,
+        with_uid: settings.config.mode == Mode::MultiUser,
+        audit: audit.clone(),
         admin_users: settings.admin_users.clone(),
     };
     let service = Service {
@@ -81,8 +88,68 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         password_login: settings.password_login(),
         handshake_secret: settings.handshake_secret().cloned(),
         handshake: settings.config.handshake,
+        warrants,
+        audit,
     };
     Ok((server, Arc::new(service)))
+}
+
+/// The accounts that users must have: in multi-user mode, and wherever their
+/// passwords are those of accounts.
+fn accounts(settings: &Settings) -> Option<Arc<Accounts>> {
+    let config = &settings.config;
+    let needed = config.mode == Mode::MultiUser || settings.backend == Backend::Pam;
+    let range = config.accounts.min_uid..=config.accounts.max_uid;
+    needed.then(|| Arc::new(Accounts::new(range)))
+}
+
+/// What gives out warrants, in multi-user mode; and what keeps its keys in
+/// step with their directory.
+fn warrants(
+    settings: &Settings,
+    access: &Ring,
+    accounts: Option<&Arc<Accounts>>,
+    audit: &Audit,
+) -> Result<Option<Warrants>> {
+    let config = &settings.config;
+    let accounts = match (config.mode, accounts) {
+        (Mode::MultiUser, Some(accounts)) => accounts.clone(),
+        (Mode::SingleUser, _) | (Mode::MultiUser, None) => return Ok(None),
+    };
+    let (dir, ring) = Purpose::Warrants.open(config)?;
+    let now_s = clock::now_s();
+    let mut keys = ring.states(now_s).into_iter();
+    if keys.any(|(key, _)| access.verifying(&key.kid, now_s).is_some()) {
+        return Err(Error::new(
+            Kind::Insecure,
+            "warrants.keys_dir: holds a key that keys.dir holds too",
+        ));
+    }
+    tokio::spawn(keys::watch(dir, ring.clone()));
+    Ok(Some(Warrants {
+        grants: config.warrants.mode,
+        audiences: config.warrants.audiences.clone(),
+        life_s: config.warrants.life_s,
+        ring,
+        issuer: config.tokens.issuer.clone(),
+        broker_uid: broker_uid(&config.warrants)?,
+        subjects: Subjects::new(access.clone(), config.tokens.issuer.clone()),
+        accounts,
+        audit: audit.clone(),
+    }))
+}
+
+fn broker_uid(config: &config::Warrants) -> Result<u32> {
+    if let Some(uid) = config.broker_uid {
+        return Ok(uid);
+    }
+    accounts::uid_of(&config.broker_user)?.ok_or_else(|| {
+        Error::invalid(format!(
+            "warrants.broker_user: there is no account {:?}; name the broker's, or set \
+             warrants.broker_uid",
+            config.broker_user
+        ))
+    })
 }
 
 /// Create the superuser, or give it the configured password. Whether it may

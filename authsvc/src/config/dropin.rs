@@ -1,7 +1,7 @@
 //! The environment variables of the Flux RESTful server, so that its
 //! deployments need no new configuration. They override file and defaults.
 
-use super::{Backend, Config};
+use super::{Backend, Config, Mode};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -17,6 +17,9 @@ pub(crate) struct Environment {
     admin_users: Option<String>,
     auth_backend: Option<String>,
     require_auth: Option<String>,
+    server_mode: Option<String>,
+    min_uid: Option<String>,
+    pam_service: Option<String>,
 }
 
 impl Environment {
@@ -33,6 +36,9 @@ impl Environment {
             admin_users: get("FLUX_ADMIN_USERS"),
             auth_backend: get("FLUX_AUTH_BACKEND"),
             require_auth: get("FLUX_REQUIRE_AUTH"),
+            server_mode: get("FLUX_SERVER_MODE"),
+            min_uid: get("FLUX_MIN_UID"),
+            pam_service: get("FLUX_PAM_SERVICE"),
         }
     }
 
@@ -57,6 +63,26 @@ impl Environment {
                     "FLUX_ACCESS_TOKEN_EXPIRES_MINUTES: a number from 1 to 600 is allowed",
                 )
             })?;
+        }
+        if let Some(mode) = &self.server_mode {
+            config.mode = Mode::parse(mode)
+                .map_err(|why| Error::invalid(format!("FLUX_SERVER_MODE: {why}")))?;
+        }
+        if let Some(uid) = &self.min_uid {
+            let range = 1..=config.accounts.max_uid;
+            config.accounts.min_uid = uid
+                .parse()
+                .ok()
+                .filter(|uid| range.contains(uid))
+                .ok_or_else(|| {
+                    let most = config.accounts.max_uid;
+                    Error::invalid(format!(
+                        "FLUX_MIN_UID: a number from 1 to {most} is allowed"
+                    ))
+                })?;
+        }
+        if let Some(service) = &self.pam_service {
+            config.pam.service.clone_from(service);
         }
         if let Some(backend) = self.backend()? {
             config.backend = Some(backend);

@@ -44,6 +44,7 @@ impl Settings {
     pub(crate) fn resolve(mut config: Config, environment: Environment) -> Result<Self> {
         environment.override_in(&mut config)?;
         check_numbers(&config)?;
+        config.check_multi_user()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()
                 .map(|path| Secret::read(key, path))
@@ -96,7 +97,7 @@ impl Settings {
     pub(crate) fn password_login(&self) -> bool {
         match self.backend {
             Backend::None => false,
-            Backend::Database | Backend::SharedSecret => true,
+            Backend::Database | Backend::SharedSecret | Backend::Pam => true,
         }
     }
 
@@ -118,15 +119,18 @@ fn named(key: &str, name: &str) -> Result<UserName> {
     UserName::parse(name).map_err(|error| Error::invalid(format!("{key}: {error}")))
 }
 
+/// Errors: `value` is not of `low` to `high`.
+pub(super) fn in_range(key: &str, value: u64, low: u64, high: u64) -> Result<()> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{key}: {low} to {high} is allowed, not {value}"
+    )))
+}
+
 fn check_numbers(config: &Config) -> Result<()> {
-    let range = |key: &str, value: u64, low: u64, high: u64| {
-        if (low..=high).contains(&value) {
-            return Ok(());
-        }
-        Err(Error::invalid(format!(
-            "{key}: {low} to {high} is allowed, not {value}"
-        )))
-    };
+    let range = in_range;
     let passwords = &config.passwords;
     range(
         "tokens.minutes",
@@ -248,8 +252,14 @@ mod tests {
     fn a_refused_variable_is_named_with_what_is_allowed() {
         let cases = [
             ("FLUX_REQUIRE_AUTH", "maybe", "off are allowed"),
-            ("FLUX_AUTH_BACKEND", "pam", "not available yet"),
-            ("FLUX_AUTH_BACKEND", "ldap", "none, database, shared-secret"),
+            ("FLUX_AUTH_BACKEND", "oidc", "not available yet"),
+            ("FLUX_AUTH_BACKEND", "ldap", "shared-secret, pam"),
+            ("FLUX_SERVER_MODE", "multi", "single-user and multi-user"),
+            ("FLUX_MIN_UID", "many", "1 to 60000"),
+            ("FLUX_MIN_UID", "0", "1 to 60000"),
+            ("FLUX_MIN_UID", "-1", "1 to 60000"),
+            ("FLUX_MIN_UID", "60001", "1 to 60000"),
+            ("FLUX_PAM_SERVICE", "../login", "A-Z a-z 0-9 _ -"),
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "ten", "1 to 600"),
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "601", "1 to 600"),
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "0", "1 to 600"),

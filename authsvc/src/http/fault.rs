@@ -39,7 +39,7 @@ impl From<Refusal> for Fault {
     /// ask for a token again, without end.
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Wrong => Self::new(StatusCode::BAD_REQUEST, "Incorrect user or password"),
+            Refusal::Wrong(_) => Self::new(StatusCode::BAD_REQUEST, "Incorrect user or password"),
             Refusal::Payload(refused) => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
             Refusal::Throttled(wait_s) => Self {
                 retry_after_s: Some(wait_s),

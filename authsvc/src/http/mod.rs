@@ -1,5 +1,6 @@
 //! What the service answers over HTTP.
 
+mod exchange;
 mod fault;
 mod info;
 mod keys;
@@ -17,12 +18,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 pub(crate) use fault::Fault;
-pub(crate) use server::{Peer, Server};
+pub(crate) use server::Server;
 
+use crate::audit::Audit;
 use crate::config::{Backend, Handshake};
 use crate::keys::Ring;
 use crate::login::Login;
 use crate::secret::Secret;
+use crate::warrants::Warrants;
 
 /// The longest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -44,6 +47,10 @@ pub(crate) struct Service {
     pub(crate) handshake_secret: Option<Secret>,
     /// The rules of the handshake.
     pub(crate) handshake: Handshake,
+    /// Gives out warrants, in multi-user mode.
+    pub(crate) warrants: Option<Warrants>,
+    /// Where logins and warrants are recorded.
+    pub(crate) audit: Audit,
 }
 
 /// All routes of the service.
@@ -52,6 +59,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/auth", get(info::get_auth))
         .route("/v1/token", post(token::exchange_payload))
         .route("/v1/login/access-token", post(token::login))
+        .route("/oauth/token", post(exchange::exchange_token))
         .route("/.well-known/jwks.json", get(keys::get_keys))
         .route("/healthz", get(info::get_health))
         .method_not_allowed_fallback(async || {

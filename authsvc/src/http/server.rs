@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use tower::Service;
 
 use crate::config::Listen;
 use crate::error::{Error, Kind, Result};
+use crate::peer::Peer;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -34,15 +35,6 @@ const MAX_CONNECTIONS: usize = 1024;
 const FAREWELL: Duration = Duration::from_secs(10);
 /// The rest after an accept that failed, commonly for want of descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
-
-/// Over which socket a request came, and for TCP from where.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Peer {
-    /// The Unix socket: the broker.
-    Unix,
-    /// TCP.
-    Tcp(IpAddr),
-}
 
 /// The bound sockets.
 #[derive(Debug)]
@@ -98,7 +90,10 @@ impl Server {
             tokio::select! {
                 () = &mut stop => break,
                 accepted = self.unix.accept() => match accepted {
-                    Ok((stream, _)) => unix_door.admit(stream, Peer::Unix, &graceful),
+                    Ok((stream, _)) => {
+                        let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+                        unix_door.admit(stream, Peer::Unix(peer), &graceful);
+                    }
                     Err(error) => rest(&error).await,
                 },
                 accepted = accept_tcp(self.tcp.as_ref()) => match accepted {

@@ -6,17 +6,20 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::{Form, Json};
+use axum::{Extension, Form, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use warrant_api::token::TokenAnswer;
+use warrant_api::token::{AUTHSVC_AUDIENCE, BROKER_AUDIENCE, TokenAnswer};
 
-use super::{Fault, Peer, Service};
+use super::{Fault, Service};
+use crate::audit::{Event, Sort};
 use crate::clock;
 use crate::handshake;
 use crate::login::Attempt;
+use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::source::Source;
+use crate::token::Audience;
 
 /// Where the broker says a request came from.
 const SOURCE_HEADER: &str = "x-warrant-source";
@@ -35,7 +38,7 @@ impl<S: Sync> FromRequestParts<S> for Source {
         };
         Ok(match peer {
             Peer::Tcp(address) => Self::of_address(address),
-            Peer::Unix => {
+            Peer::Unix(_) => {
                 let mut values = parts.headers.get_all(SOURCE_HEADER).iter();
                 let value = values.next().filter(|_| values.next().is_none());
                 Self::of_header(value.and_then(|value| value.to_str().ok()))
@@ -53,6 +56,8 @@ pub(super) async fn exchange_payload(
 ) -> Result<Json<TokenAnswer>, Fault> {
     let refuse = |detail: String| {
         tracing::info!(%source, reason = detail, "refused");
+        let event = Event::new(Sort::Login, source.clone());
+        service.audit.refused(event, "payload");
         Fault::new(StatusCode::BAD_REQUEST, detail)
     };
     let Some(secret) = &service.handshake_secret else {
@@ -67,6 +72,7 @@ pub(super) async fn exchange_payload(
         user: credentials.user,
         password: credentials.password,
         once: credentials.once,
+        audience: Audience::Broker,
         source: source.clone(),
     };
     Ok(Json(service.login.clone().judge(attempt).await?))
@@ -94,12 +100,16 @@ pub(super) struct LoginForm {
     username: Option<String>,
     password: Option<Secret>,
     grant_type: Option<String>,
+    audience: Option<String>,
 }
 
 /// Log in by user name and password. Source: `POST /v1/login/access-token` of
-/// the Flux RESTful API; RFC 6749 §4.3.
+/// the Flux RESTful API; RFC 6749 §4.3. `audience` is this service's own: where
+/// users exchange their tokens for warrants themselves, they ask for one whose
+/// audience is `warrant-authsvc`.
 pub(super) async fn login(
     State(service): State<Arc<Service>>,
+    Extension(peer): Extension<Peer>,
     source: Source,
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Result<Json<TokenAnswer>, Fault> {
@@ -112,14 +122,36 @@ pub(super) async fn login(
             ),
         ));
     }
+    let asked = form.as_ref().ok().and_then(|form| form.audience.as_deref());
+    let audience = audience(&service, peer, asked).inspect_err(|_| {
+        let event = Event::new(Sort::Login, source.clone());
+        service.audit.refused(event, "audience");
+    })?;
     let (user, password) = fields(form)?;
     let attempt = Attempt {
         user,
         password,
         once: None,
+        audience,
         source,
     };
     Ok(Json(service.login.clone().judge(attempt).await?))
+}
+
+/// Whom the token shall be for: unless asked otherwise, the broker.
+fn audience(service: &Service, peer: Peer, asked: Option<&str>) -> Result<Audience, Fault> {
+    let refuse = |detail| Err(Fault::new(StatusCode::BAD_REQUEST, detail));
+    match asked {
+        None | Some("" | BROKER_AUDIENCE) => Ok(Audience::Broker),
+        Some(AUTHSVC_AUDIENCE) => match &service.warrants {
+            Some(warrants) if warrants.gives_to_clients(peer) => Ok(Audience::Authsvc),
+            Some(_) | None => refuse(
+                "audience: warrant-authsvc is for clients that ask this service directly, where \
+                 it is configured so.",
+            ),
+        },
+        Some(_) => refuse("audience: warrant-broker and warrant-authsvc are allowed."),
+    }
 }
 
 /// User name and password, or what is wrong with the form in FastAPI's words:

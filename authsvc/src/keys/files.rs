@@ -22,15 +22,23 @@ const MAX_KEYS: usize = 1000;
 
 /// The directory that holds the keys.
 #[derive(Debug, Clone)]
-pub(crate) struct KeyDir(PathBuf);
+pub(crate) struct KeyDir {
+    path: PathBuf,
+    /// The setting that names it.
+    setting: &'static str,
+}
 
 impl KeyDir {
-    /// Open `path`, making it (mode 0700) if it is not there.
+    /// Open `path`, which `setting` names, making it (mode 0700) if it is not
+    /// there.
     ///
     /// Errors: it cannot be made, is no directory, belongs to somebody else,
     /// or is open to others.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let dir = Self(path.to_owned());
+    pub(crate) fn open(setting: &'static str, path: &Path) -> Result<Self> {
+        let dir = Self {
+            path: path.to_owned(),
+            setting,
+        };
         if !path.try_exists().unwrap_or(true) {
             DirBuilder::new()
                 .recursive(true)
@@ -48,11 +56,12 @@ impl KeyDir {
     /// else or is not a key of the name it bears.
     pub(crate) fn load(&self) -> Result<Vec<SigningKey>> {
         self.check()?;
-        let entries = fs::read_dir(&self.0).map_err(|source| self.unavailable(&self.0, source))?;
+        let entries =
+            fs::read_dir(&self.path).map_err(|source| self.unavailable(&self.path, source))?;
         let mut keys: Vec<SigningKey> = Vec::new();
         for entry in entries {
             let path = entry
-                .map_err(|source| self.unavailable(&self.0, source))?
+                .map_err(|source| self.unavailable(&self.path, source))?
                 .path();
             let name = path
                 .file_name()
@@ -63,20 +72,20 @@ impl KeyDir {
                 continue;
             }
             let (signs_from_s, kid) = parse_name(name).ok_or_else(|| {
-                refuse(
+                self.refuse(
                     &path,
                     "is not called SECONDS-KID.pem, as `keys rotate` calls a key",
                 )
             })?;
             let key = self.read(&path, signs_from_s)?;
             if key.kid != kid {
-                return Err(refuse(&path, "holds another key than its name says"));
+                return Err(self.refuse(&path, "holds another key than its name says"));
             }
             if keys.iter().any(|other| other.kid == key.kid) {
-                return Err(refuse(&path, "holds a key that another file holds too"));
+                return Err(self.refuse(&path, "holds a key that another file holds too"));
             }
             if keys.len() >= MAX_KEYS {
-                return Err(refuse(&self.0, "holds more than 1000 keys"));
+                return Err(self.refuse(&self.path, "holds more than 1000 keys"));
             }
             keys.push(key);
         }
@@ -90,7 +99,7 @@ impl KeyDir {
         self.check()?;
         let (key, pem) = SigningKey::generate(signs_from_s)?;
         let path = self.path_of(&key);
-        let hidden = self.0.join(format!(".{}", key.kid));
+        let hidden = self.path.join(format!(".{}", key.kid));
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -101,7 +110,7 @@ impl KeyDir {
                 file.sync_all()
             })
             .and_then(|()| fs::rename(&hidden, &path))
-            .and_then(|()| File::open(&self.0)?.sync_all())
+            .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(|source| self.unavailable(&path, source))?;
         Ok(key)
     }
@@ -121,22 +130,23 @@ impl KeyDir {
 
     /// When a file last came or went; cheap to ask.
     pub(crate) fn changed(&self) -> Option<SystemTime> {
-        fs::metadata(&self.0)
+        fs::metadata(&self.path)
             .and_then(|found| found.modified())
             .ok()
     }
 
     fn path_of(&self, key: &SigningKey) -> PathBuf {
-        self.0.join(format!("{}-{}.pem", key.signs_from_s, key.kid))
+        self.path
+            .join(format!("{}-{}.pem", key.signs_from_s, key.kid))
     }
 
     fn check(&self) -> Result<()> {
-        let found =
-            fs::symlink_metadata(&self.0).map_err(|source| self.unavailable(&self.0, source))?;
+        let found = fs::symlink_metadata(&self.path)
+            .map_err(|source| self.unavailable(&self.path, source))?;
         if !found.is_dir() {
-            return Err(refuse(&self.0, "is not a directory"));
+            return Err(self.refuse(&self.path, "is not a directory"));
         }
-        check_private(&self.0, &found, "0700")
+        self.check_private(&self.path, &found, "0700")
     }
 
     fn read(&self, path: &Path, signs_from_s: u64) -> Result<SigningKey> {
@@ -149,21 +159,45 @@ impl KeyDir {
             .metadata()
             .map_err(|source| self.unavailable(path, source))?;
         if !found.is_file() {
-            return Err(refuse(path, "is not a file"));
+            return Err(self.refuse(path, "is not a file"));
         }
-        check_private(path, &found, "0600")?;
+        self.check_private(path, &found, "0600")?;
         let mut pem = String::new();
         file.take(MAX_FILE_BYTES)
             .read_to_string(&mut pem)
             .map_err(|source| self.unavailable(path, source))?;
         SigningKey::from_pem(&pem, signs_from_s)
-            .map_err(|error| refuse(path, &format!("is {error}")))
+            .map_err(|error| self.refuse(path, &format!("is {error}")))
     }
 
     fn unavailable(&self, path: &Path, source: std::io::Error) -> Error {
         Error::unavailable(
-            format!("keys.dir: {} cannot be used", path.display()),
+            format!("{}: {} cannot be used", self.setting, path.display()),
             source,
+        )
+    }
+
+    fn check_private(&self, path: &Path, found: &Metadata, allowed: &str) -> Result<()> {
+        let (owner, own) = (found.uid(), geteuid().as_raw());
+        if owner != own {
+            return Err(self.refuse(
+                path,
+                &format!(
+                    "belongs to uid {owner}, but this is uid {own}; only its owner may use it"
+                ),
+            ));
+        }
+        let mode = found.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(self.refuse(path, &format!("has mode {mode:04o}; allowed is {allowed}")));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, path: &Path, why: &str) -> Error {
+        Error::new(
+            Kind::Insecure,
+            format!("{}: {} {why}", self.setting, path.display()),
         )
     }
 }
@@ -173,31 +207,6 @@ fn parse_name(name: &str) -> Option<(u64, &str)> {
     Some((seconds.parse().ok()?, kid))
 }
 
-fn check_private(path: &Path, found: &Metadata, allowed: &str) -> Result<()> {
-    let (owner, own) = (found.uid(), geteuid().as_raw());
-    if owner != own {
-        return Err(refuse(
-            path,
-            &format!("belongs to uid {owner}, but this is uid {own}; only its owner may use it"),
-        ));
-    }
-    let mode = found.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(refuse(
-            path,
-            &format!("has mode {mode:04o}; allowed is {allowed}"),
-        ));
-    }
-    Ok(())
-}
-
-fn refuse(path: &Path, why: &str) -> Error {
-    Error::new(
-        Kind::Insecure,
-        format!("keys.dir: {} {why}", path.display()),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
@@ -205,9 +214,13 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path) -> Result<KeyDir> {
+        KeyDir::open("keys.dir", path)
+    }
+
     fn directory() -> (tempfile::TempDir, KeyDir) {
         let place = tempfile::tempdir().unwrap();
-        let dir = KeyDir::open(&place.path().join("keys")).unwrap();
+        let dir = open(&place.path().join("keys")).unwrap();
         (place, dir)
     }
 
@@ -223,7 +236,7 @@ mod tests {
     fn a_new_directory_and_a_new_key_are_for_the_owner_alone() {
         let (_place, dir) = directory();
         let key = dir.add(7).unwrap();
-        assert_eq!(mode(&dir.0), 0o700);
+        assert_eq!(mode(&dir.path), 0o700);
         assert_eq!(mode(&dir.path_of(&key)), 0o600);
         let loaded = dir.load().unwrap();
         assert_eq!(loaded.len(), 1);
@@ -237,8 +250,8 @@ mod tests {
     fn a_directory_open_to_others_is_refused_with_its_mode() {
         let (_place, dir) = directory();
         for wide in [0o701, 0o710, 0o704, 0o740, 0o770, 0o755, 0o1777] {
-            set_mode(&dir.0, wide);
-            let error = KeyDir::open(&dir.0).unwrap_err();
+            set_mode(&dir.path, wide);
+            let error = open(&dir.path).unwrap_err();
             assert_eq!(error.kind, Kind::Insecure);
             assert!(error.message.contains(&format!("{wide:04o}")), "{error}");
             assert!(error.message.contains("allowed is 0700"), "{error}");
@@ -269,14 +282,14 @@ mod tests {
             assert!(error.message.contains("belongs to uid"), "{error}");
         };
         if !geteuid().is_root() {
-            return foreign(KeyDir::open(Path::new("/usr")).unwrap_err());
+            return foreign(open(Path::new("/usr")).unwrap_err());
         }
         let (_place, dir) = directory();
         let key = dir.add(7).unwrap();
         chown(dir.path_of(&key), Some(65_534), None).unwrap();
         foreign(dir.load().unwrap_err());
-        chown(&dir.0, Some(65_534), None).unwrap();
-        foreign(KeyDir::open(&dir.0).unwrap_err());
+        chown(&dir.path, Some(65_534), None).unwrap();
+        foreign(open(&dir.path).unwrap_err());
     }
 
     #[test]
@@ -284,8 +297,8 @@ mod tests {
         let (place, dir) = directory();
         let key = dir.add(7).unwrap();
         let link = place.path().join("link");
-        symlink(&dir.0, &link).unwrap();
-        assert_eq!(KeyDir::open(&link).unwrap_err().kind, Kind::Insecure);
+        symlink(&dir.path, &link).unwrap();
+        assert_eq!(open(&link).unwrap_err().kind, Kind::Insecure);
         let elsewhere = place.path().join("key.pem");
         fs::rename(dir.path_of(&key), &elsewhere).unwrap();
         symlink(&elsewhere, dir.path_of(&key)).unwrap();
@@ -299,15 +312,19 @@ mod tests {
         let pem = fs::read(dir.path_of(&one)).unwrap();
         fs::write(dir.path_of(&two), &pem).unwrap();
         assert!(dir.load().unwrap_err().message.contains("another key"));
-        fs::rename(dir.path_of(&two), dir.0.join(format!("9-{}.pem", one.kid))).unwrap();
+        fs::rename(
+            dir.path_of(&two),
+            dir.path.join(format!("9-{}.pem", one.kid)),
+        )
+        .unwrap();
         assert!(dir.load().unwrap_err().message.contains("another file"));
         fs::rename(
-            dir.0.join(format!("9-{}.pem", one.kid)),
-            dir.0.join("notes.txt"),
+            dir.path.join(format!("9-{}.pem", one.kid)),
+            dir.path.join("notes.txt"),
         )
         .unwrap();
         assert!(dir.load().unwrap_err().message.contains("SECONDS-KID.pem"));
-        fs::remove_file(dir.0.join("notes.txt")).unwrap();
+        fs::remove_file(dir.path.join("notes.txt")).unwrap();
         fs::write(dir.path_of(&one), "-----BEGIN PRIVATE KEY-----").unwrap();
         assert!(
             dir.load()
@@ -320,7 +337,7 @@ mod tests {
     #[test]
     fn a_key_that_is_still_being_written_is_not_looked_at() {
         let (_place, dir) = directory();
-        fs::write(dir.0.join(".half"), "").unwrap();
+        fs::write(dir.path.join(".half"), "").unwrap();
         assert!(dir.load().unwrap().is_empty());
     }
 }

@@ -4,13 +4,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::Signer;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 use jsonwebtoken::EncodingKey;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::config::MAX_TOKEN_MINUTES;
 use crate::error::{Error, Kind, Result};
 
 /// Seconds that an old key outlives its last token, for clocks that differ.
@@ -25,8 +25,10 @@ pub(crate) struct SigningKey {
     pub(crate) signs_from_s: u64,
     /// The public key in base64url.
     x: String,
-    /// What signs. Its Debug shows nothing.
+    /// What signs access tokens. Its Debug shows nothing.
     pub(crate) private: EncodingKey,
+    /// What signs warrants. Its Debug shows the public half.
+    signer: ed25519_dalek::SigningKey,
 }
 
 /// A public key as it is published. Source: RFC 7517 §4, RFC 8037 §2.
@@ -90,7 +92,18 @@ impl SigningKey {
             signs_from_s,
             x,
             private: EncodingKey::from_ed_der(der.as_bytes()),
+            signer: key,
         })
+    }
+
+    /// The signature of `message`. Source: RFC 8032 §5.1.6.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.signer.sign(message).to_bytes()
+    }
+
+    /// The public key, 32 bytes in base64url. Source: RFC 8037 §2.
+    pub(crate) fn public_text(&self) -> &str {
+        &self.x
     }
 
     fn public(&self) -> PublicKey {
@@ -116,12 +129,19 @@ fn thumbprint(x: &str) -> String {
 
 /// All keys, as last read; shared, and replaced as a whole.
 #[derive(Debug, Clone)]
-pub(crate) struct Ring(Arc<RwLock<Vec<SigningKey>>>);
+pub(crate) struct Ring {
+    keys: Arc<RwLock<Vec<SigningKey>>>,
+    /// The longest life of what they sign, in seconds.
+    longest_s: u64,
+}
 
 impl Ring {
-    /// A ring of `keys`.
-    pub(crate) fn new(keys: Vec<SigningKey>) -> Self {
-        let ring = Self(Arc::default());
+    /// A ring of `keys`; nothing that they sign lives longer than `longest_s`.
+    pub(crate) fn new(keys: Vec<SigningKey>, longest_s: u64) -> Self {
+        let ring = Self {
+            keys: Arc::default(),
+            longest_s,
+        };
         ring.replace(keys);
         ring
     }
@@ -129,43 +149,64 @@ impl Ring {
     /// Hold `keys` from now on.
     pub(crate) fn replace(&self, mut keys: Vec<SigningKey>) {
         keys.sort_by(|a, b| (a.signs_from_s, &a.kid).cmp(&(b.signs_from_s, &b.kid)));
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// Every key and what it is doing at `now_s`, the oldest first.
-    pub(crate) fn states(&self, now_s: u64) -> Vec<(SigningKey, State)> {
-        let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
+    /// What `wanted` answers for the first key, from the oldest on, for which
+    /// it answers anything; it is told what the key is doing at `now_s`.
+    fn find<T>(
+        &self,
+        now_s: u64,
+        mut wanted: impl FnMut(&SigningKey, State) -> Option<T>,
+    ) -> Option<T> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         // If none has begun (the clock went back), the first signs early.
         let signing = keys
             .iter()
             .rposition(|key| key.signs_from_s <= now_s)
             .unwrap_or(0);
+        let longest_s = self.longest_s.saturating_add(LEEWAY_S);
         let retired_at = keys
             .iter()
             .skip(1)
             .map(|next| Some(next.signs_from_s))
             .chain([None]);
-        keys.iter()
-            .zip(retired_at)
-            .enumerate()
-            .map(|(at, (key, retired_s))| {
-                let longest_s = MAX_TOKEN_MINUTES * 60 + LEEWAY_S;
-                let ended = retired_s.is_some_and(|s| s.saturating_add(longest_s) <= now_s);
-                let state = match at.cmp(&signing) {
-                    std::cmp::Ordering::Less if ended => State::Ended,
-                    std::cmp::Ordering::Less => State::Old,
-                    std::cmp::Ordering::Equal => State::Signing,
-                    std::cmp::Ordering::Greater => State::Next,
-                };
-                (key.clone(), state)
-            })
-            .collect()
+        let mut states = keys.iter().zip(retired_at).enumerate();
+        states.find_map(|(at, (key, retired_s))| {
+            let ended = retired_s.is_some_and(|s| s.saturating_add(longest_s) <= now_s);
+            let state = match at.cmp(&signing) {
+                std::cmp::Ordering::Less if ended => State::Ended,
+                std::cmp::Ordering::Less => State::Old,
+                std::cmp::Ordering::Equal => State::Signing,
+                std::cmp::Ordering::Greater => State::Next,
+            };
+            wanted(key, state)
+        })
+    }
+
+    /// Every key and what it is doing at `now_s`, the oldest first.
+    pub(crate) fn states(&self, now_s: u64) -> Vec<(SigningKey, State)> {
+        let mut states = Vec::new();
+        self.find(now_s, |key, state| {
+            states.push((key.clone(), state));
+            None::<()>
+        });
+        states
     }
 
     /// The key that signs at `now_s`; `None` when there are no keys.
     pub(crate) fn signing(&self, now_s: u64) -> Option<SigningKey> {
-        let of_state = |(key, state)| (state == State::Signing).then_some(key);
-        self.states(now_s).into_iter().find_map(of_state)
+        self.find(now_s, |key, state| {
+            (state == State::Signing).then(|| key.clone())
+        })
+    }
+
+    /// The public half of the key `kid`, in base64url, if what it signed may
+    /// be alive at `now_s`.
+    pub(crate) fn verifying(&self, kid: &str, now_s: u64) -> Option<String> {
+        self.find(now_s, |key, state| {
+            (key.kid == kid && state != State::Ended).then(|| key.x.clone())
+        })
     }
 
     /// The keys published at `now_s`.
@@ -184,13 +225,13 @@ impl Ring {
 mod tests {
     use super::*;
 
-    const LIFE_S: u64 = MAX_TOKEN_MINUTES * 60;
+    const LIFE_S: u64 = 36_000;
 
     fn ring(starts: &[u64]) -> Ring {
         let keys = starts
             .iter()
             .map(|start| SigningKey::generate(*start).unwrap().0);
-        Ring::new(keys.collect())
+        Ring::new(keys.collect(), LIFE_S)
     }
 
     fn states(ring: &Ring, now_s: u64) -> Vec<State> {

@@ -55,7 +55,8 @@ fn look(dir: &KeyDir, ring: &Ring, seen: Seen) -> Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::MAX_TOKEN_MINUTES;
+
+    const LONGEST_S: u64 = 36_000;
 
     fn kids(ring: &Ring) -> Vec<String> {
         let states = ring.states(clock::now_s()).into_iter();
@@ -65,13 +66,12 @@ mod tests {
     #[test]
     fn an_ended_key_is_removed_and_the_others_stay() {
         let place = tempfile::tempdir().unwrap();
-        let dir = KeyDir::open(&place.path().join("keys")).unwrap();
-        let longest_s = MAX_TOKEN_MINUTES * 60;
+        let dir = KeyDir::open("keys.dir", &place.path().join("keys")).unwrap();
         let now_s = clock::now_s();
-        let ended = dir.add(now_s - 3 * longest_s).unwrap();
-        let old = dir.add(now_s - 2 * longest_s).unwrap();
-        let signing = dir.add(now_s - longest_s).unwrap();
-        let ring = Ring::new(Vec::new());
+        let ended = dir.add(now_s - 3 * LONGEST_S).unwrap();
+        let old = dir.add(now_s - 2 * LONGEST_S).unwrap();
+        let signing = dir.add(now_s - LONGEST_S).unwrap();
+        let ring = Ring::new(Vec::new(), LONGEST_S);
         look(&dir, &ring, None);
         assert_eq!(kids(&ring), [old.kid, signing.kid]);
         assert!(dir.load().unwrap().iter().all(|key| key.kid != ended.kid));
@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_read_leaves_the_keys_in_use() {
         let place = tempfile::tempdir().unwrap();
-        let dir = KeyDir::open(&place.path().join("keys")).unwrap();
+        let dir = KeyDir::open("keys.dir", &place.path().join("keys")).unwrap();
         let key = dir.add(1).unwrap();
-        let ring = Ring::new(dir.load().unwrap());
+        let ring = Ring::new(dir.load().unwrap(), LONGEST_S);
         std::fs::write(place.path().join("keys/notes.txt"), "").unwrap();
         look(&dir, &ring, None);
         assert_eq!(kids(&ring), std::slice::from_ref(&key.kid));

@@ -5,6 +5,7 @@ use std::io::Write;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use warrant_migrations::{Db, Schema};
 
+use super::audit::{self, Row};
 use super::users::User;
 use super::{jtis, ping, users};
 use crate::user_name::UserName;
@@ -205,6 +206,62 @@ async fn of_two_who_spend_one_payload_at_once_one_succeeds() {
             .filter(|spent| *spent)
             .count();
         assert_eq!(times, 1);
+    })
+    .await;
+}
+
+fn row(time_us: i64, subject: Option<&str>) -> Row {
+    Row {
+        time_us,
+        kind: "warrant".into(),
+        outcome: "granted".into(),
+        reason: None,
+        subject: subject.map(str::to_owned),
+        uid: None,
+        source: "local \"'\\ \u{e9}".into(),
+        audience: None,
+        jti: None,
+        job_sha256: None,
+    }
+}
+
+async fn add(db: &Db, rows: &[Row]) {
+    let mut tx = db.begin().await.unwrap();
+    let rows = serde_json::to_string(rows).unwrap();
+    audit::insert(&mut tx, &rows).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_of_the_trail_are_read_as_they_were_added_and_in_that_order() {
+    on_both(async |db| {
+        let full = Row {
+            time_us: 8,
+            kind: "login".into(),
+            outcome: "refused".into(),
+            reason: Some("password".into()),
+            subject: Some("bob".into()),
+            uid: Some(u32::MAX.into()),
+            source: "192.0.2.1".into(),
+            audience: Some("local".into()),
+            jti: Some("a".into()),
+            job_sha256: Some("b".into()),
+        };
+        let mut rows = vec![row(7, None), full, row(8, Some("ann"))];
+        rows.extend((9..500).map(|time_us| row(time_us, Some("ann"))));
+        add(db, &rows).await;
+        let list = async |since_us, subject, limit| {
+            let mut conn = db.read().await.unwrap();
+            audit::list(&mut conn, since_us, subject, limit)
+                .await
+                .unwrap()
+        };
+        assert_eq!(list(i64::MIN, None, 1000).await, rows);
+        assert_eq!(list(i64::MIN, None, 2).await, rows[rows.len() - 2..]);
+        assert_eq!(list(8, None, 1000).await, rows[1..]);
+        assert_eq!(list(0, Some("bob"), 1000).await, rows[1..2]);
+        assert_eq!(list(9, Some("bob"), 1000).await, []);
+        assert_eq!(list(0, Some("ann"), 1000).await, rows[2..]);
     })
     .await;
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
@@ -14,11 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use warrant_api::token::{AccessClaims, BROKER_AUDIENCE};
-use warrant_migrations::{Db, Schema};
+use warrant_api::token::{
+    ACCESS_TOKEN_URN, AccessClaims, BROKER_AUDIENCE, EXCHANGE_GRANT, WARRANT_URN,
+};
+use warrant_migrations::{Db, Schema, on};
 
+use crate::audit::Row;
 use crate::commands::serve::start;
-use crate::config::{Config, Environment, Settings};
+use crate::config::{Config, Environment, Mode, Settings};
 use crate::http::{Service, router};
 use crate::secret::Secret;
 use crate::store::users;
@@ -26,6 +29,8 @@ use crate::user_name::UserName;
 use crate::{clock, passwords, store};
 
 pub(super) const SECRET: &str = "the shared secret";
+/// The SHA-256 of some job.
+pub(super) const JOB: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 /// A running service.
 pub(super) struct House {
@@ -48,6 +53,24 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    async fn read(response: hyper::Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+        }
+    }
+
+    /// That a warrant was refused for `reason`.
+    pub(super) fn is_no_warrant(&self, error: &str, reason: &str) {
+        assert_eq!(self.status, 400, "{:?}", self.body);
+        let given = [&self.body["error"], &self.body["reason"]];
+        assert_eq!(given, [error, reason], "{:?}", self.body);
+        assert_eq!(self.headers["cache-control"], "no-store");
+        assert!(!self.headers.contains_key("www-authenticate"));
+    }
     pub(super) fn token(&self) -> &str {
         assert_eq!(self.status, 200, "{:?}", self.body);
         self.body["access_token"].as_str().unwrap()
@@ -61,7 +84,97 @@ impl Answer {
     }
 }
 
+/// The form of an exchange, field by field.
+pub(super) fn exchange_fields(token: &str) -> Vec<(&'static str, &str)> {
+    vec![
+        ("grant_type", EXCHANGE_GRANT),
+        ("subject_token", token),
+        ("subject_token_type", ACCESS_TOKEN_URN),
+        ("requested_token_type", WARRANT_URN),
+        ("audience", "local"),
+        ("job_sha256", JOB),
+    ]
+}
+
+/// A request for a warrant with `fields`.
+pub(super) fn exchange(fields: &[(&str, &str)]) -> Request<Full<Bytes>> {
+    let escape = |text: &str| {
+        text.bytes()
+            .map(|byte| format!("%{byte:02x}"))
+            .collect::<String>()
+    };
+    let body: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={}", escape(value)))
+        .collect();
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    request(Method::POST, "/oauth/token", &headers, &body.join("&"))
+}
+
 impl House {
+    /// In multi-user mode with this process as the broker, the accounts that
+    /// every machine has, and users `daemon` and `bin` with password `pw`.
+    pub(super) async fn open_multi_user(configure: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::open_multi_user_in(dir, configure).await
+    }
+
+    pub(super) async fn open_multi_user_in(
+        dir: tempfile::TempDir,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let house = Self::open_in(dir, &[("FLUX_SECRET_KEY", SECRET)], |config| {
+            config.mode = Mode::MultiUser;
+            config.accounts.min_uid = 1;
+            config.warrants.broker_uid = Some(nix::unistd::geteuid().as_raw());
+            configure(config);
+        })
+        .await;
+        house.add("daemon", "pw").await;
+        house.add("bin", "pw").await;
+        house
+    }
+
+    /// Ask for a warrant with `token`, as the broker does.
+    pub(super) async fn exchange(&self, token: &str) -> Answer {
+        self.send(exchange(&exchange_fields(token))).await
+    }
+
+    /// Send the requests one after the other, over one connection.
+    pub(super) async fn send_all(
+        &self,
+        requests: impl Iterator<Item = Request<Full<Bytes>>>,
+    ) -> Vec<Answer> {
+        let stream = UnixStream::connect(&self.socket).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for request in requests {
+            sender.ready().await.unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            answers.push(Answer::read(response).await);
+        }
+        answers
+    }
+
+    /// Do `sql` to the database, which is SQLite.
+    pub(super) async fn spoil(&self, sql: &'static str) {
+        let mut tx = self.db.begin().await.unwrap();
+        on!(&mut tx, |db| sqlx::query(sql).execute(db).await.map(|_| ())).unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The rows of the audit trail.
+    pub(super) async fn audit(&self) -> Vec<Row> {
+        self.service.audit.flush().await;
+        let mut conn = self.db.read().await.unwrap();
+        store::audit::list(&mut conn, 0, None, 10_000)
+            .await
+            .unwrap()
+    }
+
     /// With the handshake, cheap hashes, and a user `ann` with password `pw`.
     pub(super) async fn open() -> Self {
         Self::open_with(&[("FLUX_SECRET_KEY", SECRET)], |_| {}).await
@@ -108,6 +221,7 @@ impl House {
     pub(super) async fn close(self) -> tempfile::TempDir {
         let _ = self.stop.send(());
         self.running.await.unwrap();
+        self.service.audit.flush().await;
         self.db.close().await;
         self.dir
     }
@@ -186,6 +300,7 @@ pub(super) fn settings(
     config.listen.socket = dir.path().join("authsvc.sock");
     config.listen.tcp = Some("127.0.0.1:0".parse().unwrap());
     config.keys.dir = dir.path().join("keys");
+    config.warrants.keys_dir = dir.path().join("warrant-keys");
     config.passwords.memory_kib = 8;
     config.passwords.passes = 1;
     configure(&mut config);
@@ -253,14 +368,9 @@ where
         .unwrap();
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await.unwrap();
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
+    let answer = Answer::read(response).await;
     drop(sender);
     // The service may have closed it first.
     let _ = connection.await.unwrap();
-    Answer {
-        status: head.status,
-        headers: head.headers,
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-    }
+    answer
 }

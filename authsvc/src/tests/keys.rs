@@ -49,7 +49,7 @@ async fn a_new_key_is_published_before_its_first_use_and_old_tokens_stay_good() 
     let before = house.login("ann", "pw", "192.0.2.1").await;
     let (first, _) = house.verify(before.token()).await;
 
-    let dir = KeyDir::open(&house.dir.path().join("keys")).unwrap();
+    let dir = KeyDir::open("keys.dir", &house.dir.path().join("keys")).unwrap();
     let next = dir.add(clock::now_s() + 3_600).unwrap();
     let keys = published(&house, 2).await;
     assert!(keys.iter().any(|key| key["kid"] == next.kid.as_str()));

@@ -1,8 +1,11 @@
 //! The whole service, over its sockets.
 
+mod audit;
 mod handshake;
 mod house;
 mod keys;
 mod limits;
 mod login;
+mod multi_user;
 mod throttle;
+mod warrants;

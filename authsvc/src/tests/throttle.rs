@@ -120,6 +120,33 @@ async fn whoever_finds_no_place_to_wait_is_answered_503_at_once() {
 }
 
 #[tokio::test]
+async fn t100_of_many_logins_at_once_few_are_hashed_some_wait_and_the_rest_are_told() {
+    let house = House::open_with(&[], |config| {
+        config.passwords.parallel = 1;
+        config.passwords.queue = 8;
+    })
+    .await;
+    let house = std::sync::Arc::new(house);
+    let turn = house.service.login.hasher.turn().await.unwrap();
+    let mut logins = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let house = house.clone();
+        logins.spawn(async move { house.login("ann", "pw", "192.0.2.1").await });
+    }
+    // Eight wait for as long as the turn is taken.
+    for _ in 0..192 {
+        let answer = logins.join_next().await.unwrap().unwrap();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+    drop(turn);
+    for answer in logins.join_all().await {
+        answer.token();
+    }
+    std::sync::Arc::into_inner(house).unwrap().close().await;
+}
+
+#[tokio::test]
 async fn a_second_source_header_does_not_help_to_choose_a_source() {
     let house = House::open().await;
     let doubled = |password: &str, from: u32| {

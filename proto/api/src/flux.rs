@@ -293,3 +293,17 @@ pub struct BadParameters {
     /// Each of them.
     pub detail: Vec<BadParameter>,
 }
+
+/// The answer to a submission that must come again with a warrant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NeedsWarrant {
+    /// What to do, in words.
+    pub detail: String,
+    /// What would be run, encoded, in base64. Look at it before you ask for a
+    /// warrant: whoever has that may run these bytes as you, once.
+    pub launch: String,
+    /// The SHA-256 of those bytes, in lower-case hexadecimal.
+    pub job_sha256: String,
+    /// The machine that the warrant must be for.
+    pub audience: String,
+}

@@ -1,4 +1,5 @@
-//! Access tokens and the answers of the token endpoints.
+//! Access tokens, warrants as they are asked for, and the answers of the token
+//! endpoints.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,6 +9,20 @@ pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
 /// The audience of tokens that the broker's job APIs accept.
 pub const BROKER_AUDIENCE: &str = "warrant-broker";
+
+/// The audience of tokens that the auth service itself accepts, in exchange
+/// for a warrant: where clients ask for their warrants themselves.
+pub const AUTHSVC_AUDIENCE: &str = "warrant-authsvc";
+
+/// The `grant_type` with which `POST /oauth/token` is asked for a warrant.
+/// Source: RFC 8693 §2.1.
+pub const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// The `subject_token_type` of an access token. Source: RFC 8693 §3.
+pub const ACCESS_TOKEN_URN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// The `requested_token_type` and `issued_token_type` of a warrant.
+pub const WARRANT_URN: &str = "urn:warrant:params:oauth:token-type:warrant";
 
 /// What a principal may do beyond its own jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +41,7 @@ pub enum Role {
 pub struct AccessClaims {
     /// Who made the token: the configured issuer of the auth service.
     pub iss: String,
-    /// Whom the token is for: [`BROKER_AUDIENCE`].
+    /// Whom the token is for: [`BROKER_AUDIENCE`] or [`AUTHSVC_AUDIENCE`].
     pub aud: String,
     /// The user's name.
     pub sub: String,
@@ -38,6 +53,9 @@ pub struct AccessClaims {
     pub exp: u64,
     /// What the bearer may do.
     pub role: Role,
+    /// The user id of the account `sub`, in multi-user mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
 }
 
 /// A token, as the token endpoints answer it. Source: RFC 6749 §5.1.
@@ -60,11 +78,44 @@ impl std::fmt::Debug for TokenAnswer {
     }
 }
 
+/// A warrant, as `POST /oauth/token` answers it. Source: RFC 8693 §2.2.1.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct WarrantAnswer {
+    /// The warrant: a JWS in compact form.
+    pub access_token: String,
+    /// Always [`WARRANT_URN`].
+    pub issued_token_type: String,
+    /// Always `N_A`: a warrant is nothing to show as a bearer.
+    pub token_type: String,
+    /// Seconds until it ends.
+    pub expires_in: u64,
+}
+
+impl std::fmt::Debug for WarrantAnswer {
+    /// Leaves the warrant out, so that no log line can hold it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WarrantAnswer")
+            .field("expires_in", &self.expires_in)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why `POST /oauth/token` gave nothing. Source: RFC 6749 §5.2, and `reason`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OAuthError {
+    /// One of the words of RFC 6749 §5.2 or RFC 8693 §2.2.2.
+    pub error: String,
+    /// What was wrong, for people.
+    pub error_description: String,
+    /// What was wrong, in one stable word.
+    pub reason: String,
+}
+
 /// How to authenticate against this server; public. Source: `GET /v1/auth`
 /// of the Flux RESTful API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuthInfo {
-    /// `none`, `database` or `shared-secret`.
+    /// `none`, `database`, `shared-secret` or `pam`.
     pub backend: String,
     /// Whether a user name and password are accepted at `/v1/login/access-token`.
     pub password_login: bool,

@@ -19,47 +19,56 @@ const CUT_SHORT: Malformed = Malformed("the data ends too early");
 
 /// A position in a slice; every read takes bytes from its front.
 #[derive(Clone, Copy)]
-pub(crate) struct Cursor<'a>(&'a [u8]);
+pub struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    /// At the front of these bytes.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    /// So many bytes. Every read here answers [`Malformed`] if the data ends too early.
+    pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(CUT_SHORT)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    /// So many bytes, as an array.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(CUT_SHORT)?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+    /// One byte.
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(u8::from_le_bytes)
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+    /// A 16-bit number.
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_le_bytes)
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+    /// A 32-bit number.
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_le_bytes)
     }
 
-    pub(crate) fn i32(&mut self) -> Result<i32, Malformed> {
+    /// A signed 32-bit number.
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
         self.array().map(i32::from_le_bytes)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+    /// A 64-bit number.
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(u64::from_le_bytes)
     }
 
     /// One byte that is 0 or 1.
-    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+    pub fn flag(&mut self) -> Result<bool, Malformed> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -68,7 +77,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes that must all be zero.
-    pub(crate) fn padding(&mut self, count: usize) -> Result<(), Malformed> {
+    pub fn padding(&mut self, count: usize) -> Result<(), Malformed> {
         if self.bytes(count)?.iter().all(|byte| *byte == 0) {
             Ok(())
         } else {
@@ -77,7 +86,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The bytes after a 32-bit length.
-    pub(crate) fn counted(&mut self) -> Result<&'a [u8], Malformed> {
+    pub fn counted(&mut self) -> Result<&'a [u8], Malformed> {
         let count = self.u32()?;
         self.bytes(usize::try_from(count).map_err(|_| CUT_SHORT)?)
     }
@@ -85,7 +94,7 @@ impl<'a> Cursor<'a> {
     /// A 32-bit number of items that follow, each of at least `item_bytes`
     /// bytes: more items than the rest can hold are refused before anything
     /// is allocated for them.
-    pub(crate) fn items(&mut self, item_bytes: usize) -> Result<usize, Malformed> {
+    pub fn items(&mut self, item_bytes: usize) -> Result<usize, Malformed> {
         let count = usize::try_from(self.u32()?).map_err(|_| CUT_SHORT)?;
         match count.checked_mul(item_bytes) {
             Some(least) if least <= self.0.len() => Ok(count),
@@ -93,13 +102,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// How many bytes are left.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.0.len()
+    }
+
     /// Everything that is left.
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
+    pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
 
     /// Refuses bytes after the last field.
-    pub(crate) fn end(self) -> Result<(), Malformed> {
+    pub fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() {
             Ok(())
         } else {

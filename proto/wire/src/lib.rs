@@ -24,7 +24,7 @@ pub mod refusal;
 pub mod run;
 pub mod warrant;
 
-pub use cursor::Malformed;
+pub use cursor::{Cursor, Malformed};
 pub use frame::{Decoder, JobSignal, Report, Request, encode_report, encode_request};
 pub use launch::{Launch, Limits, Placement};
 pub use outcome::{Cause, Outcome};

@@ -1,0 +1,92 @@
+//! Why no token was given.
+
+use std::fmt;
+
+use crate::accounts::NoAccount;
+use crate::error::Error;
+use crate::handshake;
+use crate::passwords::Busy;
+
+/// Why no token was given.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The user or the password is wrong; the caller is not told how.
+    Wrong(Wrong),
+    /// The handshake's payload is refused.
+    Payload(handshake::Refused),
+    /// Too many failures; seconds until the next attempt is looked at.
+    Throttled(u64),
+    /// Too many logins at once.
+    Busy,
+    /// Something beneath failed.
+    Failed(Error),
+}
+
+/// What was wrong; for the audit trail alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// The name is none that a user can have.
+    Name,
+    /// There is no such user.
+    Unknown,
+    /// The user may not log in.
+    Disabled,
+    /// The password.
+    Password,
+    /// There is no account to be used.
+    Account(NoAccount),
+}
+
+impl Refusal {
+    /// The reason in one stable word.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Wrong(Wrong::Name) => "name",
+            Self::Wrong(Wrong::Unknown) => "user-unknown",
+            Self::Wrong(Wrong::Disabled) => "user-disabled",
+            Self::Wrong(Wrong::Password) => "password",
+            Self::Wrong(Wrong::Account(none)) => none.word(),
+            Self::Payload(_) => "payload",
+            Self::Throttled(_) => "throttled",
+            Self::Busy => "busy",
+            Self::Failed(_) => "unavailable",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    /// For the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wrong(_) => f.write_str("unknown, disabled or wrong password"),
+            Self::Payload(refused) => refused.fmt(f),
+            Self::Throttled(_) => f.write_str("too many failures"),
+            Self::Busy => f.write_str("too many logins at once"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Wrong> for Refusal {
+    fn from(wrong: Wrong) -> Self {
+        Self::Wrong(wrong)
+    }
+}
+
+impl From<Busy> for Refusal {
+    fn from(_: Busy) -> Self {
+        Self::Busy
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<warrant_migrations::Error> for Refusal {
+    fn from(error: warrant_migrations::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}

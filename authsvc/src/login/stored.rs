@@ -1,0 +1,72 @@
+//! Passwords whose hashes are kept in the database.
+
+use super::{Login, Proven, Refusal, Wrong};
+use crate::handshake::{self, Once};
+use crate::passwords::{self, Verified};
+use crate::secret::Secret;
+use crate::source::Source;
+use crate::store::{jtis, users};
+use crate::user_name::UserName;
+
+impl Login {
+    /// The user, if this is the password, the payload is fresh, and there is
+    /// an account where there must be one. Whatever is wrong, the same is done
+    /// before it is told.
+    pub(super) async fn check_stored(
+        &self,
+        name: Option<&UserName>,
+        password: Secret,
+        once: Option<Once>,
+        source: &Source,
+    ) -> Result<Proven, Refusal> {
+        if password.expose().len() > passwords::MAX_BYTES {
+            return Err(Wrong::Password.into());
+        }
+        let turn = self.hasher.turn().await?;
+        self.check_again(name, source)?;
+        let user = match name {
+            Some(name) => users::find(&mut self.db.read().await?, name).await?,
+            None => None,
+        };
+        let account = self.account(name).await?;
+        let stored = user.as_ref().map(|user| user.password_hash.clone());
+        let renew = user.as_ref().is_some_and(|user| !user.disabled);
+        let verified = turn.verify(stored, password, renew).await?;
+        let user = user.ok_or(name.map_or(Wrong::Name, |_| Wrong::Unknown))?;
+        if user.disabled {
+            return Err(Wrong::Disabled.into());
+        }
+        let renewed = match verified {
+            Verified::Wrong => return Err(Wrong::Password.into()),
+            Verified::Right => None,
+            Verified::Renewed(hash) => Some(hash),
+        };
+        let account = account.transpose().map_err(Wrong::Account)?;
+        if renewed.is_some() || once.is_some() {
+            self.record(&user, renewed, once).await?;
+        }
+        Ok(Proven {
+            name: user.name,
+            uid: account.map(|account| account.uid),
+            superuser: user.superuser,
+        })
+    }
+
+    async fn record(
+        &self,
+        user: &users::User,
+        renewed: Option<String>,
+        once: Option<Once>,
+    ) -> Result<(), Refusal> {
+        let mut tx = self.db.begin().await?;
+        if let Some(once) = once
+            && !jtis::spend(&mut tx, &once.id, once.ends_us).await?
+        {
+            return Err(Refusal::Payload(handshake::Refused::Undecodable));
+        }
+        if let Some(hash) = renewed {
+            users::renew_hash(&mut tx, user.id, &user.password_hash, &hash).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}

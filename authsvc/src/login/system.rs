@@ -1,0 +1,153 @@
+//! Passwords of the machine's accounts, judged by PAM through `warrant-pam`.
+//!
+//! The account comes first: PAM is never asked about root, a system account
+//! or a name that is none, so that nothing here tells whether their password
+//! was right, or locks them out elsewhere. PAM takes differently long over
+//! different failures; every failure is answered at the same time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use warrant_pam::{FRAME_BYTES, Question, Verdict};
+use zeroize::Zeroizing;
+
+use super::{Login, Proven, Refusal, Wrong};
+use crate::config;
+use crate::error::{Error, Kind, Result};
+use crate::handshake::{self, Once};
+use crate::passwords::Busy;
+use crate::secret::Secret;
+use crate::source::Source;
+use crate::store::jtis;
+use crate::user_name::UserName;
+
+/// When a failure is answered, counted from the login's turn. PAM's own delay
+/// is not waited for, so that failures do not hold turns that others need.
+const FAILED_AFTER: Duration = Duration::from_secs(2);
+/// How long a login waits for its turn.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long PAM may take.
+const PAM_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks `warrant-pam`, a few questions at a time.
+#[derive(Debug)]
+pub(crate) struct System {
+    socket: PathBuf,
+    service: String,
+    places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+type Turn = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+impl System {
+    /// Ask as `pam` says.
+    pub(crate) fn new(pam: &config::Pam) -> Self {
+        Self {
+            socket: pam.socket.clone(),
+            service: pam.service.clone(),
+            places: Arc::new(Semaphore::new(pam.parallel.saturating_add(pam.queue))),
+            turns: Arc::new(Semaphore::new(pam.parallel)),
+        }
+    }
+
+    async fn turn(&self) -> Result<Turn, Busy> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| Busy)?;
+        let turn = tokio::time::timeout(TURN_PATIENCE, self.turns.clone().acquire_owned())
+            .await
+            .map_err(|_| Busy)?
+            .map_err(|_| Busy)?;
+        Ok((place, turn))
+    }
+
+    /// Whether PAM accepts `password` for `name`; what can be no password is
+    /// none.
+    async fn accepts(&self, name: &UserName, password: &Secret) -> Result<bool> {
+        let password = password.expose().as_bytes();
+        let Ok(question) = Question::new(&self.service, name.as_str(), password) else {
+            return Ok(false);
+        };
+        let mut frame = Zeroizing::new([0; FRAME_BYTES]);
+        question.encode(&mut frame);
+        let asked = tokio::time::timeout(PAM_PATIENCE, async {
+            let mut stream = UnixStream::connect(&self.socket).await?;
+            stream.write_all(frame.as_slice()).await?;
+            stream.read_u8().await
+        });
+        let unavailable = |source| Error::unavailable("warrant-pam did not answer", source);
+        let code = asked
+            .await
+            .map_err(|late| unavailable(late.into()))?
+            .map_err(unavailable)?;
+        match Verdict::from_code(code) {
+            Verdict::Accepted => Ok(true),
+            Verdict::Denied => Ok(false),
+            Verdict::Unavailable => Err(Error::new(
+                Kind::Unavailable,
+                "PAM cannot check passwords now",
+            )),
+        }
+    }
+}
+
+impl Login {
+    /// The account, if PAM accepts the password and the payload is fresh.
+    pub(super) async fn check_system(
+        &self,
+        system: &System,
+        name: Option<&UserName>,
+        password: Secret,
+        once: Option<Once>,
+        source: &Source,
+    ) -> Result<Proven, Refusal> {
+        let turn = system.turn().await?;
+        self.check_again(name, source)?;
+        let began = Instant::now();
+        let mut checked = self.ask(system, name, password).await;
+        if checked.is_ok()
+            && let Some(once) = once
+            && let Err(refusal) = self.spend(&once).await
+        {
+            checked = Err(refusal);
+        }
+        // Counted before the next has its turn, and long before it is told.
+        self.count(&checked, name, source);
+        drop(turn);
+        if let Err(Refusal::Wrong(_)) = checked {
+            tokio::time::sleep_until(began + FAILED_AFTER).await;
+        }
+        checked
+    }
+
+    async fn spend(&self, once: &Once) -> Result<(), Refusal> {
+        let mut tx = self.db.begin().await?;
+        if !jtis::spend(&mut tx, &once.id, once.ends_us).await? {
+            return Err(Refusal::Payload(handshake::Refused::Undecodable));
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn ask(
+        &self,
+        system: &System,
+        name: Option<&UserName>,
+        password: Secret,
+    ) -> Result<Proven, Refusal> {
+        let name = name.ok_or(Wrong::Name)?;
+        let account = self.account(Some(name)).await?.ok_or(Wrong::Unknown)?;
+        let account = account.map_err(Wrong::Account)?;
+        if !system.accepts(name, &password).await? {
+            return Err(Wrong::Password.into());
+        }
+        Ok(Proven {
+            name: name.to_string(),
+            uid: Some(account.uid),
+            superuser: false,
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! Warrants: an access token and the hash of a job in, the right to start that
+//! job once out. Source: RFC 8693.
+
+mod refused;
+mod subject;
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use warrant_api::token::{AccessClaims, WARRANT_URN, WarrantAnswer};
+use warrant_wire::{Claims, warrant};
+
+pub(crate) use refused::Refused;
+pub(crate) use subject::Subjects;
+
+use crate::accounts::Accounts;
+use crate::audit::{Audit, Event, Sort};
+use crate::clock;
+use crate::config::Grants;
+use crate::error::{Error, Kind, Result};
+use crate::keys::Ring;
+use crate::peer::Peer;
+use crate::secret::Secret;
+use crate::source::Source;
+use crate::token::Audience;
+use crate::user_name::UserName;
+
+/// What is asked for, as it came in.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The access token.
+    pub(crate) subject_token: Secret,
+    /// The shim.
+    pub(crate) audience: String,
+    /// The SHA-256 of the job's launch bytes, in hexadecimal.
+    pub(crate) job_sha256: String,
+}
+
+/// Gives out warrants.
+#[derive(Debug)]
+pub(crate) struct Warrants {
+    /// Who exchanges tokens.
+    pub(crate) grants: Grants,
+    /// The shims for which there are warrants.
+    pub(crate) audiences: Vec<String>,
+    /// The life of a warrant, in seconds.
+    pub(crate) life_s: u64,
+    /// The keys of warrants.
+    pub(crate) ring: Ring,
+    /// The `iss` claim.
+    pub(crate) issuer: String,
+    /// The broker's user id.
+    pub(crate) broker_uid: u32,
+    /// Verifies the tokens.
+    pub(crate) subjects: Subjects,
+    /// The accounts of this machine.
+    pub(crate) accounts: Arc<Accounts>,
+    /// Where each warrant and each refusal is recorded.
+    pub(crate) audit: Audit,
+}
+
+impl Warrants {
+    /// A warrant for what `exchange` asks, if `peer` may have it.
+    ///
+    /// Errors: [`Refused`].
+    pub(crate) async fn exchange(
+        &self,
+        exchange: Exchange,
+        peer: Peer,
+        source: Source,
+    ) -> Result<WarrantAnswer, Refused> {
+        let mut event = Event::new(Sort::Warrant, source);
+        let answer = self.answer(exchange, peer, &mut event).await;
+        if let Err(refused) = &answer {
+            if let Refused::Failed(error) = refused {
+                let cause = error.source.as_ref().map(tracing::field::display);
+                tracing::error!(%error, cause, "a warrant could not be made");
+            }
+            self.audit.refused(event, refused.reason());
+        }
+        answer
+    }
+
+    async fn answer(
+        &self,
+        exchange: Exchange,
+        peer: Peer,
+        event: &mut Event,
+    ) -> Result<WarrantAnswer, Refused> {
+        let audience = self.accepted_from(peer)?;
+        let job_sha256 = warrant::from_hex::<32>(exchange.job_sha256.as_bytes()).ok_or(
+            Refused::Form("job_sha256: 64 lower-case hexadecimal digits are needed"),
+        )?;
+        event.job_sha256 = Some(exchange.job_sha256);
+        if !self.audiences.contains(&exchange.audience) {
+            return Err(Refused::Audience);
+        }
+        event.audience = Some(exchange.audience.clone());
+        let now_s = clock::now_s();
+        let subject = self
+            .subjects
+            .verify(exchange.subject_token.expose(), audience, now_s)
+            .ok_or(Refused::Subject)?;
+        event.subject = Some(subject.sub.clone());
+        event.uid = subject.uid;
+        let uid = self.uid_of(&subject).await?;
+        let place = self.audit.place()?;
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            aud: exchange.audience,
+            sub: subject.sub.clone(),
+            uid,
+            job_sha256,
+            jti: random()?,
+            iat: now_s,
+            nbf: now_s,
+            exp: now_s.saturating_add(self.life_s),
+        };
+        let warrant = self.sign(&claims, now_s)?;
+        event.jti = Some(warrant::hex(&claims.jti));
+        place.granted(event.clone());
+        Ok(WarrantAnswer {
+            access_token: warrant,
+            issued_token_type: WARRANT_URN.into(),
+            token_type: "N_A".into(),
+            expires_in: self.life_s,
+        })
+    }
+
+    /// The audience of the tokens that `peer` may exchange.
+    fn accepted_from(&self, peer: Peer) -> Result<Audience, Refused> {
+        match self.grants {
+            Grants::Mediated if peer.is_user(self.broker_uid) => Ok(Audience::Broker),
+            Grants::Client if self.gives_to_clients(peer) => Ok(Audience::Authsvc),
+            Grants::Mediated | Grants::Client => Err(Refused::Peer),
+        }
+    }
+
+    /// Whether `peer` may have, and exchange, tokens for [`Audience::Authsvc`]:
+    /// where clients get their own warrants, whoever is surely not the broker.
+    pub(crate) fn gives_to_clients(&self, peer: Peer) -> bool {
+        match self.grants {
+            Grants::Mediated => false,
+            Grants::Client => peer.is_not_user(self.broker_uid),
+        }
+    }
+
+    /// The user id of the account that the token is about, if the account is
+    /// still the one that logged in.
+    async fn uid_of(&self, subject: &AccessClaims) -> Result<u32, Refused> {
+        let name = UserName::parse(&subject.sub).map_err(|_| Refused::Subject)?;
+        let account = self.accounts.find_recent(&name).await?;
+        let account = account.map_err(Refused::Account)?;
+        if subject.uid != Some(account.uid) {
+            return Err(Refused::OtherAccount);
+        }
+        Ok(account.uid)
+    }
+
+    /// `claims` as a JWS in compact form. Source: RFC 7515 §3.1, RFC 8037 §3.1.
+    fn sign(&self, claims: &Claims, now_s: u64) -> Result<String> {
+        let no_key = || Error::new(Kind::Unavailable, "there is no key for warrants");
+        let key = self.ring.signing(now_s).ok_or_else(no_key)?;
+        let payload = claims
+            .encode()
+            .map_err(|source| Error::unavailable("a warrant cannot be written", source))?;
+        let header = URL_SAFE_NO_PAD.encode(warrant::header(&key.kid));
+        let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()));
+        Ok(format!("{message}.{signature}"))
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|source| Error::unavailable("no random numbers", source))?;
+    Ok(bytes)
+}

@@ -1,0 +1,79 @@
+//! Why there is no warrant.
+
+use crate::accounts::NoAccount;
+use crate::error::Error;
+
+/// Why there is no warrant.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The form lacks something, or holds something malformed.
+    Form(&'static str),
+    /// It asks for another grant than an exchange, or there are no warrants.
+    Grant,
+    /// This peer may not exchange tokens.
+    Peer,
+    /// There are no warrants for this shim.
+    Audience,
+    /// The token is not ours, is over, or is for another purpose.
+    Subject,
+    /// There is no account to be used.
+    Account(NoAccount),
+    /// The account is another one than that which logged in.
+    OtherAccount,
+    /// Something beneath failed.
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Refused {
+    /// The code of the answer. Source: RFC 6749 §5.2, RFC 8693 §2.2.2 (which
+    /// wants `invalid_request` for a subject token that is not accepted).
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Grant => "unsupported_grant_type",
+            Self::Peer => "unauthorized_client",
+            Self::Audience => "invalid_target",
+            Self::Form(_) | Self::Subject | Self::Account(_) | Self::OtherAccount => {
+                "invalid_request"
+            }
+            Self::Failed(_) => "temporarily_unavailable",
+        }
+    }
+
+    /// The reason in one stable word.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "form",
+            Self::Grant => "grant-type",
+            Self::Peer => "peer",
+            Self::Audience => "audience",
+            Self::Subject => "subject-token",
+            Self::Account(none) => none.word(),
+            Self::OtherAccount => "account-changed",
+            Self::Failed(_) => "unavailable",
+        }
+    }
+
+    /// The reason for people.
+    pub(crate) fn text(&self) -> &'static str {
+        match self {
+            Self::Form(what) => what,
+            Self::Grant => {
+                "grant_type: urn:ietf:params:oauth:grant-type:token-exchange is allowed, in multi-user mode"
+            }
+            Self::Peer => "tokens cannot be exchanged over this connection",
+            Self::Audience => "audience: there are no warrants for this shim",
+            Self::Subject => {
+                "subject_token: not an access token that can be exchanged here, or over"
+            }
+            Self::Account(_) => "the account of the token may not be used",
+            Self::OtherAccount => "the account is not the one that logged in; log in again",
+            Self::Failed(_) => "warrants cannot be made at the moment",
+        }
+    }
+}

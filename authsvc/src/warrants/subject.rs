@@ -1,0 +1,112 @@
+//! The access tokens that are exchanged: this service's own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use sha2::{Digest, Sha256};
+use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims};
+
+use crate::keys::Ring;
+use crate::token::Audience;
+
+/// The most verified tokens remembered.
+const REMEMBERED: usize = 10_000;
+/// A token longer than this is nobody's, in bytes.
+const LONGEST: usize = 4096;
+/// How far the clocks of two services with the same keys may differ, in
+/// seconds.
+const SKEW_S: u64 = 60;
+
+/// Verifies access tokens, and remembers which it has verified.
+#[derive(Debug)]
+pub(crate) struct Subjects {
+    ring: Ring,
+    issuer: String,
+    verified: Mutex<HashMap<[u8; 32], Verified>>,
+}
+
+#[derive(Debug, Clone)]
+struct Verified {
+    claims: Arc<AccessClaims>,
+    kid: Arc<str>,
+}
+
+impl Subjects {
+    /// Of tokens that `issuer` signed with the keys of `ring`.
+    pub(crate) fn new(ring: Ring, issuer: String) -> Self {
+        Self {
+            ring,
+            issuer,
+            verified: Mutex::default(),
+        }
+    }
+
+    /// The claims of `token`, if it is an access token for `audience` and
+    /// alive at `now_s`. Source: RFC 9068 §4.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        audience: Audience,
+        now_s: u64,
+    ) -> Option<Arc<AccessClaims>> {
+        if token.len() > LONGEST {
+            return None;
+        }
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let known = self.verified().get(&digest).cloned();
+        let claims = match known {
+            // What a key that is gone once signed counts no more.
+            Some(known) if self.ring.verifying(&known.kid, now_s).is_some() => known.claims,
+            Some(_) | None => {
+                let fresh = self.read(token, now_s)?;
+                let claims = fresh.claims.clone();
+                self.remember(digest, fresh, now_s);
+                claims
+            }
+        };
+        let good = claims.aud == audience.name() && now_s < claims.exp;
+        good.then_some(claims)
+    }
+
+    /// What `token` says, whatever its audience, if it is an access token of
+    /// this service.
+    fn read(&self, token: &str, now_s: u64) -> Option<Verified> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        let plain = header.typ.as_deref() == Some(ACCESS_TOKEN_TYPE)
+            && header.alg == Algorithm::EdDSA
+            && header.crit.is_none();
+        let kid = header.kid.filter(|_| plain)?;
+        let key = DecodingKey::from_ed_components(&self.ring.verifying(&kid, now_s)?).ok()?;
+        let mut rules = Validation::new(Algorithm::EdDSA);
+        // Audience and time are compared by the caller.
+        rules.validate_aud = false;
+        rules.validate_exp = false;
+        rules.set_issuer(&[&self.issuer]);
+        rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules)
+            .ok()?
+            .claims;
+        let complete = !claims.sub.is_empty() && !claims.jti.is_empty();
+        let begun = claims.iat <= now_s.saturating_add(SKEW_S);
+        (complete && begun && now_s < claims.exp).then(|| Verified {
+            claims: Arc::new(claims),
+            kid: kid.into(),
+        })
+    }
+
+    fn remember(&self, digest: [u8; 32], fresh: Verified, now_s: u64) {
+        let mut verified = self.verified();
+        if verified.len() >= REMEMBERED {
+            verified.retain(|_, known| now_s < known.claims.exp);
+            if verified.len() >= REMEMBERED {
+                verified.clear();
+            }
+        }
+        verified.insert(digest, fresh);
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Verified>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

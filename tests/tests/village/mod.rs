@@ -1,0 +1,3 @@
+//! Multi-user mode: jobs run as the people who asked for them.
+
+mod identity;
