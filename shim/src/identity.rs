@@ -2,6 +2,13 @@
 
 use crate::policy::Policy;
 
+/// The user ids from here on are not anybody's. Source: chown(2), for which
+/// the last one means "as it is"; the one before is kept free like it.
+pub const NO_UID_FROM: u32 = u32::MAX - 1;
+/// User ids that stand for nobody in particular. Source: the kernel's
+/// overflow id, and the 16-bit form of "none".
+pub const NOBODY: [u32; 2] = [65_534, 65_535];
+
 /// The account that a warrant names. Both must agree with the system's
 /// account database before anything is done for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,4 +26,26 @@ pub struct OnBehalf<'a> {
     pub identity: &'a Identity,
     /// What the machine's administrator allows.
     pub policy: &'a Policy,
+}
+
+/// Whether a name is a plain account name: a lower-case letter or `_`, then
+/// up to 31 of those, digits, `.` and `-`, and no `.` at the end.
+#[must_use]
+pub fn is_account_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    (1..=32).contains(&name.len())
+        && name.bytes().next().is_some_and(plain)
+        && name
+            .bytes()
+            .all(|byte| plain(byte) || byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
+        && !name.ends_with('.')
+}
+
+/// Whether jobs may run with a user id at all: root may not, nor nobody.
+#[must_use]
+pub fn is_user(uid: u32, policy: &Policy) -> bool {
+    (policy.min_uid..=policy.max_uid).contains(&uid)
+        && uid != 0
+        && uid < NO_UID_FROM
+        && !NOBODY.contains(&uid)
 }

@@ -11,12 +11,21 @@
 
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod account;
+pub mod audit;
+pub mod cgroup;
 pub mod clock;
+pub mod hardening;
 pub mod identity;
+pub mod journal;
 pub mod keeper;
+pub mod keys;
 pub mod monitor;
 pub mod policy;
 pub mod runner;
+pub mod self_check;
+pub mod session;
 pub mod spool;
 #[allow(unsafe_code)]
 pub mod sys;
+pub mod warrant;

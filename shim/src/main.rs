@@ -1,23 +1,30 @@
-//! `warrant-shim`: started by the broker, not by people.
+//! `warrant-shim`: started by the broker or by the system, not by people.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: warrant-shim monitor --spool DIR [--fd N]
+use warrant_shim::{monitor, self_check};
 
-Starts jobs for the broker, which is at the other end of the stream socket
-with descriptor number N (default 3). Ends when the broker closes it.
+const USAGE: &str = "usage: warrant-shim monitor --spool DIR [--fd N]
+       warrant-shim serve --policy FILE
+
+monitor: starts jobs for the broker, which is at the other end of the stream
+socket with descriptor number N (default 3). Ends when the broker closes it.
+
+serve: as root, starts jobs for whom a warrant names. SIGHUP has it read the
+keys anew. Exit code 78 means that something must be put right first.
 ";
 
 /// Exit code of a wrong command line. Source: sysexits(3), EX_USAGE.
 const EX_USAGE: u8 = 64;
 
-struct Arguments {
-    spool: PathBuf,
-    fd: RawFd,
+enum Arguments {
+    Monitor { spool: PathBuf, fd: RawFd },
+    Serve { policy: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -25,28 +32,45 @@ fn main() -> ExitCode {
         let _ = std::io::stderr().write_all(USAGE.as_bytes());
         return ExitCode::from(EX_USAGE);
     };
-    match warrant_shim::monitor::run(&arguments.spool, arguments.fd) {
+    match arguments {
+        Arguments::Monitor { spool, fd } => exit(monitor::run(&spool, fd), 1),
+        Arguments::Serve { policy } => match monitor::open(&policy) {
+            Ok(mut monitor) => exit(monitor.serve(), 1),
+            Err(doubt) => exit(Err(doubt), self_check::EX_CONFIG),
+        },
+    }
+}
+
+fn exit<E: Display>(result: Result<(), E>, failure: u8) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "warrant-shim: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }
 
 fn parse(mut words: impl Iterator<Item = OsString>) -> Option<Arguments> {
-    if words.next()? != "monitor" {
-        return None;
-    }
-    let mut spool = None;
-    let mut fd = 3;
+    let command = words.next()?;
+    let (mut spool, mut policy, mut fd) = (None, None, 3);
+    let is_monitor = match command.to_str()? {
+        "monitor" => true,
+        "serve" => false,
+        _ => return None,
+    };
     while let Some(word) = words.next() {
         let value = words.next()?;
         match word.to_str()? {
-            "--spool" => spool = Some(PathBuf::from(value)),
-            "--fd" => fd = value.to_str()?.parse().ok().filter(|fd| *fd >= 0)?,
+            "--spool" if is_monitor => spool = Some(PathBuf::from(value)),
+            "--fd" if is_monitor => fd = value.to_str()?.parse().ok().filter(|fd| *fd >= 0)?,
+            "--policy" if !is_monitor => policy = Some(PathBuf::from(value)),
             _ => return None,
         }
     }
-    Some(Arguments { spool: spool?, fd })
+    if is_monitor {
+        Some(Arguments::Monitor { spool: spool?, fd })
+    } else {
+        Some(Arguments::Serve { policy: policy? })
+    }
 }

@@ -24,6 +24,9 @@ use crate::sys::process;
 pub struct Spool {
     dir: OwnedFd,
     boot_id: [u8; 16],
+    /// What others than the owner may do with what is made here: nothing, or
+    /// read it if they are in the spool's group.
+    group_mode: Mode,
 }
 
 /// What can be said of a run by looking at its record.
@@ -56,6 +59,18 @@ impl Spool {
         Ok(Self {
             dir: dir.into(),
             boot_id: boot_id()?,
+            group_mode: Mode::empty(),
+        })
+    }
+
+    /// Opens a spool directory whose group may read what is made in it. It
+    /// has its set-group-id bit set, so that the group is passed on.
+    ///
+    /// Errors: as for [`Spool::open`].
+    pub fn open_shared(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            group_mode: Mode::S_IRGRP | Mode::S_IXGRP,
+            ..Self::open(path)?
         })
     }
 
@@ -78,7 +93,7 @@ impl Spool {
         match self.create(run, RunFile::Record, OFlag::O_EXCL) {
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
                 let bucket = run.spool_bucket();
-                match mkdirat(&self.dir, bucket.as_str(), Mode::S_IRWXU) {
+                match mkdirat(&self.dir, bucket.as_str(), Mode::S_IRWXU | self.group_mode) {
                     Ok(()) | Err(Errno::EEXIST) => {}
                     Err(errno) => return Err(errno.into()),
                 }
@@ -97,7 +112,7 @@ impl Spool {
     fn create(&self, run: RunId, file: RunFile, flags: OFlag) -> io::Result<File> {
         let path = run.spool_path(file);
         let flags = flags | OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR | (self.group_mode & Mode::S_IRGRP);
         Ok(openat(&self.dir, path.as_str(), flags, mode)?.into())
     }
 
@@ -149,9 +164,16 @@ impl Spool {
     ///
     /// Errors: `EEXIST` if it has one by now.
     pub fn revoke_missing(&self, run: RunId) -> io::Result<()> {
+        self.rule_out(run, &Record::Revoked)
+    }
+
+    /// The same, with the reason for it as the record.
+    ///
+    /// Errors: as for [`Spool::revoke_missing`].
+    pub fn rule_out(&self, run: RunId, reason: &Record) -> io::Result<()> {
         let file = self.create_record(run)?;
         file.lock()?;
-        file.write(&Record::Revoked)
+        file.write(reason)
     }
 }
 

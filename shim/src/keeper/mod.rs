@@ -1,7 +1,9 @@
 //! One run: its ticket, its processes, its output, its end.
 //!
 //! A keeper is forked from the monitor, does not exec, and outlives it if
-//! need be. It sees nothing of the launch but its limits.
+//! need be. It sees nothing of the launch but its limits. On behalf of a user
+//! it first finds out whether that user may run jobs at all; before that has
+//! been settled, no process of the user is made.
 
 mod job;
 mod output;
@@ -13,16 +15,27 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{MsgFlags, send};
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid};
+use nix::unistd::{alarm, dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid};
 use warrant_wire::record::{Record, Ticket};
-use warrant_wire::{Limits, Placement, Report, RunId, encode_report};
+use warrant_wire::{Limits, Placement, Refusal, Report, RunId, encode_report};
 
+use self::job::Job;
+pub(crate) use self::pipes::Ends;
+use crate::cgroup::{CgroupLimits, Cgroups};
 use crate::identity::OnBehalf;
+use crate::runner::User;
 use crate::spool::{RecordFile, Spool};
-use crate::{clock, sys};
+use crate::{account, clock, hardening, sys};
+
+/// The exit code of a keeper whose run was refused; its record says why.
+pub const REFUSED: i32 = 200;
+/// Seconds that the account database may take.
+const LOOK_UP_TIME_S: u32 = 30;
 
 /// What a keeper is given by the monitor that forks it.
+#[derive(Clone, Copy)]
 pub struct Assignment<'a> {
     /// Which run.
     pub run: RunId,
@@ -34,6 +47,9 @@ pub struct Assignment<'a> {
     pub launch: &'a [u8],
     /// Whom it is run for; `None` for the monitor's own user.
     pub on_behalf: Option<OnBehalf<'a>>,
+    /// The control groups of jobs, for runs on behalf of a user; `None` if
+    /// there are none.
+    pub cgroups: Option<&'a Cgroups>,
     /// Where its files go.
     pub spool: &'a Spool,
     /// Where to report that it has started.
@@ -45,73 +61,144 @@ pub struct Assignment<'a> {
 }
 
 /// Keeps a run from its ticket to its final record. To be called in a child
-/// of the monitor, which then exits with the code that this answers: 0, or
-/// the errno(3) number of why the run was not started. `EEXIST` says that it
-/// had a record already.
+/// of the monitor, which then exits with the code that this answers: 0,
+/// [`REFUSED`], or the errno(3) number of why the run was not started.
+/// `EEXIST` says that it had a record already.
 pub fn keep(assignment: &Assignment<'_>) -> i32 {
-    let code = |error: io::Error| error.raw_os_error().unwrap_or(Errno::EIO as i32);
-    if let Err(error) = settle_in(assignment) {
-        return code(error);
-    }
-    let (record, ticket) = match take_ticket(assignment.spool, assignment.run) {
-        Ok(taken) => taken,
-        Err(error) => return code(error),
-    };
-    announce(assignment, ticket.started_us);
-    let (outcome, output_failed) = job::run(assignment, ticket.started_us);
-    // Without a final record the run counts as lost, which is then the truth.
-    match record.write(&Record::Ended {
-        ticket,
-        outcome,
-        output_failed,
-    }) {
-        Ok(()) => 0,
-        Err(error) => code(error),
-    }
+    settle_in(assignment)
+        .and_then(|()| take_record(assignment))
+        .and_then(|record| match assignment.on_behalf {
+            None => keep_job(Job::new(assignment, None), assignment, &record),
+            Some(behalf) => match keep_for(behalf, assignment, &record) {
+                Ok(kept) => kept,
+                Err(refusal) => {
+                    record.write(&Record::Refused(refusal))?;
+                    Ok(REFUSED)
+                }
+            },
+        })
+        .unwrap_or_else(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }
 
 /// Leaves the broker's session, terminal and files, and becomes the process
-/// to which every orphan of the run falls.
+/// to which every orphan of the run falls. On behalf of a user, standard
+/// error stays: it leads to the audit.
 fn settle_in(assignment: &Assignment<'_>) -> io::Result<()> {
-    let mut kept = [
+    let cgroups = assignment.cgroups.into_iter();
+    let kept = [
         assignment.spool.dir().as_raw_fd(),
         assignment.reports.as_raw_fd(),
         assignment.null.as_raw_fd(),
-    ];
-    kept.sort_unstable();
-    let mut first = 3;
-    for fd in kept {
-        if first < fd {
-            sys::fd::close_range(first, fd - 1)?;
-        }
-        first = fd + 1;
-    }
-    sys::fd::close_range(first, i32::MAX)?;
+    ]
+    .into_iter()
+    .chain(cgroups.flat_map(Cgroups::raw_fds));
+    sys::fd::close_all_but(kept.collect())?;
     dup2_stdin(assignment.null)?;
     dup2_stdout(assignment.null)?;
-    dup2_stderr(assignment.null)?;
     setsid()?;
     prctl::set_child_subreaper(true)?;
     prctl::set_name(c"warrant-keeper")?;
-    Ok(())
+    if assignment.on_behalf.is_none() {
+        dup2_stderr(assignment.null)?;
+        return Ok(());
+    }
+    hardening::keep_secrets()?;
+    hardening::preparing_keeper()?;
+    sys::process::leave_session_keyring()
 }
 
 /// Makes the record, and with it the right to start the run. Nobody else can
 /// from here on, whatever happens to this process.
-fn take_ticket(spool: &Spool, run: RunId) -> io::Result<(RecordFile, Ticket)> {
-    let record = spool.create_record(run)?;
+fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
+    let record = assignment.spool.create_record(assignment.run)?;
     record.lock()?;
     // Somebody may have revoked it between the two calls above.
     if record.read()? != Record::Empty {
         return Err(Errno::EEXIST.into());
     }
+    Ok(record)
+}
+
+/// Prepares and keeps a run on behalf of a user.
+///
+/// Errors: why that user may not run it.
+fn keep_for(
+    behalf: OnBehalf<'_>,
+    assignment: &Assignment<'_>,
+    record: &RecordFile,
+) -> Result<io::Result<i32>, Refusal> {
+    let policy = behalf.policy;
+    // The account database may hang, or crash this process. These are its
+    // last words then, and nobody had to wait for it.
+    let last_words = Record::Refused(Refusal::AccountUnavailable);
+    record.write(&last_words).map_err(unprepared)?;
+    let alarm_signal = SigSet::from(Signal::SIGALRM);
+    alarm_signal.thread_unblock().map_err(unprepared)?;
+    alarm::set(LOOK_UP_TIME_S);
+    let account = account::resolve(behalf.identity, policy)?;
+    alarm::cancel();
+    alarm_signal.thread_block().map_err(unprepared)?;
+    if !sys::process::is_single_threaded().map_err(unprepared)? {
+        return Err(Refusal::Unprepared);
+    }
+
+    let assignment = Assignment {
+        limits: policy.bound(assignment.limits)?,
+        ..*assignment
+    };
+    let limits = CgroupLimits {
+        memory_bytes: assignment.limits.memory_bytes,
+        pids: policy.max_pids,
+    };
+    // Ranks are put into their group, where v1 does not count.
+    if limits.pids > 0 && u64::from(assignment.limits.processes) > limits.pids {
+        return Err(Refusal::Limits);
+    }
+    let cgroup = assignment
+        .cgroups
+        .map(|cgroups| cgroups.make(assignment.run, limits))
+        .transpose()
+        .map_err(|_| Refusal::Cgroup)?;
+    let user = User {
+        account: &account,
+        policy,
+        session: &[],
+        cgroup: cgroup.as_ref(),
+    };
+    let mut job = Job::new(&assignment, Some(user));
+    if policy.pam
+        && let Err(refusal) = job.open_session()
+    {
+        job.clear_up();
+        return Err(refusal);
+    }
+    Ok(keep_job(job, &assignment, record))
+}
+
+fn unprepared<E>(_: E) -> Refusal {
+    Refusal::Unprepared
+}
+
+/// Starts a job and stays until none of its processes is left.
+fn keep_job(mut job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
     let ticket = Ticket {
         keeper_pid: getpid().as_raw(),
-        boot_id: spool.boot_id(),
+        boot_id: assignment.spool.boot_id(),
         started_us: clock::now_us(),
     };
-    record.write(&Record::Started(ticket))?;
-    Ok((record, ticket))
+    if let Err(error) = record.write(&Record::Started(ticket)) {
+        job.clear_up();
+        return Err(error);
+    }
+    announce(assignment, ticket.started_us);
+    let (outcome, output_failed) = job.run(ticket.started_us);
+    // Without a final record the run counts as lost, which is then the truth.
+    record.write(&Record::Ended {
+        ticket,
+        outcome,
+        output_failed,
+    })?;
+    Ok(0)
 }
 
 /// Tells the monitor, if it is there and has room: it finds the same in the

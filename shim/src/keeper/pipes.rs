@@ -1,28 +1,28 @@
 //! The pipes that a run's processes write to.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::read;
+use nix::unistd::pipe2;
 use warrant_wire::output::Stream;
 
 use super::output::Output;
 
-/// Bytes read from one pipe before the next has its turn.
-const READ_BYTES: usize = 64 * 1024;
 /// How long to wait if poll(2) fails, which is when memory is short.
 const FAILURE_PAUSE: Duration = Duration::from_millis(20);
 /// How long output is read after the last process has gone: all that the
 /// run wrote is in the pipes by then, but a stranger may hold one and write on.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// The reading ends, with one buffer for all of them.
+/// The reading ends.
+#[derive(Default)]
 pub(super) struct Pipes {
     open: Vec<Pipe>,
-    buffer: Vec<u8>,
 }
 
 struct Pipe {
@@ -31,24 +31,34 @@ struct Pipe {
     stream: Stream,
 }
 
+/// The ends of a rank's pipes that it writes to.
+pub(crate) struct Ends {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
 /// What has something to read.
 #[derive(Default)]
 pub(super) struct Ready {
     /// The signals do.
     pub(super) signals: bool,
     pipes: Vec<usize>,
+    /// Pipes that are empty and that nobody holds the other end of.
+    ended: Vec<usize>,
 }
 
 impl Pipes {
-    pub(super) fn new() -> Self {
-        Self {
-            open: Vec::new(),
-            buffer: vec![0; READ_BYTES],
-        }
-    }
-
-    pub(super) fn add(&mut self, end: OwnedFd, rank: u16, stream: Stream) {
-        self.open.push(Pipe { end, rank, stream });
+    /// Makes the pipes of a rank and answers the ends that it writes to.
+    pub(super) fn make(&mut self, rank: u16) -> io::Result<Ends> {
+        let mut pipe = |stream| {
+            let (end, writing) = pipe2(OFlag::O_CLOEXEC)?;
+            self.open.push(Pipe { end, rank, stream });
+            Ok::<_, io::Error>(writing)
+        };
+        Ok(Ends {
+            stdout: pipe(Stream::Stdout)?,
+            stderr: pipe(Stream::Stderr)?,
+        })
     }
 
     /// Waits until a pipe, or the signals, have something; at most `pause`.
@@ -61,39 +71,40 @@ impl Pipes {
                 .chain(signals.map(AsFd::as_fd))
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
+        let mut ready = Ready::default();
         if poll(&mut fds, poll_timeout(pause)).is_err() {
             std::thread::sleep(FAILURE_PAUSE);
-            return Ready::default();
+            return ready;
         }
-        let mut ready = Ready::default();
         for (number, fd) in fds.iter().enumerate() {
-            match fd.any() {
-                Some(true) if number < self.open.len() => ready.pipes.push(number),
-                Some(true) => ready.signals = true,
-                Some(false) | None => {}
+            let events = fd.revents().unwrap_or(PollFlags::empty());
+            if events.is_empty() {
+                continue;
+            }
+            match number < self.open.len() {
+                true if events.contains(PollFlags::POLLIN) => ready.pipes.push(number),
+                true => ready.ended.push(number),
+                false => ready.signals = true,
             }
         }
         ready
     }
 
-    /// Reads each pipe that is ready once, so that none holds up the others,
-    /// and closes those that have ended.
+    /// Empties each pipe that is ready once, so that none holds up the
+    /// others, and closes those that have ended.
     pub(super) fn pump(&mut self, ready: &Ready, output: &mut Output<'_>) {
-        let mut ended = Vec::new();
+        let mut ended = ready.ended.clone();
         for number in &ready.pipes {
             let Some(pipe) = self.open.get(*number) else {
                 continue;
             };
-            match read(&pipe.end, &mut self.buffer) {
-                Ok(0) => ended.push(*number),
-                Ok(count) => {
-                    let bytes = self.buffer.get(..count).unwrap_or_default();
-                    output.take(pipe.rank, pipe.stream, bytes);
-                }
+            match output.take(pipe.rank, pipe.stream, pipe.end.as_fd()) {
+                Ok(count) if count > 0 => {}
                 Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Err(_) => ended.push(*number),
+                Ok(_) | Err(_) => ended.push(*number),
             }
         }
+        ended.sort_unstable();
         for number in ended.into_iter().rev() {
             self.open.swap_remove(number);
         }
@@ -104,7 +115,7 @@ impl Pipes {
         let over = Instant::now() + DRAIN_TIME;
         while Instant::now() < over {
             let ready = self.wait(None, Some(Duration::ZERO));
-            if ready.pipes.is_empty() {
+            if ready.pipes.is_empty() && ready.ended.is_empty() {
                 return;
             }
             self.pump(&ready, output);

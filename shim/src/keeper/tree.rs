@@ -21,8 +21,9 @@ const FREEZE_ROUNDS: usize = 16;
 const ROUND_PROCESSES: usize = 65_536;
 
 /// Asks every descendant to end; those that are stopped are woken to hear it.
-pub(super) fn terminate() {
-    for target in found().iter().rev() {
+/// The child `spared`, and what descends from it, is none of them.
+pub(super) fn terminate(spared: Option<Pid>) {
+    for target in found(spared).iter().rev() {
         target.send(SIGTERM);
         target.send(SIGCONT);
     }
@@ -30,11 +31,11 @@ pub(super) fn terminate() {
 
 /// Stops every descendant, so that none makes another, and then kills them.
 /// What is left, or has come into being meanwhile, is for the next round.
-pub(super) fn kill_round() {
+pub(super) fn kill_round(spared: Option<Pid>) {
     let mut stopped = HashSet::new();
     for _ in 0..FREEZE_ROUNDS {
         let mut found_more = false;
-        walk(|target| {
+        walk(spared, |target| {
             if stopped.insert(target.pid) {
                 found_more = true;
                 target.send_with_group(SIGSTOP);
@@ -44,16 +45,16 @@ pub(super) fn kill_round() {
             break;
         }
     }
-    for target in found().iter().rev() {
+    for target in found(spared).iter().rev() {
         target.send_with_group(SIGKILL);
     }
 }
 
 /// Every descendant, parents before their children. To end them, begin at the
 /// back: while its parent lives, each is still whose it was found to be.
-fn found() -> Vec<Target> {
+fn found(spared: Option<Pid>) -> Vec<Target> {
     let mut found = Vec::new();
-    walk(|target| found.push(*target));
+    walk(spared, |target| found.push(*target));
     found
 }
 
@@ -99,11 +100,14 @@ impl Target {
 
 /// Visits every descendant, parents before their children, so that a parent
 /// that is stopped by `visit` has no children that are not listed.
-fn walk(mut visit: impl FnMut(&Target)) {
+fn walk(spared: Option<Pid>, mut visit: impl FnMut(&Target)) {
     let mut parents = vec![getpid().as_raw()];
     let mut visited = 0;
     while let Some(parent) = parents.pop() {
         for pid in children_of(parent) {
+            if spared.is_some_and(|spared| spared.as_raw() == pid) {
+                continue;
+            }
             visit(&Target { pid, parent });
             parents.push(pid);
             visited += 1;
@@ -112,6 +116,11 @@ fn walk(mut visit: impl FnMut(&Target)) {
             return;
         }
     }
+}
+
+/// The children of this process.
+pub(super) fn children() -> Vec<i32> {
+    children_of(getpid().as_raw())
 }
 
 /// Source: `/proc/<pid>/task/<tid>/children`, proc(5).

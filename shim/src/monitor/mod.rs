@@ -1,70 +1,57 @@
 //! The process that the broker talks to: starts keepers, watches them, and
 //! reports what became of their runs.
 //!
-//! One thread, one loop. It never waits for the broker, nor for a keeper, and
-//! it ends when the broker's end of the socket is closed; keepers stay.
+//! One thread, one loop. It never waits for the broker, nor for a keeper.
+//! Keepers outlive it. It comes in two forms: [`run`] is the broker's own, is
+//! whoever the broker is, and ends with the broker's end of the socket;
+//! [`open`] makes one that is root, takes connections of the broker, and starts nothing
+//! without a warrant.
 
-mod broker;
+mod connection;
+mod listener;
+mod peers;
+mod root;
+mod set_up;
 mod watch;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::SigSet;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
-use nix::sys::stat::Mode;
-use nix::unistd::{dup2_stdin, getpid, setsid};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{MsgFlags, recv};
 use warrant_wire::{Decoder, JobSignal, Limits, Placement, Refusal, Report, Request, RunId};
 
-use self::broker::{Broker, Heard};
+use self::peers::{PeerId, Peers};
+use self::root::Root;
+pub use self::set_up::{open, run};
 use self::watch::{Keeper, Watched};
+use crate::cgroup::Cgroups;
+use crate::identity::OnBehalf;
 use crate::keeper::{self, Assignment};
 use crate::spool::{Spool, Standing};
 use crate::sys;
 
 /// How long until a run whose standing was unclear is looked at again.
-const LOOK_AGAIN_MS: u8 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// More than any message of a keeper has.
 const MESSAGE_BYTES: usize = 256;
 
-/// Serves the broker on the socket with this number until it closes its end.
-///
-/// Errors: the process cannot be set up; the broker sends what is not a
-/// request; the socket or poll(2) fails.
-pub fn run(spool: &Path, socket: RawFd) -> io::Result<()> {
-    let mut monitor = Monitor::set_up(spool, socket)?;
-    loop {
-        let ready = monitor.wait()?;
-        if ready.messages {
-            monitor.relay_messages();
-        }
-        for run in ready.look_at {
-            monitor.look_at(run);
-        }
-        if ready.requests {
-            match monitor.broker.hear() {
-                Ok(Heard::Something) => monitor.serve()?,
-                Ok(Heard::End) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        if !monitor.broker.flush()? {
-            return Ok(());
-        }
-    }
-}
-
-struct Monitor {
+/// A monitor that is set up, by [`run`] or [`open`].
+pub struct Monitor {
     spool: Spool,
-    broker: Broker,
+    peers: Peers,
+    /// What it knows as root.
+    root: Option<Root>,
+    /// Where jobs are tracked that run on behalf of users.
+    cgroups: Option<Cgroups>,
+    /// Where signals arrive that mean the monitor itself.
+    signals: Option<SignalFd>,
     /// Where messages of keepers arrive, and the end that they inherit.
     messages: OwnedFd,
     reports: OwnedFd,
@@ -73,89 +60,123 @@ struct Monitor {
     runs: HashMap<RunId, Watched>,
 }
 
+#[derive(Default)]
 struct Ready {
-    requests: bool,
+    signals: bool,
+    connections: bool,
     messages: bool,
+    /// Who has sent something.
+    requests: Vec<PeerId>,
     /// Runs whose keeper has ended, or whose standing was unclear.
     look_at: Vec<RunId>,
 }
 
-impl Monitor {
-    fn set_up(spool: &Path, socket: RawFd) -> io::Result<Self> {
-        // The terminal's keys, and whoever ends the broker, are not meant
-        // for the runs. Blocking says so to the keepers as well.
-        SigSet::all().thread_block()?;
-        sys::signal::reset_actions();
-        let _ = setsid();
-        check_proc().map_err(|error| about("/proc", error))?;
+/// What one of the descriptors stands for that are waited for.
+#[derive(Clone, Copy)]
+enum Waited {
+    Signals,
+    Messages,
+    Listener,
+    Peer(PeerId),
+    Run(RunId),
+}
 
-        let broker = sys::fd::duplicate_inherited(socket)
-            .and_then(Broker::on)
-            .map_err(|error| about("the broker's socket", error))?;
-        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-        if socket == 0 {
-            dup2_stdin(&null)?;
-        } else if socket > 2 {
-            // Only the copy may be open: the broker waits for the last one.
-            sys::fd::close_range(socket, socket)?;
+impl Monitor {
+    /// Serves until it is told to end. What is asked for is answered once the
+    /// journal is written.
+    ///
+    /// Errors: poll(2) fails; a broker that is the only one has failed, or
+    /// sent what is not a request.
+    pub fn serve(&mut self) -> io::Result<()> {
+        loop {
+            let ready = self.wait()?;
+            if ready.signals && self.obey() == Wish::End {
+                return Ok(());
+            }
+            if ready.messages {
+                self.relay_messages();
+            }
+            for run in ready.look_at {
+                self.look_at(run);
+            }
+            if ready.connections {
+                self.peers.accept();
+            }
+            for id in ready.requests {
+                if self.peers.hear(id)? {
+                    self.serve_one(id)?;
+                }
+            }
+            self.commit();
+            if !self.peers.flush()? {
+                return Ok(());
+            }
         }
-        let (messages, reports) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
-        let open_files = getrlimit(Resource::RLIMIT_NOFILE)?;
-        setrlimit(Resource::RLIMIT_NOFILE, open_files.1, open_files.1)?;
-        Ok(Self {
-            spool: Spool::open(spool).map_err(|error| about("the spool", error))?,
-            broker,
-            messages,
-            reports,
-            null,
-            open_files,
-            runs: HashMap::new(),
-        })
     }
 
     fn wait(&self) -> io::Result<Ready> {
-        let mut fds = vec![
-            PollFd::new(self.broker.as_fd(), self.broker.interest()),
-            PollFd::new(self.messages.as_fd(), PollFlags::POLLIN),
-        ];
-        let mut watched = Vec::with_capacity(self.runs.len());
-        let mut look_at = Vec::new();
+        let mut ready = Ready::default();
+        let mut fds = vec![PollFd::new(self.messages.as_fd(), PollFlags::POLLIN)];
+        let mut waited = vec![Waited::Messages];
+        if let Some(signals) = &self.signals {
+            fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
+            waited.push(Waited::Signals);
+        }
+        if let Some(listener) = self.peers.listener() {
+            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+            waited.push(Waited::Listener);
+        }
+        for (id, peer) in self.peers.connections() {
+            fds.push(PollFd::new(peer.as_fd(), peer.interest()));
+            waited.push(Waited::Peer(id));
+        }
         for (run, watch) in &self.runs {
             match &watch.keeper {
                 Keeper::Alive { handle, .. } => {
                     fds.push(PollFd::new(handle.as_fd(), PollFlags::POLLIN));
-                    watched.push(*run);
+                    waited.push(Waited::Run(*run));
                 }
-                Keeper::Gone { .. } | Keeper::Unclear { .. } => look_at.push(*run),
+                Keeper::Gone { .. } | Keeper::Unclear { .. } => ready.look_at.push(*run),
             }
         }
-        let timeout = if look_at.is_empty() {
-            PollTimeout::NONE
-        } else {
-            PollTimeout::from(LOOK_AGAIN_MS)
+        let again = (!ready.look_at.is_empty()).then_some(LOOK_AGAIN);
+        let pause = match [again, self.peers.patience()].into_iter().flatten().min() {
+            Some(pause) => PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX),
+            None => PollTimeout::NONE,
         };
-        match poll(&mut fds, timeout) {
+        match poll(&mut fds, pause) {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
+        for (fd, waited) in fds.iter().zip(waited) {
+            let events = fd.revents().unwrap_or(PollFlags::empty());
+            if events.is_empty() {
+                continue;
+            }
+            match waited {
+                Waited::Signals => ready.signals = true,
+                Waited::Messages => ready.messages = true,
+                Waited::Listener => ready.connections = true,
+                Waited::Peer(id) if events.intersects(!PollFlags::POLLOUT) => {
+                    ready.requests.push(id);
+                }
+                Waited::Peer(_) => {}
+                Waited::Run(run) => ready.look_at.push(run),
+            }
+        }
+        Ok(ready)
+    }
 
-        let mut happened = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let requests = happened.next().unwrap_or(PollFlags::empty());
-        let messages = happened.next().unwrap_or(PollFlags::empty());
-        let ended = watched.iter().zip(happened);
-        look_at.extend(ended.filter_map(|(run, events)| (!events.is_empty()).then_some(*run)));
-        Ok(Ready {
-            requests: requests.intersects(!PollFlags::POLLOUT),
-            messages: !messages.is_empty(),
-            look_at,
-        })
+    /// Does what signals to the monitor itself ask for.
+    fn obey(&mut self) -> Wish {
+        let mut wish = Wish::GoOn;
+        while let Some(Ok(Some(info))) = self.signals.as_ref().map(SignalFd::read_signal) {
+            match (&mut self.root, info.ssi_signo.cast_signed()) {
+                (Some(root), libc::SIGHUP) => root.reload_keys(),
+                _ => wish = Wish::End,
+            }
+        }
+        wish
     }
 
     /// Passes on what keepers say: that they have started.
@@ -171,81 +192,97 @@ impl Monitor {
             if let Ok(Some(Report::Started { run, started_us })) = decoder.next_report()
                 && let Some(watch) = self.runs.get_mut(&run)
             {
-                watch.report_started(&mut self.broker, run, started_us);
+                watch.report_started(&mut self.peers, run, started_us);
+                if let Some(root) = &mut self.root {
+                    root.begun(run);
+                }
             }
         }
     }
 
-    fn serve(&mut self) -> io::Result<()> {
-        while let Some(request) = self.broker.next_request()? {
+    /// Does what one asks for.
+    fn serve_one(&mut self, id: PeerId) -> io::Result<()> {
+        while let Some(request) = self.peers.next_request(id)? {
             match request {
                 Request::Launch {
                     run,
                     placement,
                     launch,
-                } => self.start(run, &placement, &launch),
-                Request::Admit { run, .. } => self.broker.report(&Report::Refused {
+                } => self.launch(run, &placement, &launch),
+                Request::Admit {
                     run,
-                    refusal: Refusal::Mode,
-                }),
-                Request::Start { run, .. } => self.broker.report(&Report::NotStarted {
-                    run,
-                    errno: 0,
-                    refusal: Some(Refusal::Mode),
-                }),
-                Request::Revoke { .. } => {}
+                    warrant,
+                    launch,
+                } => self.admit(id, run, &warrant, &launch),
+                Request::Start { run, placement } => self.start(id, run, placement),
+                Request::Revoke { run } => self.revoke(run),
                 Request::Signal { run, signal } => self.signal(run, signal),
-                Request::Watch { run, same_boot } => self.watch(run, same_boot),
+                Request::Watch { run, same_boot } => self.watch(id, run, same_boot),
             }
         }
         Ok(())
     }
 
-    /// Forks the keeper of a run. One that is watched has been started.
-    fn start(&mut self, run: RunId, placement: &Placement, launch: &[u8]) {
+    /// Starts a run without a warrant, which only a monitor does that is not
+    /// root. One that is watched has been started.
+    fn launch(&mut self, run: RunId, placement: &Placement, launch: &[u8]) {
+        if self.root.is_some() {
+            return self.not_started(run, Refusal::Mode);
+        }
         if self.runs.contains_key(&run) {
             return;
         }
-        let keeper = match self.fork_keeper(run, placement, launch) {
-            Ok(keeper) => keeper,
-            Err(error) => Keeper::Gone {
-                errno: error.raw_os_error().unwrap_or(Errno::EINVAL as i32),
-            },
-        };
+        let keeper = Limits::read(launch)
+            .map_err(|_| Errno::EINVAL.into())
+            .and_then(|limits| self.fork_keeper(run, limits, placement, launch, None))
+            .unwrap_or_else(|error| gone(&error));
+        self.begin_to_watch(run, keeper);
+    }
+
+    fn begin_to_watch(&mut self, run: RunId, keeper: Keeper) {
+        let is_gone = matches!(keeper, Keeper::Gone { .. });
         self.runs.insert(run, Watched::new(keeper));
-        if let Some(Keeper::Gone { .. }) = self.runs.get(&run).map(|watch| &watch.keeper) {
+        if is_gone {
             self.look_at(run);
         }
     }
 
-    fn fork_keeper(&self, run: RunId, placement: &Placement, launch: &[u8]) -> io::Result<Keeper> {
-        let limits = Limits::read(launch).map_err(|_| Errno::EINVAL)?;
+    /// Errors: there is no keeper, and never was.
+    fn fork_keeper(
+        &self,
+        run: RunId,
+        limits: Limits,
+        placement: &Placement,
+        launch: &[u8],
+        on_behalf: Option<OnBehalf<'_>>,
+    ) -> io::Result<Keeper> {
         let child = sys::process::fork(|| {
             keeper::keep(&Assignment {
                 run,
                 limits,
                 placement,
                 launch,
-                on_behalf: None,
+                on_behalf,
+                cgroups: self.cgroups.as_ref(),
                 spool: &self.spool,
                 reports: &self.reports,
                 null: &self.null,
                 open_files: self.open_files,
             })
         })?;
-        match sys::process::open(child) {
-            Ok(handle) => Ok(Keeper::Alive {
+        Ok(match sys::process::open(child) {
+            Ok(handle) => Keeper::Alive {
                 handle,
                 child: Some(child),
-            }),
+            },
             Err(error) => {
                 // A keeper that cannot be watched must not run; how far it
                 // came is in its record.
                 let _ = sys::signal::send_child(child, libc::SIGKILL);
                 let _ = sys::process::wait_for(child);
-                Err(error)
+                gone(&error)
             }
-        }
+        })
     }
 
     fn signal(&mut self, run: RunId, signal: JobSignal) {
@@ -259,13 +296,22 @@ impl Monitor {
         }
     }
 
-    fn watch(&mut self, run: RunId, same_boot: bool) {
-        if let Entry::Vacant(vacant) = self.runs.entry(run) {
-            vacant.insert(Watched::new(Keeper::Unclear {
-                same_boot,
-                signals: Vec::new(),
-            }));
-            self.look_at(run);
+    fn watch(&mut self, id: PeerId, run: RunId, same_boot: bool) {
+        match self.runs.entry(run) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Watched::new(Keeper::Unclear {
+                    same_boot,
+                    signals: Vec::new(),
+                }));
+                self.look_at(run);
+            }
+            // Who asks may have come after it started.
+            Entry::Occupied(watched) if self.root.is_some() => {
+                if let Some(started_us) = watched.get().started_us() {
+                    self.peers.answer(id, &Report::Started { run, started_us });
+                }
+            }
+            Entry::Occupied(_) => {}
         }
     }
 
@@ -273,22 +319,27 @@ impl Monitor {
     /// there is to report.
     fn look_at(&mut self, run: RunId) {
         if let Entry::Occupied(mut watched) = self.runs.entry(run)
-            && let Some(last) = watched.get_mut().look(&self.spool, &mut self.broker, run)
+            && let Some(last) = watched.get_mut().look(&self.spool, &mut self.peers, run)
         {
-            watched.remove();
-            self.broker.report(&last);
+            let watched = watched.remove();
+            self.peers.report(&last);
+            if self.root.is_some() {
+                self.conclude(&last, watched.is_witnessed());
+            }
         }
     }
 }
 
-/// Without this file, the processes of a run could not be found.
-fn check_proc() -> io::Result<()> {
-    let pid = getpid();
-    std::fs::metadata(format!("/proc/self/task/{pid}/children"))?;
-    Ok(())
+/// Whether the monitor is to go on.
+#[derive(PartialEq, Eq)]
+enum Wish {
+    GoOn,
+    End,
 }
 
-/// Says what an error is about.
-fn about(what: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
+/// A keeper that is no more, because of this error.
+fn gone(error: &io::Error) -> Keeper {
+    Keeper::Gone {
+        errno: error.raw_os_error().unwrap_or(Errno::EINVAL as i32),
+    }
 }

@@ -7,16 +7,18 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
 use warrant_wire::record::Record;
-use warrant_wire::{JobSignal, Report, RunId};
+use warrant_wire::{JobSignal, Refusal, Report, RunId};
 
-use super::broker::Broker;
+use super::peers::Peers;
 use crate::spool::{Spool, Standing};
 use crate::sys;
 
 /// A run that the broker awaits a last report of.
 pub(super) struct Watched {
     pub(super) keeper: Keeper,
-    has_started: bool,
+    started_us: Option<u64>,
+    /// Whether this monitor saw its keeper alive, or would have made it.
+    is_witnessed: bool,
 }
 
 /// What is known of a run's keeper.
@@ -41,15 +43,26 @@ pub(super) enum Keeper {
 impl Watched {
     pub(super) fn new(keeper: Keeper) -> Self {
         Self {
+            is_witnessed: !matches!(keeper, Keeper::Unclear { .. }),
             keeper,
-            has_started: false,
+            started_us: None,
         }
     }
 
-    pub(super) fn report_started(&mut self, broker: &mut Broker, run: RunId, started_us: u64) {
-        if !self.has_started {
-            self.has_started = true;
-            broker.report(&Report::Started { run, started_us });
+    /// When it started, as far as that was reported.
+    pub(super) fn started_us(&self) -> Option<u64> {
+        self.started_us
+    }
+
+    /// Whether its end has not been told before.
+    pub(super) fn is_witnessed(&self) -> bool {
+        self.is_witnessed
+    }
+
+    pub(super) fn report_started(&mut self, peers: &mut Peers, run: RunId, started_us: u64) {
+        if self.started_us.is_none() {
+            self.started_us = Some(started_us);
+            peers.report(&Report::Started { run, started_us });
         }
     }
 
@@ -63,12 +76,7 @@ impl Watched {
 
     /// Looks at the run's record. Answers the last report, or `None` if it is
     /// to be looked at again.
-    pub(super) fn look(
-        &mut self,
-        spool: &Spool,
-        broker: &mut Broker,
-        run: RunId,
-    ) -> Option<Report> {
+    pub(super) fn look(&mut self, spool: &Spool, peers: &mut Peers, run: RunId) -> Option<Report> {
         if let Keeper::Alive { child, .. } = &self.keeper {
             self.keeper = match child.map_or(Ok(0), sys::process::wait_for) {
                 // It found a record that is not its own.
@@ -88,11 +96,13 @@ impl Watched {
                 let last = conclude(spool, run, *errno).ok()?;
                 match last {
                     Report::Ended { outcome, .. } => {
-                        self.report_started(broker, run, outcome.started_us);
+                        self.report_started(peers, run, outcome.started_us);
                         Some(last)
                     }
                     // A run that has started cannot have its record undone.
-                    Report::NotStarted { .. } if self.has_started => Some(Report::Lost { run }),
+                    Report::NotStarted { .. } if self.started_us.is_some() => {
+                        Some(Report::Lost { run })
+                    }
                     Report::NotStarted { .. }
                     | Report::Lost { .. }
                     | Report::Started { .. }
@@ -113,7 +123,8 @@ impl Watched {
                             handle,
                             child: None,
                         };
-                        self.report_started(broker, run, started_us);
+                        self.is_witnessed = true;
+                        self.report_started(peers, run, started_us);
                         None
                     }
                 }
@@ -126,9 +137,9 @@ impl Watched {
 ///
 /// Errors: the record cannot be read now.
 fn conclude(spool: &Spool, run: RunId, errno: i32) -> io::Result<Report> {
-    let not_started = |refusal| Report::NotStarted {
+    let not_started = |refusal: Option<Refusal>| Report::NotStarted {
         run,
-        errno,
+        errno: if refusal.is_some() { 0 } else { errno },
         refusal,
     };
     let Some(file) = spool.open_record(run)? else {

@@ -1,6 +1,12 @@
 //! What the machine's administrator allows, whatever a warrant says.
 
+mod file;
+
 use std::path::PathBuf;
+
+use warrant_wire::{Limits, Refusal};
+
+pub use file::{MAX_FILE_BYTES, Wrong, parse};
 
 /// Who a warrant may make a process of, and what such a process may do. Read
 /// from a file that belongs to root; a perfectly signed warrant is bound by
@@ -92,6 +98,34 @@ pub enum Cgroup {
     Require,
     /// No: processes are tracked by descent alone.
     Off,
+}
+
+impl Policy {
+    /// What a launch with these limits gets: its own, and where it has none,
+    /// the policy's.
+    ///
+    /// Errors: [`Refusal::Limits`] if it asks for more than is allowed.
+    pub fn bound(&self, limits: Limits) -> Result<Limits, Refusal> {
+        if limits.processes > self.max_processes || limits.output_cap_bytes > self.max_output_bytes
+        {
+            return Err(Refusal::Limits);
+        }
+        Ok(Limits {
+            time_limit_s: within(limits.time_limit_s, self.max_time_s)?,
+            memory_bytes: within(limits.memory_bytes, self.max_memory_bytes)?,
+            ..limits
+        })
+    }
+}
+
+/// The limit to keep, where 0 stands for none on either side.
+fn within(asked: u64, most: u64) -> Result<u64, Refusal> {
+    match (asked, most) {
+        (asked, 0) => Ok(asked),
+        (0, most) => Ok(most),
+        (asked, most) if asked > most => Err(Refusal::Limits),
+        (asked, _) => Ok(asked),
+    }
 }
 
 impl Default for Policy {

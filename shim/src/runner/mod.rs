@@ -1,62 +1,99 @@
 //! Becoming the program that a user asked for.
 //!
-//! A runner is forked from its keeper, once for each rank. It first cuts every
-//! tie to where it came from, and only then reads what the user wrote.
+//! A runner is made once for each rank, by the keeper or by the process of the
+//! run's session. It first cuts every tie to where it came from, becomes the
+//! user, and only then reads what the user wrote.
+
+mod become_user;
+mod environment;
+mod program;
 
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::OsStr;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{
-    Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getppid, setsid, write,
-};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid, write};
 use warrant_wire::{Launch, Placement, RunId};
 
+use crate::account::Account;
+use crate::cgroup::JobCgroup;
+use crate::keeper::Ends;
+use crate::policy::Policy;
 use crate::sys;
+use crate::sys::process::{Birth, fork_as};
 
-/// Exit code of a rank whose working directory cannot be entered.
-pub const CANNOT_CHANGE_DIRECTORY: i32 = 125;
+/// Exit code of a rank whose working directory or output file cannot be used.
+pub const CANNOT_ENTER: i32 = 125;
 /// Exit code of a rank whose program cannot be executed. Source: POSIX sh.
 pub const CANNOT_EXECUTE: i32 = 126;
 /// Exit code of a rank whose program is not there. Source: POSIX sh.
 pub const NOT_FOUND: i32 = 127;
 
-/// Where programs are looked for if the environment has no `PATH`.
-const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
-/// What runs a script that does not name its interpreter. Source: execvp(3).
-const SHELL: &CStr = c"/bin/sh";
-
-/// What a runner is given by the keeper that forks it.
-pub struct Rank<'a> {
-    /// Which run it is of.
+/// What the ranks of a run have in common.
+#[derive(Clone, Copy)]
+pub struct Crew<'a> {
+    /// Which run it is.
     pub run: RunId,
-    /// Its number, from 0.
-    pub number: u16,
-    /// How many there are.
+    /// How many ranks there are.
     pub count: u32,
     /// The keeper's process id.
     pub keeper: Pid,
-    /// Where on the machine it runs.
+    /// Where on the machine they run.
     pub placement: &'a Placement,
     /// What to run, encoded.
     pub launch: &'a [u8],
-    /// What becomes standard input.
+    /// What becomes standard input: an open `/dev/null`.
     pub stdin: BorrowedFd<'a>,
-    /// What becomes standard output.
-    pub stdout: BorrowedFd<'a>,
-    /// What becomes standard error.
-    pub stderr: BorrowedFd<'a>,
-    /// Gets one byte if the program cannot be executed.
+    /// Gets one byte for each rank that cannot be executed.
     pub failed: BorrowedFd<'a>,
-    /// The limits on open files: soft and hard.
-    pub open_files: (u64, u64),
+    /// The limits on open files: soft and hard. `None` leaves them alone.
+    pub open_files: Option<(u64, u64)>,
+    /// Whom they run as; `None` for this process's own user.
+    pub user: Option<User<'a>>,
+}
+
+/// Whom ranks run as.
+#[derive(Clone, Copy)]
+pub struct User<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// What the machine's administrator allows.
+    pub policy: &'a Policy,
+    /// What the session wants to be in the environment.
+    pub session: &'a [(Vec<u8>, Vec<u8>)],
+    /// Where they are tracked and limited.
+    pub cgroup: Option<&'a JobCgroup<'a>>,
+}
+
+/// One rank: its number, from 0, and what becomes its standard output and
+/// standard error.
+pub struct Rank<'a> {
+    /// Its number.
+    pub number: u16,
+    /// Its standard output, unless the launch names a file.
+    pub stdout: BorrowedFd<'a>,
+    /// Its standard error, unless the launch names a file.
+    pub stderr: BorrowedFd<'a>,
+}
+
+impl<'a> Rank<'a> {
+    /// A rank that writes to these ends.
+    pub(crate) fn new(number: u16, ends: &'a Ends) -> Self {
+        Self {
+            number,
+            stdout: ends.stdout.as_fd(),
+            stderr: ends.stderr.as_fd(),
+        }
+    }
 }
 
 /// Why a runner did not become its program.
@@ -66,11 +103,23 @@ struct Failure {
     line: Vec<u8>,
 }
 
-/// Becomes the program. To be called in a child of the keeper, which exits
-/// with the code that this answers if it cannot.
-pub fn become_program(rank: &Rank<'_>) -> i32 {
-    let failure = match isolate(rank) {
-        Ok(()) => match execute(rank) {
+/// Makes the process of a rank, as a child of the keeper: `sibling` says that
+/// this process is not the keeper but a child of it.
+///
+/// Errors: those of clone3(2).
+pub fn start(crew: &Crew<'_>, rank: &Rank<'_>, sibling: bool) -> io::Result<Pid> {
+    let cgroup = crew.user.and_then(|user| user.cgroup);
+    let birth = Birth {
+        sibling,
+        cgroup: cgroup.and_then(JobCgroup::birthplace),
+    };
+    fork_as(birth, || become_program(crew, rank))
+}
+
+/// Answers, with an exit code, only if it cannot.
+fn become_program(crew: &Crew<'_>, rank: &Rank<'_>) -> i32 {
+    let failure = match isolate(crew, rank) {
+        Ok(()) => match execute(crew, rank.number) {
             Ok(never) => match never {},
             Err(failure) => failure,
         },
@@ -79,65 +128,71 @@ pub fn become_program(rank: &Rank<'_>) -> i32 {
             line: line(&[b"cannot prepare the process: ", describe(&error).as_bytes()]),
         },
     };
-    let _ = write(rank.failed, b"!");
-    let _ = write(rank.stderr, &failure.line);
+    let _ = write(crew.failed, b"!");
+    let _ = write(io::stderr(), &failure.line);
     failure.code
 }
 
-/// Cuts the ties: session, files, signals, and life without the keeper.
-fn isolate(rank: &Rank<'_>) -> io::Result<()> {
+/// Cuts the ties: session, files, signals, life without the keeper, and what
+/// the user is not entitled to.
+fn isolate(crew: &Crew<'_>, rank: &Rank<'_>) -> io::Result<()> {
+    live_with(crew.keeper)?;
+    setsid()?;
+    dup2_stdin(crew.stdin)?;
+    dup2_stdout(rank.stdout)?;
+    dup2_stderr(rank.stderr)?;
+    if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
+        cgroup.join()?;
+    }
+    sys::fd::close_all_but(vec![crew.failed.as_raw_fd()])?;
+    if let Some((soft, hard)) = crew.open_files {
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+    }
+    if let Some(user) = &crew.user {
+        become_user::drop_to(user)?;
+        // The kernel forgets this when a process changes its user.
+        live_with(crew.keeper)?;
+    }
+    Ok(())
+}
+
+/// Ends this process with its keeper.
+fn live_with(keeper: Pid) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() != rank.keeper {
+    if getppid() != keeper {
         // The keeper died before it could take this process along.
         return Err(Errno::ESRCH.into());
     }
-    setsid()?;
-    dup2_stdin(rank.stdin)?;
-    dup2_stdout(rank.stdout)?;
-    dup2_stderr(rank.stderr)?;
-    sys::fd::close_on_exec_from(3)?;
-    let (soft, hard) = rank.open_files;
-    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
     Ok(())
 }
 
 /// Reads the launch and becomes what it says.
-fn execute(rank: &Rank<'_>) -> Result<Infallible, Failure> {
-    let launch = Launch::decode(rank.launch).map_err(|malformed| Failure {
+fn execute(crew: &Crew<'_>, rank: u16) -> Result<Infallible, Failure> {
+    let launch = Launch::decode(crew.launch).map_err(|malformed| Failure {
         code: CANNOT_EXECUTE,
         line: line(&[malformed.to_string().as_bytes()]),
     })?;
-    if !rank.placement.cores.is_empty() {
-        bind_to(&rank.placement.cores);
+    if !crew.placement.cores.is_empty() {
+        bind_to(&crew.placement.cores);
     }
-    if let Some(workdir) = &launch.workdir {
-        enter(workdir)?;
+    let home = crew.user.map(|user| user.account.home.as_os_str());
+    let workdir = launch.workdir.as_deref().map(OsStr::from_bytes);
+    if let Some(workdir) = workdir.or(home) {
+        chdir(workdir)
+            .map_err(|errno| cannot_enter(b"change to the directory", workdir.as_bytes(), errno))?;
     }
-    let argv = c_strings(&launch.argv)?;
-    let env = environment(&launch.env, rank)?;
-    let Some(name) = launch.argv.first() else {
-        return Err(cannot_execute(b"", Errno::ENOENT));
-    };
+    if let Some(path) = &launch.stdout {
+        redirect(path, |fd| dup2_stdout(fd))?;
+    }
+    if let Some(path) = &launch.stderr {
+        redirect(path, |fd| dup2_stderr(fd))?;
+    }
+    let environment = environment::build(&launch.env, crew, rank);
     // The monitor's mask lets nothing through; the program's everything.
     if let Err(errno) = SigSet::empty().thread_set_mask() {
-        return Err(cannot_execute(name, errno));
+        return Err(program::cannot_execute(b"signals", errno));
     }
-    if name.contains(&b'/') {
-        return Err(cannot_execute(name, execute_file(name, &argv, &env)));
-    }
-    let path = launch
-        .env
-        .iter()
-        .find_map(|(key, value)| (key == b"PATH").then_some(value.as_slice()))
-        .unwrap_or(DEFAULT_PATH);
-    let errno = search(path, name, &argv, &env);
-    if errno == Errno::ENOENT {
-        return Err(Failure {
-            code: NOT_FOUND,
-            line: line(&[name, b": command not found"]),
-        });
-    }
-    Err(cannot_execute(name, errno))
+    program::execute(&launch.argv, &environment, crew.user.is_some())
 }
 
 /// Binds to these cores. A machine that has none of them any more is no
@@ -150,101 +205,53 @@ fn bind_to(cores: &[u16]) {
     let _ = sched_setaffinity(Pid::from_raw(0), &set);
 }
 
-fn enter(workdir: &[u8]) -> Result<(), Failure> {
-    chdir(OsStr::from_bytes(workdir)).map_err(|errno| Failure {
-        code: CANNOT_CHANGE_DIRECTORY,
+/// Opens a file for output and puts it in place. It must be a plain file
+/// that is named itself: whatever else a path may lead to (a link, a device,
+/// a pipe that nobody reads) is refused.
+fn redirect(
+    path: &[u8],
+    put: impl FnOnce(BorrowedFd<'_>) -> Result<(), Errno>,
+) -> Result<(), Failure> {
+    let fail = |errno| cannot_enter(b"write to the file", path, errno);
+    if path == b"/dev/null" {
+        return put(io::stdin().as_fd()).map_err(fail);
+    }
+    let flags = OFlag::O_WRONLY
+        | OFlag::O_CREAT
+        | OFlag::O_APPEND
+        | OFlag::O_NOFOLLOW
+        | OFlag::O_CLOEXEC
+        | OFlag::O_NOCTTY
+        | OFlag::O_NONBLOCK;
+    let file = open(
+        OsStr::from_bytes(path),
+        flags,
+        Mode::from_bits_truncate(0o666),
+    )
+    .map_err(fail)?;
+    let kind = SFlag::from_bits_truncate(fstat(&file).map_err(fail)?.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFREG {
+        return Err(Failure {
+            code: CANNOT_ENTER,
+            line: line(&[b"cannot write to \"", path, b"\": it is not a plain file"]),
+        });
+    }
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND)).map_err(fail)?;
+    put(file.as_fd()).map_err(fail)
+}
+
+fn cannot_enter(what: &[u8], path: &[u8], errno: Errno) -> Failure {
+    Failure {
+        code: CANNOT_ENTER,
         line: line(&[
-            b"cannot change to the directory \"",
-            workdir,
+            b"cannot ",
+            what,
+            b" \"",
+            path,
             b"\": ",
             errno.desc().as_bytes(),
         ]),
-    })
-}
-
-/// The launch's own environment, and what says which process of which job
-/// this is, which the launch cannot change.
-/// Source: the variables that flux-shell(1) sets for each task.
-fn environment(given: &[(Vec<u8>, Vec<u8>)], rank: &Rank<'_>) -> Result<Vec<CString>, Failure> {
-    let number = rank.number.to_string();
-    let gpus: Vec<String> = rank.placement.gpus.iter().map(u16::to_string).collect();
-    let mut own = vec![
-        ("FLUX_JOB_ID", rank.run.job.to_string()),
-        ("FLUX_JOB_SIZE", rank.count.to_string()),
-        ("FLUX_JOB_NNODES", "1".to_owned()),
-        ("FLUX_TASK_RANK", number.clone()),
-        ("FLUX_TASK_LOCAL_ID", number),
-    ];
-    if !gpus.is_empty() {
-        own.push(("CUDA_VISIBLE_DEVICES", gpus.join(",")));
     }
-    let entries: Vec<Vec<u8>> = given
-        .iter()
-        .filter(|(name, _)| own.iter().all(|(own, _)| own.as_bytes() != name))
-        .map(|(name, value)| [name.as_slice(), value].join(&b'='))
-        .chain(
-            own.iter()
-                .map(|(name, value)| format!("{name}={value}").into_bytes()),
-        )
-        .collect();
-    c_strings(&entries)
-}
-
-/// Tries each directory of a search path. Source: execvp(3): one that lacks
-/// the program, or does not let us see, does not end the search.
-fn search(path: &[u8], name: &[u8], argv: &[CString], env: &[CString]) -> Errno {
-    let mut worst = Errno::ENOENT;
-    for directory in path.split(|byte| *byte == b':') {
-        let directory = if directory.is_empty() {
-            b"."
-        } else {
-            directory
-        };
-        let errno = execute_file(&[directory, name].join(&b'/'), argv, env);
-        if errno == Errno::EACCES {
-            worst = errno;
-        } else if errno != Errno::ENOENT && errno != Errno::ENOTDIR {
-            return errno;
-        }
-    }
-    worst
-}
-
-/// Answers only if the file cannot be executed.
-fn execute_file(file: &[u8], argv: &[CString], env: &[CString]) -> Errno {
-    let Ok(file) = CString::new(file) else {
-        return Errno::EINVAL;
-    };
-    let Err(errno) = execve(&file, argv, env);
-    if errno != Errno::ENOEXEC {
-        return errno;
-    }
-    let arguments = argv.iter().skip(1).map(CString::as_c_str);
-    let script: Vec<&CStr> = [SHELL, file.as_c_str()]
-        .into_iter()
-        .chain(arguments)
-        .collect();
-    let Err(errno) = execve(SHELL, &script, env);
-    errno
-}
-
-fn cannot_execute(name: &[u8], errno: Errno) -> Failure {
-    Failure {
-        code: if errno == Errno::ENOENT {
-            NOT_FOUND
-        } else {
-            CANNOT_EXECUTE
-        },
-        line: line(&[name, b": ", errno.desc().as_bytes()]),
-    }
-}
-
-fn c_strings(items: &[Vec<u8>]) -> Result<Vec<CString>, Failure> {
-    items
-        .iter()
-        .map(|item| CString::new(item.as_slice()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| cannot_execute(b"argv", Errno::EINVAL))
 }
 
 fn line(parts: &[&[u8]]) -> Vec<u8> {

@@ -46,3 +46,17 @@ fn range_call(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> 
     Errno::result(result)?;
     Ok(())
 }
+
+/// Closes every descriptor but 0, 1, 2 and `kept`; the warning of
+/// [`close_range`] holds.
+pub fn close_all_but(mut kept: Vec<RawFd>) -> io::Result<()> {
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept.into_iter().filter(|fd| *fd > 2) {
+        if first < fd {
+            close_range(first, fd.saturating_sub(1))?;
+        }
+        first = fd.saturating_add(1);
+    }
+    close_range(first, RawFd::MAX)
+}

@@ -16,14 +16,107 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     // thread can hold a lock (the allocator's, for one) that the child needs.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let guard = AbortOnUnwind;
-            let code = child();
-            std::mem::forget(guard);
-            // SAFETY: _exit ends the process and has no preconditions.
-            unsafe { libc::_exit(code) }
-        }
+        ForkResult::Child => exit_after(child),
     }
+}
+
+/// How a child comes into being, beyond what fork(2) has.
+#[derive(Clone, Copy, Default)]
+pub struct Birth<'a> {
+    /// As a child of this process's parent, who waits for it.
+    pub sibling: bool,
+    /// In this directory of the unified tree of control groups.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// Like [`fork`], as `birth` says.
+///
+/// Errors: those of clone3(2).
+pub fn fork_as(birth: Birth<'_>, child: impl FnOnce() -> i32) -> io::Result<Pid> {
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    if !birth.sibling && birth.cgroup.is_none() {
+        return fork(child);
+    }
+    let flags = match birth.sibling {
+        true => libc::CLONE_PARENT.cast_unsigned().into(),
+        false => 0,
+    };
+    let (flags, cgroup) = match birth.cgroup {
+        Some(dir) => (flags | CLONE_INTO_CGROUP, dir.as_raw_fd()),
+        None => (flags, 0),
+    };
+    // A sibling is announced by the signal that its maker was made with.
+    let exit_signal = if birth.sibling { 0 } else { libc::SIGCHLD };
+    let arguments: [u64; 11] = [
+        flags,
+        0,
+        0,
+        0,
+        u64::from(exit_signal.cast_unsigned()),
+        0,
+        0,
+        0,
+        0,
+        0,
+        u64::from(cgroup.cast_unsigned()),
+    ];
+    // SAFETY: `arguments` has the layout of clone_args (clone3(2)) and asks
+    // for neither shared memory nor a stack, so that this is a fork; what is
+    // said of threads in `fork` holds.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            arguments.as_ptr(),
+            size_of_val(&arguments),
+        )
+    };
+    match Errno::result(result)? {
+        0 => exit_after(child),
+        pid => Ok(Pid::from_raw(
+            i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?,
+        )),
+    }
+}
+
+/// Ends this process, a new child, with the code that `child` answers.
+fn exit_after(child: impl FnOnce() -> i32) -> ! {
+    let guard = AbortOnUnwind;
+    let code = child();
+    std::mem::forget(guard);
+    // SAFETY: _exit ends the process and has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Whether this process has no thread but this one.
+/// Source: the links of `/proc/self/task` are two and one for each thread.
+pub fn is_single_threaded() -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(std::fs::metadata("/proc/self/task")?.nlink() == 3)
+}
+
+/// Leaves the session keyring for a new one of this process's own. A kernel
+/// without keys has none to leave.
+/// Source: keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`.
+pub fn leave_session_keyring() -> io::Result<()> {
+    // SAFETY: a null name asks for an anonymous keyring; no memory is touched.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Empties the environment of this process.
+pub fn clear_environment() {
+    // SAFETY: callers have one thread, and nobody holds a pointer into the
+    // environment: the standard library copies what it reads.
+    unsafe { libc::clearenv() };
 }
 
 /// A child must never unwind into its parent's code.

@@ -18,7 +18,7 @@ use warrant_wire::{
 };
 
 /// More than anything here takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_warrant-shim");
 

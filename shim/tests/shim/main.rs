@@ -6,5 +6,9 @@
 mod adopting;
 mod ending;
 mod house;
+mod journal;
 mod output;
+mod policy;
 mod running;
+mod serving;
+mod warrants;

@@ -1,0 +1,67 @@
+//! The environment of a job.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+
+use super::Crew;
+
+/// A name and its value.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
+
+/// Puts the environment together from nothing. What says which process of
+/// which job this is has the last word, then the launch, then the session,
+/// then the account.
+/// Source: the variables that flux-shell(1) sets for each task.
+pub(super) fn build(given: &[Entry], crew: &Crew<'_>, rank: u16) -> Vec<Entry> {
+    let account = account(crew);
+    let own = own(crew, rank);
+    let session = crew.user.map_or(&[][..], |user| user.session);
+    let mut seen = HashSet::new();
+    let mut layers: Vec<Vec<Entry>> = [&own, given, session, &account]
+        .into_iter()
+        .map(|layer| {
+            let new = layer.iter().filter(|(name, _)| seen.insert(name.clone()));
+            new.cloned().collect()
+        })
+        .collect();
+    layers.reverse();
+    layers.concat()
+}
+
+fn account(crew: &Crew<'_>) -> Vec<Entry> {
+    let Some(user) = crew.user else {
+        return Vec::new();
+    };
+    let name = user.account.name.as_bytes();
+    [
+        ("HOME", user.account.home.as_os_str().as_bytes()),
+        ("USER", name),
+        ("LOGNAME", name),
+        ("SHELL", user.account.shell.as_os_str().as_bytes()),
+        ("PATH", user.policy.path.as_bytes()),
+    ]
+    .map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()))
+    .to_vec()
+}
+
+fn own(crew: &Crew<'_>, rank: u16) -> Vec<Entry> {
+    let rank = rank.to_string();
+    let job = crew.run.job.to_string();
+    let gpus: Vec<String> = crew.placement.gpus.iter().map(u16::to_string).collect();
+    let mut own = vec![
+        ("FLUX_JOB_ID", job.clone()),
+        ("FLUX_JOB_SIZE", crew.count.to_string()),
+        ("FLUX_JOB_NNODES", "1".to_owned()),
+        ("FLUX_TASK_RANK", rank.clone()),
+        ("FLUX_TASK_LOCAL_ID", rank),
+    ];
+    if crew.user.is_some() {
+        own.push(("WARRANT_JOB_ID", job));
+    }
+    if !gpus.is_empty() {
+        own.push(("CUDA_VISIBLE_DEVICES", gpus.join(",")));
+    }
+    own.into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! Telling the kernel to refuse what this process has no business with.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// Puts a filter on the system calls of this process and of all processes
+/// that it makes. Source: seccomp(2), `SECCOMP_SET_MODE_FILTER`.
+///
+/// Errors: `EACCES` if the process could still gain privileges and is not
+/// privileged to filter; `EINVAL` if the kernel has no filters.
+pub fn filter_calls(program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the kernel reads the program, whose length is that of the
+    // slice, during the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Which version of Landlock the kernel has; 0 for none.
+/// Source: landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`.
+#[must_use]
+pub fn landlock_version() -> u32 {
+    // SAFETY: with this flag the kernel reads no attributes.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u64>(),
+            0,
+            1,
+        )
+    };
+    u32::try_from(result).unwrap_or(0)
+}
+
+/// A ruleset that denies these kinds of access to files, to the network and
+/// beyond the process's own domain. Source: landlock_create_ruleset(2).
+pub fn landlock_ruleset(files: u64, network: u64, scopes: u64) -> io::Result<OwnedFd> {
+    // A kernel that knows fewer fields takes them if they are zero.
+    let attributes = [files, network, scopes];
+    // SAFETY: the kernel reads as many bytes as `attributes` has.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+            0,
+        )
+    };
+    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call has just made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Allows these kinds of access to whatever is beneath a directory.
+/// Source: landlock_add_rule(2), `LANDLOCK_RULE_PATH_BENEATH`.
+pub fn landlock_allow(ruleset: &OwnedFd, access: u64, dir: BorrowedFd<'_>) -> io::Result<()> {
+    /// The kernel's `landlock_path_beneath_attr`, which is packed.
+    #[repr(C, packed)]
+    struct PathBeneath {
+        access: u64,
+        dir: i32,
+    }
+    let rule = PathBeneath {
+        access,
+        dir: dir.as_raw_fd(),
+    };
+    // SAFETY: the kernel reads one rule of this layout during the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            ruleset.as_raw_fd(),
+            1,
+            &raw const rule,
+            0,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// Puts a ruleset into force for this process, for good.
+/// Source: landlock_restrict_self(2).
+pub fn landlock_enforce(ruleset: &OwnedFd) -> io::Result<()> {
+    // SAFETY: landlock_restrict_self takes two integers.
+    let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    Errno::result(result)?;
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The monitor that is root. Numbers in names of tests are those of the list
+//! of attacks.
+
+mod checks;
+mod house;
+mod peers;
+mod replay;
+mod starting;
