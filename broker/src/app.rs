@@ -12,15 +12,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_migrations::{Db, Schema};
 
-use crate::config::Config;
+use crate::authsvc::AuthService;
+use crate::config::{Config, Mode, Obtained};
 use crate::engine::Engine;
 use crate::engine::local::{Local, Machine};
 use crate::http::flux::fault::Challenge;
-use crate::http::{self, AuthService, Gate, Shared};
+use crate::http::{self, Gate, Shared};
 use crate::live::Live;
 use crate::scheduler::{Parts, Scheduler};
 use crate::service::Jobs;
 use crate::store::Store;
+use crate::warrants::Warrants;
 
 /// Serve until a signal or a superuser ends it.
 ///
@@ -59,13 +61,22 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     };
     let scheduler = Scheduler::start(parts, seen).await?;
     let uid = nix::unistd::geteuid().as_raw();
-    let jobs = Jobs::new(store, engine, scheduler, live, uid);
+    let authsvc = AuthService::new(config.auth.socket.clone());
+    let warrants = match config.mode {
+        Mode::SingleUser => None,
+        Mode::MultiUser => Some(Warrants::new(
+            authsvc.clone(),
+            config.shim.audience.clone(),
+            config.shim.warrants == Obtained::Mediated,
+        )),
+    };
+    let jobs = Jobs::new(store, engine, scheduler, live, warrants, uid);
 
     let address = listener.local_addr()?;
     if let Some(path) = &config.listen.address_file {
         write_whole(path, &address.to_string()).context("listen.address_file")?;
     }
-    let gate = Arc::new(gate(&config, address));
+    let gate = Arc::new(gate(&config, authsvc, address));
     if config.auth.required {
         tokio::spawn(gate.clone().keep_fresh());
     } else {
@@ -111,7 +122,7 @@ async fn until_stopped(jobs: &Jobs, grace: Duration) -> anyhow::Result<Duration>
     })
 }
 
-fn gate(config: &Config, address: std::net::SocketAddr) -> Gate {
+fn gate(config: &Config, authsvc: AuthService, address: std::net::SocketAddr) -> Gate {
     let public = config
         .listen
         .public_url
@@ -119,10 +130,11 @@ fn gate(config: &Config, address: std::net::SocketAddr) -> Gate {
         .unwrap_or_else(|| format!("http://{address}"));
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
     Gate::new(
-        AuthService::new(config.auth.socket.clone()),
+        authsvc,
         config.auth.issuer.clone(),
         Challenge::new(&public, "warrant"),
         anonymous,
+        config.mode == Mode::MultiUser,
     )
 }
 

@@ -16,20 +16,35 @@ use crate::http::flux;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// As whom jobs run.
+    pub mode: Mode,
     /// Where jobs are recorded.
     pub database: Database,
     /// Where to listen.
     pub listen: Listen,
     /// How callers are known.
     pub auth: Auth,
-    /// Where runs keep their records and output.
+    /// The broker's own directory.
     pub spool: Spool,
+    /// The root-owned shim of multi-user mode.
+    pub shim: Shim,
     /// How jobs are run.
     pub engine: Engine,
     /// The Flux RESTful API.
     pub flux: Flux,
     /// How the service ends.
     pub stop: Stop,
+}
+
+/// As whom jobs run. Source: `FLUX_SERVER_MODE` of the Flux RESTful server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// All as the broker's own account.
+    #[default]
+    SingleUser,
+    /// Each as the user who asked for it, through the root-owned shim.
+    MultiUser,
 }
 
 /// Where jobs are recorded.
@@ -106,12 +121,49 @@ impl Default for Auth {
     }
 }
 
-/// Where runs keep their records and output.
+/// The broker's own directory: what it must remember beside the database
+/// and, in single-user mode, the records and output of runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Spool {
-    /// A directory of the broker's own.
+    /// The directory.
     pub dir: PathBuf,
+}
+
+/// The root-owned shim of multi-user mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shim {
+    /// Its Unix socket.
+    pub socket: PathBuf,
+    /// Its name, as in its policy: whom warrants are for.
+    pub audience: String,
+    /// Its spool, as in its policy: where the output of jobs is.
+    pub spool: PathBuf,
+    /// Who obtains warrants.
+    pub warrants: Obtained,
+}
+
+/// Who obtains the warrants that jobs run by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obtained {
+    /// The broker, on behalf of callers whose access token it holds.
+    #[default]
+    Mediated,
+    /// Callers themselves: the broker cannot obtain any.
+    Client,
+}
+
+impl Default for Shim {
+    fn default() -> Self {
+        Self {
+            socket: "/run/warrant-shim/shim.sock".into(),
+            audience: "local".into(),
+            spool: "/var/spool/warrant".into(),
+            warrants: Obtained::default(),
+        }
+    }
 }
 
 impl Default for Spool {
@@ -211,6 +263,7 @@ impl Config {
         config.take_flux_variables(&|name| {
             std::env::var(name).ok().filter(|v| !v.trim().is_empty())
         })?;
+        config.check()?;
         Ok(config)
     }
 
@@ -219,13 +272,11 @@ impl Config {
         &mut self,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> anyhow::Result<()> {
-        match variable("FLUX_SERVER_MODE")
-            .as_deref()
-            .unwrap_or("single-user")
-        {
-            "single-user" => {}
-            "multi-user" => anyhow::bail!("FLUX_SERVER_MODE=multi-user is not available yet"),
-            other => {
+        match variable("FLUX_SERVER_MODE").as_deref() {
+            None => {}
+            Some("single-user") => self.mode = Mode::SingleUser,
+            Some("multi-user") => self.mode = Mode::MultiUser,
+            Some(other) => {
                 anyhow::bail!("FLUX_SERVER_MODE must be single-user or multi-user, found {other:?}")
             }
         }
@@ -299,11 +350,32 @@ impl Config {
         }
     }
 
+    /// See that what is set fits together.
+    ///
+    /// Errors: names what does not.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.mode == Mode::SingleUser || self.auth.required,
+            "in multi-user mode every caller must be known: auth.required must be true"
+        );
+        Ok(())
+    }
+
     /// What the local engine needs of it.
     pub fn local(&self) -> local::Settings {
+        let (shim, spool) = match self.mode {
+            Mode::SingleUser => (
+                local::Shim::Own(self.engine.shim.clone()),
+                self.spool.dir.clone(),
+            ),
+            Mode::MultiUser => (
+                local::Shim::Root(self.shim.socket.clone()),
+                self.shim.spool.clone(),
+            ),
+        };
         local::Settings {
-            shim: self.engine.shim.clone(),
-            spool: self.spool.dir.clone(),
+            shim,
+            spool,
             grace_ms: self.engine.grace_ms,
             output_cap_bytes: self.engine.output_cap_mib.saturating_mul(1 << 20),
             passthrough: self.engine.env_passthrough.clone(),

@@ -2,11 +2,13 @@
 //! what became of them. It holds no key that signs and no privilege.
 //!
 //! Arrows point one way: `http/* → service → {store, engine, model}` and
-//! `scheduler → {store, engine, model}`; `model` needs nobody.
+//! `scheduler → {store, engine, model}`; `model` needs nobody. `service` asks
+//! for warrants, `http` for tokens and keys: `→ authsvc`, the way there.
 
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod authsvc;
 pub mod caller;
 pub mod config;
 pub mod engine;
@@ -18,3 +20,4 @@ pub mod scheduler;
 pub mod service;
 pub mod store;
 mod vital;
+pub mod warrants;

@@ -12,7 +12,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use crate::{Conn, Tx};
+use crate::{Conn, Surround, Tx};
 
 /// What goes wrong with a database. The text is for the log, never a caller.
 #[derive(Debug, thiserror::Error)]
@@ -140,15 +140,29 @@ impl Db {
         })
     }
 
-    /// A connection that writes without a transaction around its statements:
-    /// for a single one, which then costs one trip to the database.
+    /// A connection to keep for many writes, so that none waits for the pool.
+    /// No transaction surrounds its statements until [`Tx::open`]; a single
+    /// one then costs one trip to the database. While it is held, nobody else
+    /// can write to SQLite.
     ///
     /// Errors: as [`Db::begin`].
-    pub async fn alone(&self) -> Result<Tx> {
+    pub async fn hold(&self) -> Result<Tx> {
         Ok(match self {
-            Self::Sqlite { writer, .. } => Tx::SqliteAlone(writer.acquire().await?),
-            Self::Postgres { writers, .. } => Tx::PostgresAlone(writers.acquire().await?),
+            Self::Sqlite { writer, .. } => {
+                Tx::SqliteHeld(writer.acquire().await?, Surround::Nothing)
+            }
+            Self::Postgres { writers, .. } => {
+                Tx::PostgresHeld(writers.acquire().await?, Surround::Nothing)
+            }
         })
+    }
+
+    /// Returns once somebody wants to close all connections.
+    pub async fn closing(&self) {
+        match self {
+            Self::Sqlite { writer, .. } => writer.close_event().await,
+            Self::Postgres { writers, .. } => writers.close_event().await,
+        }
     }
 
     /// A connection for reading. It cannot write.

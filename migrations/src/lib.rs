@@ -10,4 +10,4 @@ mod tx;
 
 pub use db::{Db, Error, Result};
 pub use schema::Schema;
-pub use tx::{Conn, Driven, Either, Spelt, Split, Tx};
+pub use tx::{Conn, Driven, Either, Spelt, Split, Surround, Tx};

@@ -1,7 +1,7 @@
 //! One SQL text on two drivers.
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{Executor, Postgres, Sqlite, Transaction};
 
 use crate::Result;
 
@@ -13,16 +13,67 @@ pub enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
     /// On PostgreSQL.
     Postgres(Transaction<'static, Postgres>),
-    /// On SQLite, outside a transaction: each text brings its own.
-    SqliteAlone(PoolConnection<Sqlite>),
-    /// On PostgreSQL, outside a transaction: each statement is one.
-    PostgresAlone(PoolConnection<Postgres>),
+    /// On SQLite, a connection kept for many transactions.
+    SqliteHeld(PoolConnection<Sqlite>, Surround),
+    /// On PostgreSQL, a connection kept for many transactions.
+    PostgresHeld(PoolConnection<Postgres>, Surround),
+}
+
+/// What surrounds the statements on a connection that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surround {
+    /// Nothing. On PostgreSQL each statement is a transaction; on SQLite each
+    /// text brings its own.
+    Nothing,
+    /// A transaction.
+    Transaction,
 }
 
 impl Tx {
     /// Whether nothing surrounds a statement.
     pub const fn is_alone(&self) -> bool {
-        matches!(self, Self::SqliteAlone(_) | Self::PostgresAlone(_))
+        matches!(
+            self,
+            Self::SqliteHeld(_, Surround::Nothing) | Self::PostgresHeld(_, Surround::Nothing)
+        )
+    }
+
+    /// On a connection that is kept: begin a transaction.
+    ///
+    /// Errors: the database cannot be reached or is locked. After an error
+    /// here or in a later statement, [`Tx::abandon`] is what is left to do.
+    pub async fn open(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) | Self::Postgres(_) => {}
+            Self::SqliteHeld(connection, surround) => {
+                connection.execute("begin immediate").await?;
+                *surround = Surround::Transaction;
+            }
+            Self::PostgresHeld(connection, surround) => {
+                connection.execute("begin").await?;
+                *surround = Surround::Transaction;
+            }
+        }
+        Ok(())
+    }
+
+    /// On a connection that is kept: make everything done in the transaction
+    /// durable.
+    ///
+    /// Errors: as [`Tx::commit`].
+    pub async fn close(&mut self) -> Result<()> {
+        match self {
+            Self::Sqlite(_) | Self::Postgres(_) => {}
+            Self::SqliteHeld(connection, surround) => {
+                connection.execute("commit").await?;
+                *surround = Surround::Nothing;
+            }
+            Self::PostgresHeld(connection, surround) => {
+                connection.execute("commit").await?;
+                *surround = Surround::Nothing;
+            }
+        }
+        Ok(())
     }
 
     /// After a statement that failed: undo what it left behind.
@@ -30,10 +81,10 @@ impl Tx {
         match self {
             // Dropped, they are rolled back.
             Self::Sqlite(_) | Self::Postgres(_) => {}
-            // A text that failed half-way leaves its transaction open; the
-            // database closes it together with the connection.
-            Self::SqliteAlone(mut connection) => connection.close_on_drop(),
-            Self::PostgresAlone(mut connection) => connection.close_on_drop(),
+            // Whatever is open, the database ends it together with the
+            // connection; and on a full disk SQLite has ended it by itself.
+            Self::SqliteHeld(mut connection, _) => connection.close_on_drop(),
+            Self::PostgresHeld(mut connection, _) => connection.close_on_drop(),
         }
     }
 
@@ -41,11 +92,11 @@ impl Tx {
     ///
     /// Errors: the database refused, or was lost; in the latter case the
     /// outcome is not known.
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
         match self {
             Self::Sqlite(tx) => tx.commit().await?,
             Self::Postgres(tx) => tx.commit().await?,
-            Self::SqliteAlone(_) | Self::PostgresAlone(_) => {}
+            Self::SqliteHeld(..) | Self::PostgresHeld(..) => self.close().await?,
         }
         Ok(())
     }
@@ -77,7 +128,7 @@ pub trait Driven {
 
 impl Driven for Tx {
     fn is_sqlite(&self) -> bool {
-        matches!(self, Self::Sqlite(_) | Self::SqliteAlone(_))
+        matches!(self, Self::Sqlite(_) | Self::SqliteHeld(..))
     }
 }
 
@@ -131,8 +182,8 @@ impl Split for Tx {
         match self {
             Self::Sqlite(tx) => Either::Sqlite(&mut *tx),
             Self::Postgres(tx) => Either::Postgres(&mut *tx),
-            Self::SqliteAlone(connection) => Either::Sqlite(&mut *connection),
-            Self::PostgresAlone(connection) => Either::Postgres(&mut *connection),
+            Self::SqliteHeld(connection, _) => Either::Sqlite(&mut *connection),
+            Self::PostgresHeld(connection, _) => Either::Postgres(&mut *connection),
         }
     }
 }

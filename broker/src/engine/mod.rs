@@ -33,11 +33,22 @@ pub enum Sighting {
         run: RunKey,
         /// Why, in words.
         why: String,
-        /// Whether trying again later may help.
-        passing: bool,
+        /// Whether trying again may help.
+        hope: Hope,
     },
     /// The engine lost touch with its runs and can be asked about them again.
     Reconnected,
+}
+
+/// Whether trying a start again may help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hope {
+    /// It may, later: the reason passes by itself.
+    Later,
+    /// Nobody can tell.
+    Unclear,
+    /// It will not.
+    None,
 }
 
 /// Where on a machine a run goes.
@@ -87,6 +98,19 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Errors: the engine is away.
     async fn nodes(&self) -> Result<Vec<Node>>;
 
+    /// Have a warrant accepted for a launch from [`Engine::describe`], durably.
+    /// Where jobs run as the user who asked, nothing is started without.
+    /// `run` is the one that will be tried first.
+    ///
+    /// Errors: [`crate::error::Kind::Denied`] where the warrant or the
+    /// machine's policy does not allow it; the engine is away.
+    async fn admit(&self, run: RunKey, warrant: String, launch: Vec<u8>) -> Result<()>;
+
+    /// Forget an admission: the job is not to be started any more.
+    ///
+    /// Errors: the engine is away.
+    async fn revoke(&self, run: RunKey) -> Result<()>;
+
     /// Start a run, at most once, whatever happens afterwards. What comes of
     /// it is a [`Sighting`].
     ///
@@ -107,10 +131,11 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Where the output of a run is.
     fn output(&self, run: RunKey) -> OutputFiles;
 
-    /// See that a task can be started at all, before it is accepted.
+    /// A task as the bytes that are started, always the same for the same
+    /// task.
     ///
-    /// Errors: names the field and what is allowed.
-    fn check(&self, task: &TaskSpec) -> Result<()>;
+    /// Errors: it can never be started; names the field and what is allowed.
+    fn describe(&self, task: &TaskSpec) -> Result<Vec<u8>>;
 }
 
 /// The files a run's output is in; they appear with the first byte.

@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role};
 
-use super::AuthService;
 use super::flux::fault::{Challenge, Fault};
-use crate::caller::Caller;
+use crate::authsvc::AuthService;
+use crate::caller::{Bearer, Caller};
 use crate::model::Micros;
 
 /// The most verified tokens remembered.
@@ -34,6 +34,8 @@ pub struct Gate {
     issuer: String,
     challenge: Challenge,
     anonymous: Option<Caller>,
+    /// Whether a caller must be an account of the machine.
+    accounts: bool,
     keys: RwLock<HashMap<String, Arc<DecodingKey>>>,
     fetched: tokio::sync::Mutex<Option<Instant>>,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
@@ -57,18 +59,20 @@ enum Refused {
 
 impl Gate {
     /// A gate for tokens of `issuer`. With `anonymous`, everybody comes in
-    /// under that name.
+    /// under that name. With `accounts`, a token must name a user id.
     pub fn new(
         authsvc: AuthService,
         issuer: String,
         challenge: Challenge,
         anonymous: Option<Caller>,
+        accounts: bool,
     ) -> Self {
         Self {
             authsvc,
             issuer,
             challenge,
             anonymous,
+            accounts,
             keys: RwLock::default(),
             fetched: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
@@ -131,13 +135,16 @@ impl Gate {
         let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules)
             .map_err(|_| Refused::Invalid)?
             .claims;
-        if claims.sub.is_empty() || claims.iat > now_s().saturating_add(60) {
+        let nobody = claims.sub.is_empty() || (self.accounts && claims.uid.is_none());
+        if nobody || claims.iat > now_s().saturating_add(60) {
             return Err(Refused::Invalid);
         }
         let caller = Caller {
             name: claims.sub,
+            uid: claims.uid.filter(|_| self.accounts),
             role: claims.role,
             anonymous: false,
+            bearer: Some(Bearer::new(token)),
         };
         self.remember(
             digest,
@@ -244,7 +251,9 @@ where
 pub fn anonymous(name: String) -> Caller {
     Caller {
         name,
+        uid: None,
         role: Role::User,
         anonymous: true,
+        bearer: None,
     }
 }

@@ -13,7 +13,6 @@ use axum::Router;
 use axum::extract::FromRef;
 
 pub use auth::Gate;
-pub use authsvc::AuthService;
 
 use crate::service::Jobs;
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::ahead::{Answer, answer};
 use super::{Desk, Order, Parts, Waiting, placement};
 use crate::engine::Placement;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Ending, Micros, RunKey, State};
-use crate::store::{Claim, Step};
+use crate::store::Claim;
 
 /// What came of a beginning.
 #[derive(Debug)]
@@ -26,15 +27,21 @@ pub(super) enum Begun {
     Stuck,
 }
 
-/// Begin one run and tell the scheduler what came of it.
+/// Begin one run, which may be claimed already, and tell the scheduler what
+/// came of it.
 pub(super) async fn begin(
     parts: Parts,
     job: Waiting,
     run: RunKey,
     placement: Placement,
+    claimed: Option<Answer>,
     orders: mpsc::UnboundedSender<Order>,
 ) {
-    let begun = match claim(&parts, run, &placement).await {
+    let claimed = match claimed {
+        Some(asked) => answer(asked).await,
+        None => claim(&parts, run, Some(&placement)).await,
+    };
+    let begun = match claimed {
         Ok(true) => match hand_over(&parts, &job, run, &placement).await {
             Ok(()) => Begun::Handed,
             Err(error) if error.kind == Kind::Unavailable => Begun::Stuck,
@@ -49,7 +56,11 @@ pub(super) async fn begin(
     let _ = orders.send(Order::Begun(run, begun));
 }
 
-async fn claim(parts: &Parts, run: RunKey, given: &Placement) -> Result<bool> {
+/// Claim a run; `false` where the job waits no more. The start will tell its
+/// place where there is none yet.
+///
+/// Errors: the store is away or full.
+pub(super) async fn claim(parts: &Parts, run: RunKey, given: Option<&Placement>) -> Result<bool> {
     let claim = Claim {
         job: run.job,
         attempt: run.attempt,
@@ -57,7 +68,7 @@ async fn claim(parts: &Parts, run: RunKey, given: &Placement) -> Result<bool> {
         host: parts.host.clone(),
         boot: parts.boot.clone(),
         node: parts.node.clone(),
-        placement: placement::spell(given),
+        placement: given.map(placement::spell),
         at: Micros::now(),
     };
     parts.store.claim(claim).await
@@ -104,11 +115,7 @@ impl Desk {
             Begun::Impossible(why) => {
                 let ending = Ending::unseen(State::Failed, "exec", why);
                 self.release(run);
-                self.persist(vec![Step::Ended {
-                    job: run.job,
-                    attempt: run.attempt,
-                    ending,
-                }]);
+                self.ended(run, ending);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The embedded scheduler: queue → engine → store. One task owns what waits
 //! and what runs; it never waits for the store or the engine itself.
 
+mod ahead;
 mod begin;
 mod pick;
 mod placement;
@@ -20,9 +21,10 @@ pub use waitlist::Waiting;
 use crate::engine::{Engine, Sighting, Signal};
 use crate::error::Result;
 use crate::live::Live;
-use crate::model::{Capacity, JobId, Micros, RunKey};
-use crate::store::Store;
+use crate::model::{Capacity, Ending, JobId, RunKey, State};
+use crate::store::{Start, Store};
 use crate::vital;
+use ahead::Ahead;
 use pick::Holder;
 use pool::Pool;
 use waitlist::Waitlist;
@@ -35,6 +37,7 @@ enum Order {
     Cancel(JobId),
     Begun(RunKey, begin::Begun),
     Record(RunKey),
+    Returned(JobId, Result<Option<Waiting>>),
     Reload,
     Reloaded(Result<recover::Records>),
     Drain {
@@ -85,10 +88,12 @@ impl Scheduler {
             pool: Pool::new(capacity, &parts.cores),
             waiting: Waitlist::new(Vec::new(), false),
             running: HashMap::new(),
+            ahead: Ahead::default(),
             fresh: HashMap::new(),
             orders: orders.clone(),
             pause: Pause::default(),
             reloading: None,
+            reload_again: false,
             stop: None,
             parts,
         };
@@ -137,6 +142,18 @@ struct Running {
     run: RunKey,
     holder: Holder,
     cancel: bool,
+    origin: Origin,
+}
+
+/// How a run came to be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Claimed for a place that was free.
+    Claimed,
+    /// Claimed ahead: its claim names no place.
+    Ahead,
+    /// Found on record.
+    Adopted,
 }
 
 /// Waiting longer after each failure that may pass.
@@ -174,13 +191,16 @@ struct Desk {
     pool: Pool,
     waiting: Waitlist,
     running: HashMap<JobId, Running>,
+    ahead: Ahead,
     /// Runs that have started and whose start is not recorded yet.
-    fresh: HashMap<RunKey, Micros>,
+    fresh: HashMap<RunKey, Start>,
     orders: mpsc::UnboundedSender<Order>,
     pause: Pause,
     /// While the store is being read: the jobs that came since, which the
     /// reading may have missed.
     reloading: Option<Vec<Waiting>>,
+    /// Whether something changed since that reading began.
+    reload_again: bool,
     stop: Option<Stop>,
 }
 
@@ -213,7 +233,7 @@ impl Desk {
                     Some(sighting) => self.see(sighting),
                     None => return,
                 },
-                _ = tick.tick(), if self.pause.until.is_some() || self.stop.is_some() => {}
+                _ = tick.tick(), if self.must_tick() => {}
             }
             while let Ok(order) = inbox.try_recv() {
                 self.obey(order);
@@ -226,6 +246,10 @@ impl Desk {
         }
     }
 
+    fn must_tick(&self) -> bool {
+        self.pause.until.is_some() || self.stop.is_some() || !self.ahead.is_idle()
+    }
+
     fn obey(&mut self, order: Order) {
         match order {
             Order::Submitted(job) => {
@@ -234,16 +258,25 @@ impl Desk {
                 }
                 self.waiting.push(job);
             }
-            Order::Forget(job) => drop(self.waiting.remove(job)),
+            Order::Forget(job) => {
+                self.waiting.remove(job);
+                self.ahead.take(job);
+            }
             Order::Cancel(job) => {
                 if let Some(running) = self.running.get_mut(&job) {
                     running.cancel = true;
                     let run = running.run;
                     self.signal(run);
+                } else if let Some(claimed) = self.ahead.take(job) {
+                    // Claimed, and never to be handed over.
+                    self.waiting.remove(job);
+                    let ending = Ending::unseen(State::Cancelled, "cancel", "");
+                    self.ended(claimed.run, ending);
                 }
             }
             Order::Begun(run, begun) => self.begun(run, begun),
             Order::Record(run) => self.record_start(run),
+            Order::Returned(id, job) => self.returned(id, job),
             Order::Reload => self.reload(),
             Order::Reloaded(Ok(records)) => self.take_up(records),
             Order::Reloaded(Err(error)) => {
@@ -260,13 +293,14 @@ impl Desk {
                 let now = Instant::now();
                 let deadline = now.checked_add(grace).unwrap_or(now);
                 self.stop = Some(Stop { deadline, drained });
+                self.give_back();
             }
         }
     }
 
     /// Start what may start.
     fn fill(&mut self) {
-        if self.stop.is_some() || !self.pause.over() {
+        if self.stop.is_some() || !self.pause.over() || self.ahead.holds_all() {
             return;
         }
         while let Some(id) = self.choose() {
@@ -276,10 +310,9 @@ impl Desk {
             let Some(placement) = self.pool.take(job.footprint) else {
                 return;
             };
-            let run = RunKey {
-                job: id,
-                position: 0,
-                attempt: job.attempts.saturating_add(1),
+            let (run, origin, claimed) = match self.ahead.take(id) {
+                Some(claimed) => (claimed.run, Origin::Ahead, Some(claimed.answer)),
+                None => (job.next_run(), Origin::Claimed, None),
             };
             let limit = Duration::from_secs(job.time_limit_s);
             let limited = job.time_limit_s > 0;
@@ -295,6 +328,7 @@ impl Desk {
                     run,
                     holder,
                     cancel: false,
+                    origin,
                 },
             );
             tokio::spawn(begin::begin(
@@ -302,9 +336,11 @@ impl Desk {
                 job,
                 run,
                 placement,
+                claimed,
                 self.orders.clone(),
             ));
         }
+        self.claim_ahead();
         if self.waiting.wants_more() {
             self.reload();
         }

@@ -30,6 +30,9 @@ pub(super) fn next<'a>(
     pool: &Pool,
     now: Instant,
 ) -> Option<JobId> {
+    if pool.is_full() {
+        return None;
+    }
     let mut waiting = waiting.take(DEPTH);
     let head = waiting.next()?;
     if pool.fits(head.footprint) {

@@ -11,9 +11,18 @@ pub(super) struct Pool {
     capacity: Capacity,
     cores: BTreeSet<u16>,
     gpus: BTreeSet<u16>,
+    held: Held,
+}
+
+/// What jobs hold, all told. A job from before a restart counts also where
+/// nobody knows which cores it was given.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    cores: u64,
+    gpus: u64,
     memory_bytes: u64,
     jobs: usize,
-    exclusive: bool,
+    exclusive: usize,
 }
 
 impl Pool {
@@ -25,25 +34,32 @@ impl Pool {
             gpus: (0..capacity.gpus)
                 .filter_map(|gpu| u16::try_from(gpu).ok())
                 .collect(),
-            memory_bytes: capacity.memory_bytes,
-            jobs: 0,
-            exclusive: false,
+            held: Held::default(),
         }
     }
 
     /// Whether no job holds anything.
     pub(super) const fn is_idle(&self) -> bool {
-        self.jobs == 0
+        self.held.jobs == 0
+    }
+
+    /// Whether nothing can fit.
+    pub(super) fn is_full(&self) -> bool {
+        self.cores.is_empty() || self.held.exclusive > 0
     }
 
     /// Whether `need` fits what is free.
     pub(super) fn fits(&self, need: Footprint) -> bool {
-        let enough = |free: usize, need: u32| usize::try_from(need).is_ok_and(|need| need <= free);
-        !self.exclusive
-            && (!need.exclusive || self.jobs == 0)
-            && enough(self.cores.len(), need.cores())
-            && enough(self.gpus.len(), need.gpus())
-            && need.memory_bytes <= self.memory_bytes
+        let some = |free: usize, need: u32| usize::try_from(need).is_ok_and(|need| need <= free);
+        let enough = |all: u32, held: u64, need: u32| held + u64::from(need) <= u64::from(all);
+        let held = &self.held;
+        held.exclusive == 0
+            && (!need.exclusive || held.jobs == 0)
+            && some(self.cores.len(), need.cores())
+            && enough(self.capacity.cores, held.cores, need.cores())
+            && some(self.gpus.len(), need.gpus())
+            && enough(self.capacity.gpus, held.gpus, need.gpus())
+            && held.memory_bytes.saturating_add(need.memory_bytes) <= self.capacity.memory_bytes
     }
 
     /// Take what `need` asks for; `None` where it does not fit.
@@ -54,36 +70,44 @@ impl Pool {
         let first = |set: &mut BTreeSet<u16>, n: u32| -> Vec<u16> {
             (0..n).filter_map(|_| set.pop_first()).collect()
         };
-        self.memory_bytes -= need.memory_bytes;
-        self.jobs += 1;
-        self.exclusive = need.exclusive;
-        Some(Placement {
+        let placement = Placement {
             cores: first(&mut self.cores, need.cores()),
             gpus: first(&mut self.gpus, need.gpus()),
-        })
+        };
+        self.held.add(need);
+        Some(placement)
     }
 
     /// Mark what a job from before a restart still holds.
     pub(super) fn hold(&mut self, need: Footprint, placement: &Placement) {
         self.cores.retain(|core| !placement.cores.contains(core));
         self.gpus.retain(|gpu| !placement.gpus.contains(gpu));
-        self.memory_bytes = self.memory_bytes.saturating_sub(need.memory_bytes);
-        self.jobs += 1;
-        self.exclusive |= need.exclusive;
+        self.held.add(need);
     }
 
     /// Give back what a job held.
     pub(super) fn put(&mut self, need: Footprint, placement: Placement) {
         self.cores.extend(placement.cores);
         self.gpus.extend(placement.gpus);
-        self.memory_bytes = self
-            .memory_bytes
-            .saturating_add(need.memory_bytes)
-            .min(self.capacity.memory_bytes);
+        self.held.subtract(need);
+    }
+}
+
+impl Held {
+    fn add(&mut self, need: Footprint) {
+        self.cores += u64::from(need.cores());
+        self.gpus += u64::from(need.gpus());
+        self.memory_bytes = self.memory_bytes.saturating_add(need.memory_bytes);
+        self.jobs += 1;
+        self.exclusive += usize::from(need.exclusive);
+    }
+
+    fn subtract(&mut self, need: Footprint) {
+        self.cores = self.cores.saturating_sub(u64::from(need.cores()));
+        self.gpus = self.gpus.saturating_sub(u64::from(need.gpus()));
+        self.memory_bytes = self.memory_bytes.saturating_sub(need.memory_bytes);
         self.jobs = self.jobs.saturating_sub(1);
-        if need.exclusive {
-            self.exclusive = false;
-        }
+        self.exclusive -= usize::from(need.exclusive).min(self.exclusive);
     }
 }
 
@@ -132,5 +156,30 @@ mod tests {
         assert!(!pool.fits(need(1, false)));
         pool.put(need(1, true), alone);
         assert!(pool.is_idle() && pool.fits(need(4, false)));
+    }
+
+    #[test]
+    fn a_job_whose_cores_nobody_knows_counts_all_the_same() {
+        let mut pool = pool();
+        pool.hold(need(3, false), &Placement::default());
+        assert!(!pool.fits(need(2, false)) && pool.fits(need(1, false)));
+        pool.put(need(3, false), Placement::default());
+        assert!(pool.fits(need(4, false)));
+    }
+
+    #[test]
+    fn jobs_taken_up_beyond_what_there_is_leave_no_more_than_there_is() {
+        let mut pool = pool();
+        let large = Footprint {
+            memory_bytes: 80,
+            exclusive: true,
+            ..need(1, true)
+        };
+        pool.hold(large, &Placement::default());
+        pool.hold(large, &Placement::default());
+        pool.put(large, Placement::default());
+        assert!(!pool.fits(need(1, false)));
+        pool.put(large, Placement::default());
+        assert!(pool.is_idle() && pool.fits(large));
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::Desk;
-use crate::engine::Sighting;
+use super::{Desk, Origin, placement};
+use crate::engine::{Hope, Sighting};
 use crate::model::{Ending, Micros, RunKey, State};
-use crate::store::Step;
+use crate::store::{Start, Step, Store};
 
 /// How long the record of a start may wait for the end.
 const SOON: Duration = Duration::from_millis(3);
@@ -19,10 +19,11 @@ impl Desk {
         match sighting {
             Sighting::Started { run, at } => self.started(run, at),
             Sighting::Ended { run, ending } => {
+                self.ahead.note(&ending);
                 self.release(run);
                 self.ended(run, ending);
             }
-            Sighting::NotStarted { run, why, passing } => self.not_started(run, why, passing),
+            Sighting::NotStarted { run, why, hope } => self.not_started(run, why, hope),
             Sighting::Reconnected => self.ask_again(),
         }
     }
@@ -31,7 +32,12 @@ impl Desk {
     /// end then cost one commit.
     fn started(&mut self, run: RunKey, at: Micros) {
         self.pause.failures = 0;
-        self.fresh.insert(run, at);
+        self.ahead.settle(run.job);
+        let placement = self.running.get(&run.job).and_then(|running| {
+            let given = &running.holder.placement;
+            (running.origin == Origin::Ahead).then(|| placement::spell(given))
+        });
+        self.fresh.insert(run, Start { at, placement });
         let orders = self.orders.clone();
         tokio::spawn(async move {
             tokio::time::sleep(SOON).await;
@@ -40,46 +46,53 @@ impl Desk {
     }
 
     pub(super) fn record_start(&mut self, run: RunKey) {
-        if let Some(at) = self.fresh.remove(&run) {
+        if let Some(start) = self.fresh.remove(&run) {
             let (job, attempt) = (run.job, run.attempt);
-            self.persist(vec![Step::Started { job, attempt, at }]);
+            self.persist(Step::Started {
+                job,
+                attempt,
+                start,
+            });
         }
     }
 
-    fn ended(&mut self, run: RunKey, ending: Ending) {
-        let (job, attempt) = (run.job, run.attempt);
-        let start = self
-            .fresh
-            .remove(&run)
-            .map(|at| Step::Started { job, attempt, at });
-        let end = Step::Ended {
-            job,
-            attempt,
+    /// Record an end, and the start with it where that was not recorded yet.
+    pub(super) fn ended(&mut self, run: RunKey, ending: Ending) {
+        self.ahead.settle(run.job);
+        let start = self.fresh.remove(&run);
+        self.persist(Step::Ended {
+            job: run.job,
+            attempt: run.attempt,
+            start,
             ending,
-        };
-        self.persist(start.into_iter().chain([end]).collect());
+        });
     }
 
-    fn not_started(&mut self, run: RunKey, why: String, passing: bool) {
+    fn not_started(&mut self, run: RunKey, why: String, hope: Hope) {
         let Some(running) = self.release(run) else {
             return;
         };
-        if !passing && run.attempt >= TRIES {
+        let hopeless = match hope {
+            Hope::Later => false,
+            Hope::Unclear => run.attempt >= TRIES,
+            Hope::None => true,
+        };
+        if hopeless {
             let ending = Ending::unseen(State::Failed, "exec", why);
             return self.ended(run, ending);
         }
-        tracing::warn!(run = %run, why, "a run was not started; it waits again");
-        self.pause.fail();
-        if running.cancel {
-            // It would wait again only to be cancelled.
-            let ending = Ending::unseen(State::Cancelled, "cancel", "");
-            return self.ended(run, ending);
+        if running.origin == Origin::Adopted {
+            tracing::info!(run = %run, "a run from before had not started; it waits again");
+        } else {
+            tracing::warn!(run = %run, why, "a run was not started; it waits again");
+            self.pause.fail();
         }
-        self.persist(vec![Step::Requeued {
+        self.persist(Step::Requeued {
             job: run.job,
             attempt: run.attempt,
+            tried: true,
             at: Micros::now(),
-        }]);
+        });
     }
 
     /// After the engine lost touch: ask about every run.
@@ -95,30 +108,32 @@ impl Desk {
         });
     }
 
-    /// Record steps of one job in their order, trying until the store takes
-    /// them: they have happened.
-    pub(super) fn persist(&self, steps: Vec<Step>) {
+    /// Have a step recorded, and tell who watches.
+    pub(super) fn persist(&self, step: Step) {
         let (store, live, orders) = (
             self.parts.store.clone(),
             self.parts.live.clone(),
             self.orders.clone(),
         );
         tokio::spawn(async move {
-            let mut wait = Duration::from_millis(100);
-            while let Err(error) = store.steps(&steps).await {
-                tracing::warn!(%error, "a step could not be recorded; trying again");
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(Duration::from_secs(5));
-            }
-            for step in steps {
-                match step {
-                    Step::Started { job, .. } | Step::Ended { job, .. } => live.announce(job),
-                    Step::Requeued { job, .. } => {
-                        live.announce(job);
-                        let _ = orders.send(super::Order::Reload);
-                    }
+            record(&store, step.clone()).await;
+            match step {
+                Step::Started { job, .. } | Step::Ended { job, .. } => live.announce(job),
+                Step::Requeued { job, .. } => {
+                    live.announce(job);
+                    let _ = orders.send(super::Order::Reload);
                 }
             }
         });
+    }
+}
+
+/// Record a step, trying until the store takes it: it has happened.
+pub(super) async fn record(store: &Store, step: Step) {
+    let mut wait = Duration::from_millis(100);
+    while let Err(error) = store.step(step.clone()).await {
+        tracing::warn!(%error, "a step could not be recorded; trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
     }
 }

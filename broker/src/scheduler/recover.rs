@@ -1,14 +1,15 @@
 //! Reading from the store what waits and what runs: at the start, and
 //! whenever what is remembered may be wrong.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::pick::Holder;
 use super::waitlist::{WINDOW, Waitlist};
-use super::{Desk, Order, Running, placement};
+use super::{Desk, Order, Origin, Running, placement};
 use crate::engine::Signal;
 use crate::error::Result;
-use crate::model::Micros;
+use crate::model::{JobId, Micros};
 use crate::store::{Queued, Store, Unfinished};
 
 /// What the store says waits and runs.
@@ -38,20 +39,25 @@ impl Desk {
     /// whose answer was lost.
     pub(super) fn take_up(&mut self, records: Records) {
         let more = records.queued.len() >= WINDOW;
-        let running = &self.running;
-        let queued = records
-            .queued
-            .into_iter()
-            .filter(|job| !running.contains_key(&job.id));
+        let waits: HashSet<JobId> = records.queued.iter().map(|job| job.id).collect();
+        let claimed = records.unfinished.iter().map(|found| found.run.job);
+        self.ahead.settle_others(&claimed.collect());
+        let (running, ahead) = (&self.running, &self.ahead);
+        let is_known = |job: JobId| running.contains_key(&job) || ahead.has(job);
+        let queued = records.queued.into_iter().filter(|job| !is_known(job.id));
         self.waiting = Waitlist::new(queued.collect(), more);
+        for job in ahead.jobs() {
+            self.waiting.push(job.clone());
+        }
         for job in self.reloading.take().unwrap_or_default() {
-            if !self.running.contains_key(&job.id) {
+            if !is_known(job.id) {
                 self.waiting.push(job);
             }
         }
         let found = records.unfinished.into_iter();
+        // What is seen in both came back while the store was being read.
         let unknown: Vec<Unfinished> = found
-            .filter(|run| !self.running.contains_key(&run.run.job))
+            .filter(|found| !is_known(found.run.job) && !waits.contains(&found.run.job))
             .collect();
         if !unknown.is_empty() {
             tracing::info!(runs = unknown.len(), "taking up runs from before");
@@ -59,9 +65,16 @@ impl Desk {
         for unfinished in unknown {
             self.adopt(&unfinished);
         }
+        if std::mem::take(&mut self.reload_again) {
+            self.reload();
+        }
     }
 
     fn adopt(&mut self, unfinished: &Unfinished) {
+        if unfinished.placement.is_empty() {
+            // Claimed ahead, and nobody knows whether it began.
+            self.ahead.unsettle(unfinished.run.job);
+        }
         let placement = placement::parse(&unfinished.placement);
         self.pool.hold(unfinished.footprint, &placement);
         let ran = Micros::now().since(Micros::new(unfinished.since_us));
@@ -80,6 +93,7 @@ impl Desk {
                 run,
                 holder,
                 cancel,
+                origin: Origin::Adopted,
             },
         );
         let same_boot = unfinished.boot == self.parts.boot;
@@ -100,6 +114,7 @@ impl Desk {
     /// Read it all again, soon.
     pub(super) fn reload(&mut self) {
         if self.reloading.is_some() {
+            self.reload_again = true;
             return;
         }
         self.reloading = Some(Vec::new());

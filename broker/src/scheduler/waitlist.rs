@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Footprint, JobId, TaskSpec};
+use crate::model::{Footprint, JobId, RunKey, TaskSpec};
 use crate::store::Queued;
 
 /// The most jobs kept in memory.
@@ -31,6 +31,17 @@ pub struct Waiting {
     pub time_limit_s: u64,
     /// Its definition, where it is at hand.
     pub task: Option<Arc<TaskSpec>>,
+}
+
+impl Waiting {
+    /// The run that its next try will be.
+    pub(super) fn next_run(&self) -> RunKey {
+        RunKey {
+            job: self.id,
+            position: 0,
+            attempt: self.attempts.saturating_add(1),
+        }
+    }
 }
 
 impl From<Queued> for Waiting {
@@ -80,7 +91,9 @@ impl Waitlist {
             Some(task) => self.definitions += task.weight(),
             None => {}
         }
-        self.jobs.insert(place, job);
+        if let Some(before) = self.jobs.insert(place, job) {
+            self.forget(&before);
+        }
         if self.jobs.len() > WINDOW
             && let Some((_, dropped)) = self.jobs.pop_last()
         {

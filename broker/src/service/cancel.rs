@@ -3,7 +3,7 @@
 use super::Jobs;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::model::{JobId, Micros};
+use crate::model::{JobId, Micros, RunKey};
 use crate::store::{Cancel, CancelAnswer};
 
 impl Jobs {
@@ -23,7 +23,10 @@ impl Jobs {
             at: Micros::now(),
         };
         match self.0.store.cancel(wish).await? {
-            CancelAnswer::Cancelled => self.0.scheduler.forget(id),
+            CancelAnswer::Cancelled => {
+                self.0.scheduler.forget(id);
+                self.forget_admission(id);
+            }
             CancelAnswer::Requested(_) => self.0.scheduler.cancel(id),
             CancelAnswer::Ended => return Err(ended()),
             CancelAnswer::Unknown => {
@@ -32,5 +35,21 @@ impl Jobs {
         }
         self.0.live.announce(id);
         Ok(())
+    }
+
+    /// Let the engine forget a job that never starts. Nothing depends on it:
+    /// an admission that stays is room taken until it is noticed.
+    fn forget_admission(&self, job: JobId) {
+        let engine = self.0.engine.clone();
+        tokio::spawn(async move {
+            let run = RunKey {
+                job,
+                position: 0,
+                attempt: 1,
+            };
+            if let Err(error) = engine.revoke(run).await {
+                tracing::debug!(job.id = %job, %error, "an admission was not revoked");
+            }
+        });
     }
 }

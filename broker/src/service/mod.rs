@@ -7,18 +7,21 @@ mod query;
 mod stop;
 mod submit;
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 pub use output::{Lines, Tail};
+pub use submit::Submission;
 
 use crate::engine::{Engine, Node};
 use crate::error::{Error, Kind, Result};
 use crate::live::Live;
 use crate::scheduler::Scheduler;
 use crate::store::Store;
+use crate::warrants::Warrants;
 
 pub use crate::store::Page;
 
@@ -32,18 +35,23 @@ struct Inner {
     engine: Arc<dyn Engine>,
     scheduler: Scheduler,
     live: Live,
+    warrants: Option<Warrants>,
+    /// Names of callers, and the accounts that their jobs are of.
+    accounts: Mutex<HashMap<String, u32>>,
     uid: u32,
     stopping: AtomicBool,
     stopped: Notify,
 }
 
 impl Jobs {
-    /// The use cases over these parts. `uid` is the account that jobs run as.
+    /// The use cases over these parts. With `warrants`, jobs run as the users
+    /// who ask for them; else as the account `uid`.
     pub fn new(
         store: Store,
         engine: Arc<dyn Engine>,
         scheduler: Scheduler,
         live: Live,
+        warrants: Option<Warrants>,
         uid: u32,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -51,6 +59,8 @@ impl Jobs {
             engine,
             scheduler,
             live,
+            warrants,
+            accounts: Mutex::default(),
             uid,
             stopping: AtomicBool::new(false),
             stopped: Notify::new(),
@@ -60,6 +70,11 @@ impl Jobs {
     /// The account that jobs run as where they run as the server.
     pub fn uid(&self) -> u32 {
         self.0.uid
+    }
+
+    /// The name of the shim that warrants are for; empty where there are none.
+    pub fn audience(&self) -> &str {
+        self.0.warrants.as_ref().map_or("", Warrants::audience)
     }
 
     /// The machines behind the engine.

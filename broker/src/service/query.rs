@@ -1,7 +1,6 @@
 //! Listing and finding.
 
 use super::Jobs;
-use super::permission::visible;
 use crate::caller::Caller;
 use crate::error::Result;
 use crate::model::{Job, JobId, State};
@@ -17,22 +16,33 @@ impl Jobs {
         below: Option<JobId>,
         limit: i64,
     ) -> Result<Vec<Job>> {
-        self.0.store.list(visible(caller), below, limit).await
+        let whose = self.visible(caller).await?;
+        self.0.store.list(whose, below, limit).await
     }
 
-    /// The ids of jobs. The list of ids is shared: everybody sees everybody's,
-    /// as the Flux RESTful server has it where jobs run as the server.
+    /// The ids of the caller's jobs; of everybody's where jobs run as the
+    /// server, as the Flux RESTful server has it.
     ///
     /// Errors: the store is away.
-    pub async fn list_ids(&self, below: Option<JobId>, limit: i64) -> Result<Vec<JobId>> {
-        self.0.store.list_ids(Whose::All, below, limit).await
+    pub async fn list_ids(
+        &self,
+        caller: &Caller,
+        below: Option<JobId>,
+        limit: i64,
+    ) -> Result<Vec<JobId>> {
+        let whose = match &self.0.warrants {
+            Some(_) => self.visible(caller).await?,
+            None => Whose::All,
+        };
+        self.0.store.list_ids(whose, below, limit).await
     }
 
     /// The `limit` jobs behind the `start` newest of the caller's.
     ///
     /// Errors: the store is away.
     pub async fn page(&self, caller: &Caller, start: i64, limit: i64) -> Result<Page> {
-        self.0.store.page(visible(caller), start, limit).await
+        let whose = self.visible(caller).await?;
+        self.0.store.page(whose, start, limit).await
     }
 
     /// The caller's jobs that hold `text`, or whose state is one of `states`.
@@ -46,7 +56,7 @@ impl Jobs {
         start: i64,
         limit: i64,
     ) -> Result<Page> {
-        let whose = visible(caller);
+        let whose = self.visible(caller).await?;
         self.0
             .store
             .search(Query {

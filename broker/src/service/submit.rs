@@ -5,19 +5,42 @@ use std::sync::Arc;
 use super::Jobs;
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Exception, JobId, JobSpec, Micros, Owner};
+use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey};
 use crate::scheduler::Waiting;
 use crate::store::NewJob;
+use crate::warrants;
+
+/// What came of a submission.
+#[derive(Debug)]
+pub enum Submission {
+    /// It is a job now.
+    Accepted(JobId),
+    /// It becomes one when it comes again with a warrant for this launch.
+    NeedsWarrant {
+        /// What would be run, encoded.
+        launch: Vec<u8>,
+        /// What a warrant calls it: its SHA-256 in hexadecimal.
+        job_sha256: String,
+    },
+}
 
 impl Jobs {
-    /// Accept a job of the caller's.
+    /// Accept a job of the caller's. Where jobs run as the users who ask for
+    /// them, its warrant is admitted before the job is: the one given, or one
+    /// that is obtained on the caller's behalf, where that is allowed.
     ///
     /// Errors: the service is stopping; the task can never be started, with
-    /// the field's name; the store is away, full or too busy. After an error
-    /// nothing was accepted.
-    pub async fn submit(&self, caller: &Caller, spec: JobSpec) -> Result<JobId> {
+    /// the field's name; the caller may not run it; the store is away, full
+    /// or too busy. After an error nothing was accepted.
+    pub async fn submit(
+        &self,
+        caller: &Caller,
+        spec: JobSpec,
+        warrant: Option<String>,
+    ) -> Result<Submission> {
         self.accepting()?;
-        self.0.engine.check(&spec.task)?;
+        self.check_account(caller).await?;
+        let launch = self.0.engine.describe(&spec.task)?;
         let footprint = spec.task.footprint();
         let refused = footprint
             .check(self.0.scheduler.capacity())
@@ -31,9 +54,10 @@ impl Jobs {
         let definition = serde_json::to_string(&spec.task)
             .map_err(|e| Error::caused(Kind::Internal, "The job cannot be recorded.", e))?;
         let job = NewJob {
+            id: None,
             owner: Owner {
                 name: caller.name.clone(),
-                uid: None,
+                uid: caller.uid,
             },
             name: spec.name,
             dialect: spec.dialect,
@@ -46,7 +70,21 @@ impl Jobs {
             submitted: Micros::now(),
             refused,
         };
-        let id = self.0.store.submit(job).await?;
+        let id = match &self.0.warrants {
+            Some(source) if waits => {
+                let warrant = match warrant {
+                    Some(warrant) => warrant,
+                    None if source.mediated() => source.mint(caller, &launch).await?,
+                    None => {
+                        let job_sha256 = warrants::job_sha256(&launch);
+                        return Ok(Submission::NeedsWarrant { launch, job_sha256 });
+                    }
+                };
+                warrants::check_subject(&warrant, caller)?;
+                self.submit_admitted(job, warrant, launch).await?
+            }
+            Some(_) | None => self.0.store.submit(job).await?,
+        };
         if waits {
             self.0.scheduler.submitted(Waiting {
                 id,
@@ -57,6 +95,34 @@ impl Jobs {
                 task: Some(Arc::new(spec.task)),
             });
         }
-        Ok(id)
+        Ok(Submission::Accepted(id))
+    }
+
+    /// Have the warrant admitted, then record the job under the id that it
+    /// was admitted for.
+    async fn submit_admitted(
+        &self,
+        job: NewJob,
+        warrant: String,
+        launch: Vec<u8>,
+    ) -> Result<JobId> {
+        let id = self.0.store.reserve().await?;
+        let first = RunKey {
+            job: id,
+            position: 0,
+            attempt: 1,
+        };
+        self.0.engine.admit(first, warrant, launch).await?;
+        let recorded = self.0.store.submit(NewJob {
+            id: Some(id),
+            ..job
+        });
+        let recorded = recorded.await;
+        if recorded.is_err() {
+            // If the commit's outcome is unknown the job may exist; it then
+            // fails at its start, for the caller was told that it did not.
+            self.0.engine.revoke(first).await?;
+        }
+        recorded
     }
 }

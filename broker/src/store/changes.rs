@@ -1,10 +1,13 @@
 //! What can be written, as data: so that a batch can be applied again.
 
+use super::submit::Ids;
 use crate::model::{Attempt, Dialect, Ending, Exception, Footprint, JobId, Micros, Owner, State};
 
 /// A job to be accepted.
 #[derive(Debug, Clone)]
 pub struct NewJob {
+    /// Its id, where [`super::Store::reserve`] gave one; else it gets the next.
+    pub id: Option<JobId>,
     /// Whose it is.
     pub owner: Owner,
     /// What lists call it.
@@ -54,10 +57,19 @@ pub struct Claim {
     pub boot: String,
     /// The machine, for people.
     pub node: String,
-    /// The cores it gets there.
-    pub placement: String,
+    /// The cores it gets there; `None` where its start will tell.
+    pub placement: Option<String>,
     /// When.
     pub at: Micros,
+}
+
+/// That a run's first process exists.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Since when.
+    pub at: Micros,
+    /// The cores that the run was given; `None` where its claim tells.
+    pub placement: Option<String>,
 }
 
 /// A step in a job's life after its claim.
@@ -69,8 +81,8 @@ pub enum Step {
         job: JobId,
         /// Which try.
         attempt: Attempt,
-        /// When it started.
-        at: Micros,
+        /// When and where.
+        start: Start,
     },
     /// It is over.
     Ended {
@@ -78,15 +90,20 @@ pub enum Step {
         job: JobId,
         /// Which try.
         attempt: Attempt,
+        /// Its start, where that is not on record yet.
+        start: Option<Start>,
         /// How.
         ending: Ending,
     },
-    /// It was never started, and waits again.
+    /// It was never started, and waits again; or is cancelled, where that is
+    /// wanted.
     Requeued {
         /// The job.
         job: JobId,
         /// Which try.
         attempt: Attempt,
+        /// Whether the engine ever had it; if not, the try does not count.
+        tried: bool,
         /// When.
         at: Micros,
     },
@@ -119,6 +136,8 @@ pub struct Cancel {
 /// Anything that can be written.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
+    /// Take ids that no job has.
+    Reserve,
     /// Accept a job.
     Submit(NewJob),
     /// Take a queued job for running.
@@ -132,6 +151,8 @@ pub(super) enum Change {
 /// What came of a [`Change`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
+    /// These ids are the asker's.
+    Reserved(Ids),
     /// The job was accepted under this id.
     Submitted(JobId),
     /// Whether the job was where the change expected it; if not, nothing changed.

@@ -26,13 +26,55 @@ pub(super) struct Place {
     pub skip: i64,
 }
 
-/// Find the place behind the `start` newest jobs of `owner`.
-pub(super) async fn place(conn: &mut Conn, owner: &str, start: i64) -> sqlx::Result<Place> {
+/// How many jobs there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Everybody's.
+    pub all: i64,
+    /// The owner's.
+    pub own: i64,
+}
+
+/// The ids that `block` counts: from the first to before the second.
+pub(super) const fn ids(block: i64) -> (i64, i64) {
+    (
+        block.saturating_mul(BLOCK),
+        (block + 1).saturating_mul(BLOCK),
+    )
+}
+
+/// How many jobs everybody and `owner` have.
+pub(super) async fn totals(conn: &mut Conn, owner: &str) -> sqlx::Result<Totals> {
+    const SQL: &str = "select \
+        (select cast(coalesce(sum(jobs), 0) as bigint) from job_counts where owner = $1), \
+        (select cast(coalesce(sum(jobs), 0) as bigint) from job_counts where owner = $2)";
+    let (all, own) = on!(conn, |db| sqlx::query_as(SQL)
+        .bind(EVERYBODY)
+        .bind(owner)
+        .fetch_one(db)
+        .await)?;
+    Ok(Totals { all, own })
+}
+
+/// The blocks in which `owner` has jobs, newest first, and how many.
+pub(super) async fn blocks(conn: &mut Conn, owner: &str) -> sqlx::Result<Vec<(i64, i64)>> {
     const SQL: &str = "select block, jobs from job_counts where owner = $1 order by block desc";
-    let blocks: Vec<(i64, i64)> = on!(conn, |db| sqlx::query_as(SQL)
+    on!(conn, |db| sqlx::query_as(SQL)
         .bind(owner)
         .fetch_all(db)
-        .await)?;
+        .await)
+}
+
+/// Find the place behind the `start` newest jobs of `owner`.
+pub(super) async fn place(conn: &mut Conn, owner: &str, start: i64) -> sqlx::Result<Place> {
+    if start == 0 {
+        return Ok(Place {
+            total: totals(conn, owner).await?.own,
+            below: i64::MAX,
+            skip: 0,
+        });
+    }
+    let blocks = blocks(conn, owner).await?;
     let total = blocks.iter().map(|(_, jobs)| jobs).sum();
     let mut skip = start;
     for (block, jobs) in blocks {

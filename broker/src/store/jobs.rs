@@ -136,6 +136,20 @@ impl Store {
         row.map(Job::try_from).transpose()
     }
 
+    /// The user id of the account that the newest job of `owner` is of;
+    /// `None` where there is no job, or none of an account.
+    ///
+    /// Errors: the store is away.
+    pub async fn account(&self, owner: &str) -> Result<Option<u32>> {
+        const SQL: &str = "select owner_uid from jobs where owner = $1 order by id desc limit 1";
+        let mut conn = self.db.read().await?;
+        let uid: Option<Option<i64>> = on!(&mut conn, |db| sqlx::query_scalar(SQL)
+            .bind(owner)
+            .fetch_optional(db)
+            .await)?;
+        Ok(uid.flatten().and_then(|uid| uid.try_into().ok()))
+    }
+
     /// Up to `limit` jobs older than `below` (all, where `None`), newest first.
     ///
     /// Errors: the store is away.

@@ -14,9 +14,12 @@ mod tests;
 mod text;
 mod writer;
 
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 use warrant_migrations::Db;
 
-pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Step};
+pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
 use changes::{Change, Done};
 pub use jobs::{Page, Whose};
 pub use queue::{Queued, Unfinished};
@@ -31,13 +34,40 @@ use crate::model::JobId;
 pub struct Store {
     db: Db,
     writer: Writer,
+    texts: search::Texts,
+    /// Reserved and not given yet.
+    ids: Arc<Mutex<submit::Ids>>,
 }
 
 impl Store {
-    /// A store over an open, migrated database. Starts the writer's task.
+    /// A store over an open, migrated database. Starts the writer's
+    /// task, and begins to copy what is searched.
     pub fn new(db: Db) -> Self {
         let writer = Writer::start(db.clone());
-        Self { db, writer }
+        let texts = search::Texts::start(db.clone());
+        Self {
+            db,
+            writer,
+            texts,
+            ids: Arc::default(),
+        }
+    }
+
+    /// An id for a job that is not yet accepted. One that is never used is
+    /// skipped for ever.
+    ///
+    /// Errors: the store is away, full or too busy.
+    pub async fn reserve(&self) -> Result<JobId> {
+        let mut ids = self.ids.lock().await;
+        loop {
+            if let Some(id) = ids.pop() {
+                return Ok(id);
+            }
+            *ids = match self.writer.write(Change::Reserve).await? {
+                Done::Reserved(ids) => ids,
+                Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) => return Err(confused()),
+            };
+        }
     }
 
     /// Accept a job. Returns when it is durable.
@@ -46,7 +76,7 @@ impl Store {
     pub async fn submit(&self, job: NewJob) -> Result<JobId> {
         match self.writer.write(Change::Submit(job)).await? {
             Done::Submitted(id) => Ok(id),
-            Done::Stepped(_) | Done::Cancel(_) => Err(confused()),
+            Done::Reserved(_) | Done::Stepped(_) | Done::Cancel(_) => Err(confused()),
         }
     }
 
@@ -57,27 +87,18 @@ impl Store {
         self.stepped(Change::Claim(claim)).await
     }
 
-    /// Record steps, in one commit where they come together; a step that the
-    /// job is past already changes nothing.
+    /// Record a step; `false` where the job is past it already, which changes
+    /// nothing.
     ///
-    /// Errors: the store is away or full; some may be recorded then.
-    pub async fn steps(&self, steps: &[Step]) -> Result<()> {
-        let steps = steps
-            .iter()
-            .cloned()
-            .map(|step| self.stepped(Change::Step(step)));
-        futures_util::future::try_join_all(steps).await.map(drop)
-    }
-
-    #[cfg(test)]
-    async fn step(&self, step: Step) -> Result<bool> {
+    /// Errors: the store is away or full.
+    pub async fn step(&self, step: Step) -> Result<bool> {
         self.stepped(Change::Step(step)).await
     }
 
     async fn stepped(&self, change: Change) -> Result<bool> {
         match self.writer.insist(change).await? {
             Done::Stepped(stepped) => Ok(stepped),
-            Done::Submitted(_) | Done::Cancel(_) => Err(confused()),
+            Done::Reserved(_) | Done::Submitted(_) | Done::Cancel(_) => Err(confused()),
         }
     }
 
@@ -87,7 +108,7 @@ impl Store {
     pub async fn cancel(&self, cancel: Cancel) -> Result<CancelAnswer> {
         match self.writer.write(Change::Cancel(cancel)).await? {
             Done::Cancel(answer) => Ok(answer),
-            Done::Submitted(_) | Done::Stepped(_) => Err(confused()),
+            Done::Reserved(_) | Done::Submitted(_) | Done::Stepped(_) => Err(confused()),
         }
     }
 

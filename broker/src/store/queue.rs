@@ -31,7 +31,8 @@ pub struct Unfinished {
     pub boot: String,
     /// What it takes.
     pub footprint: Footprint,
-    /// The cores it was given, as a list.
+    /// The cores it was given, as a list; empty where it was claimed ahead
+    /// and its start is not on record.
     pub placement: String,
     /// Seconds it may run; 0 means no limit.
     pub time_limit_s: u64,

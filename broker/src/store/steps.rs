@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use warrant_migrations::{Spelt, Tx, on};
 
-use super::changes::{Cancel, CancelAnswer, Claim, Done, Step};
+use super::changes::{Cancel, CancelAnswer, Claim, Done, Start, Step};
 use super::text::{Spoken, Text, chunks, same};
 use crate::model::{Attempt, Ending, JobId, Micros, State};
 
@@ -97,7 +97,7 @@ async fn claim_chunk(tx: &mut Tx, claims: &[(usize, &Claim)]) -> sqlx::Result<Ve
                     .push_bind(i64::from(claim.attempt))
                     .push_bind(&claim.host)
                     .push_bind(&claim.node)
-                    .push_bind(&claim.placement);
+                    .push_bind(claim.placement.as_deref());
             },
             CLAIMED,
         );
@@ -121,6 +121,7 @@ async fn claim_chunk(tx: &mut Tx, claims: &[(usize, &Claim)]) -> sqlx::Result<Ve
             claims,
             |mut row, (_, claim)| {
                 row.push_bind(claim.job.get())
+                    .push_bind(0_i64)
                     .push_bind(claim.at.get())
                     .push_bind("starting")
                     .push_bind(Some(format!("attempt {} on {}", claim.attempt, claim.node)));
@@ -131,11 +132,12 @@ async fn claim_chunk(tx: &mut Tx, claims: &[(usize, &Claim)]) -> sqlx::Result<Ve
     })
 }
 
-/// One event for each job that the statement before moved. Its number is the
-/// job's count of events; where the job was not moved, that number is taken.
+/// Events of the jobs that the statement before moved, each so many before
+/// the job's last. The last one's number is the job's count of events; where
+/// the job was not moved, the numbers are taken.
 const EVENTS: Spelt = same(
     "insert into events (job_id, seq, time_us, kind, detail) \
-     select moved.id, moved.events, v.column2, v.column3, v.column4 from (",
+     select moved.id, moved.events - v.column2, v.column3, v.column4, v.column5 from (",
 );
 const OF_EVENTS: Spelt = Spelt {
     sqlite: ") as v join jobs moved on moved.id = v.column1 where true on conflict do nothing",
@@ -155,19 +157,27 @@ pub(super) async fn step(
             Step::Started {
                 job,
                 attempt,
-                at: when,
-            } => starts.push((*at, *job, *attempt, *when)),
+                start,
+            } => starts.push((*at, *job, *attempt, start)),
             Step::Ended {
                 job,
                 attempt,
+                start,
                 ending,
-            } => ends.push((*at, *job, *attempt, ending)),
+            } => ends.push(End {
+                at: *at,
+                job: *job,
+                attempt: *attempt,
+                start: start.as_ref(),
+                ending,
+            }),
             Step::Requeued {
                 job,
                 attempt,
+                tried,
                 at: when,
             } => {
-                let stepped = requeue(tx, *job, *attempt, *when).await?;
+                let stepped = requeue(tx, *job, *attempt, *tried, *when).await?;
                 if let Some(slot) = done.get_mut(*at) {
                     *slot = Done::Stepped(stepped);
                 }
@@ -180,17 +190,18 @@ pub(super) async fn step(
     }
     for chunk in chunks(&ends) {
         let moved = ended(tx, chunk).await?;
-        note(done, chunk.iter().map(|(at, job, ..)| (*at, *job)), moved);
+        note(done, chunk.iter().map(|end| (end.at, end.job)), moved);
     }
     Ok(())
 }
 
 async fn started(
     tx: &mut Tx,
-    starts: &[(usize, JobId, Attempt, Micros)],
+    starts: &[(usize, JobId, Attempt, &Start)],
 ) -> sqlx::Result<Vec<JobId>> {
     const JOBS: Spelt = same(
-        "update jobs set state = 'running', started_us = v.column3, events = events + 1 from (",
+        "update jobs set state = 'running', started_us = v.column3, \
+         placement = coalesce(v.column4, placement), events = events + 1 from (",
     );
     const STARTED: Spelt = Spelt {
         sqlite: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
@@ -205,10 +216,11 @@ async fn started(
             "moved",
             JOBS,
             starts,
-            |mut row, (_, job, attempt, at)| {
+            |mut row, (_, job, attempt, start)| {
                 row.push_bind(job.get())
                     .push_bind(i64::from(*attempt))
-                    .push_bind(at.get());
+                    .push_bind(start.at.get())
+                    .push_bind(start.placement.as_deref());
             },
             STARTED,
         );
@@ -216,11 +228,12 @@ async fn started(
             "events_in",
             EVENTS,
             starts,
-            |mut row, (_, job, _, at)| {
+            |mut row, (_, job, _, start)| {
                 row.push_bind(job.get())
-                    .push_bind(at.get())
+                    .push_bind(0_i64)
+                    .push_bind(start.at.get())
                     .push_bind(State::Running.word())
-                    .push_bind(None::<&str>);
+                    .push_bind(None::<String>);
             },
             OF_EVENTS,
         );
@@ -228,11 +241,37 @@ async fn started(
     })
 }
 
-async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::Result<Vec<JobId>> {
+/// A run's end, and its start where that was not recorded by itself.
+struct End<'a> {
+    /// Which change asked.
+    at: usize,
+    job: JobId,
+    attempt: Attempt,
+    start: Option<&'a Start>,
+    ending: &'a Ending,
+}
+
+/// A row of a job's history: job, how many follow, time, kind, detail.
+type EventRow<'a> = (i64, i64, i64, &'static str, Option<&'a str>);
+
+impl<'a> End<'a> {
+    fn events(&self) -> impl Iterator<Item = EventRow<'a>> + use<'a> {
+        let (job, ending) = (self.job.get(), self.ending);
+        let start = self.start.map(|start| start.at.get());
+        let running = start.map(|at| (job, 1, at, State::Running.word(), None));
+        let exception = ending.exception.as_ref();
+        let note = exception.map(|exception| exception.note.as_str());
+        let over = (job, 0, ending.ended.get(), ending.state.word(), note);
+        running.into_iter().chain([over])
+    }
+}
+
+async fn ended(tx: &mut Tx, ends: &[End<'_>]) -> sqlx::Result<Vec<JobId>> {
     const JOBS: Spelt = same(
         "update jobs set state = v.column3, started_us = coalesce(v.column4, started_us), \
          ended_us = v.column5, wait_status = v.column6, exception_type = v.column7, \
-         exception_severity = v.column8, exception_note = v.column9, events = events + 1 from (",
+         exception_severity = v.column8, exception_note = v.column9, \
+         placement = coalesce(v.column10, placement), events = events + v.column11 from (",
     );
     const ENDED: Spelt = Spelt {
         sqlite: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
@@ -256,17 +295,21 @@ async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::
             "moved",
             JOBS,
             ends,
-            |mut row, (_, job, attempt, ending)| {
+            |mut row, end| {
+                let ending = end.ending;
                 let exception = ending.exception.as_ref();
-                row.push_bind(job.get())
-                    .push_bind(i64::from(*attempt))
+                let placement = end.start.and_then(|start| start.placement.as_deref());
+                row.push_bind(end.job.get())
+                    .push_bind(i64::from(end.attempt))
                     .push_bind(ending.state.word())
                     .push_bind(ending.started.map(Micros::get))
                     .push_bind(ending.ended.get())
                     .push_bind(ending.wait_status.map(i64::from))
                     .push_bind(exception.map(|exception| exception.kind.as_str()))
                     .push_bind(exception.map(|exception| i64::from(exception.severity)))
-                    .push_bind(exception.map(|exception| exception.note.as_str()));
+                    .push_bind(exception.map(|exception| exception.note.as_str()))
+                    .push_bind(placement)
+                    .push_bind(if end.start.is_some() { 2_i64 } else { 1 });
             },
             ENDED,
         );
@@ -274,9 +317,10 @@ async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::
             "runs_in",
             RUNS,
             ends,
-            |mut row, (_, job, attempt, ending)| {
-                row.push_bind(job.get())
-                    .push_bind(i64::from(*attempt))
+            |mut row, end| {
+                let ending = end.ending;
+                row.push_bind(end.job.get())
+                    .push_bind(i64::from(end.attempt))
                     .push_bind(ending.started.map(Micros::get))
                     .push_bind(ending.ended.get())
                     .push_bind(ending.wait_status.map(i64::from))
@@ -291,17 +335,13 @@ async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::
         text.add(
             "events_in",
             EVENTS,
-            ends,
-            |mut row, (_, job, _, ending)| {
-                row.push_bind(job.get())
-                    .push_bind(ending.ended.get())
-                    .push_bind(ending.state.word())
-                    .push_bind(
-                        ending
-                            .exception
-                            .as_ref()
-                            .map(|exception| exception.note.as_str()),
-                    );
+            ends.iter().flat_map(End::events),
+            |mut row, (job, before, at, kind, detail)| {
+                row.push_bind(job)
+                    .push_bind(before)
+                    .push_bind(at)
+                    .push_bind(kind)
+                    .push_bind(detail);
             },
             OF_EVENTS,
         );
@@ -309,37 +349,67 @@ async fn ended(tx: &mut Tx, ends: &[(usize, JobId, Attempt, &Ending)]) -> sqlx::
     })
 }
 
-async fn requeue(tx: &mut Tx, job: JobId, attempt: Attempt, at: Micros) -> sqlx::Result<bool> {
-    const SQL: &str = "update jobs set state = 'queued', node = null, placement = null, \
-        host = null, events = events + 1 \
+async fn requeue(
+    tx: &mut Tx,
+    job: JobId,
+    attempt: Attempt,
+    tried: bool,
+    at: Micros,
+) -> sqlx::Result<bool> {
+    const QUEUED: &str = "update jobs set state = 'queued', node = null, placement = null, \
+        host = null, attempt = $3, events = events + 1 \
+        where id = $1 and attempt = $2 and state = 'starting' and cancel_us is null \
+        returning events";
+    const CANCELLED: &str = "update jobs set state = 'cancelled', ended_us = $3, \
+        exception_type = 'cancel', exception_severity = 0, exception_note = '', \
+        events = events + 1 \
         where id = $1 and attempt = $2 and state = 'starting' returning events";
     const RUN: &str =
         "update runs set ended_us = $3 where job_id = $1 and position = 0 and attempt = $2";
+    const NO_RUN: &str = "delete from runs where job_id = $1 and position = 0 and attempt = $2";
     let attempt = i64::from(attempt);
-    let seq: Option<i64> = on!(tx, |db| {
-        sqlx::query_scalar(SQL)
+    let counted = attempt - i64::from(!tried);
+    let queued: Option<i64> = on!(tx, |db| {
+        sqlx::query_scalar(QUEUED)
             .bind(job)
             .bind(attempt)
+            .bind(counted)
             .fetch_optional(db)
             .await
     })?;
-    let Some(seq) = seq else { return Ok(false) };
+    let (seq, state) = match queued {
+        Some(seq) => (seq, State::Queued),
+        // Who wants it cancelled was told that it will be.
+        None => {
+            let cancelled: Option<i64> = on!(tx, |db| {
+                sqlx::query_scalar(CANCELLED)
+                    .bind(job)
+                    .bind(attempt)
+                    .bind(at)
+                    .fetch_optional(db)
+                    .await
+            })?;
+            match cancelled {
+                Some(seq) => (seq, State::Cancelled),
+                None => return Ok(false),
+            }
+        }
+    };
     on!(tx, |db| {
-        sqlx::query(RUN)
-            .bind(job)
-            .bind(attempt)
-            .bind(at)
-            .execute(db)
-            .await
-            .map(drop)
+        let run = match tried {
+            true => sqlx::query(RUN).bind(job).bind(attempt).bind(at),
+            false => sqlx::query(NO_RUN).bind(job).bind(attempt),
+        };
+        run.execute(db).await.map(drop)
     })?;
+    let kind = state.word();
     insert_event(
         tx,
         Event {
             job,
             seq,
             at,
-            kind: "queued",
+            kind,
             detail: None,
         },
     )

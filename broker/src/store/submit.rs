@@ -15,7 +15,7 @@ const IDS: i64 = 64;
 
 /// Ids that were taken from the store and have named no job yet. After a
 /// transaction that failed they must be forgotten.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Ids {
     next: i64,
     end: i64,
@@ -27,23 +27,35 @@ impl Ids {
         i64::try_from(n).is_ok_and(|n| self.end - self.next >= n)
     }
 
-    /// The next `n` ids. Some may be skipped for ever; none is given twice.
-    async fn take(&mut self, tx: &mut Tx, n: usize) -> sqlx::Result<Vec<JobId>> {
+    /// A block of ids that nobody else has or gets.
+    async fn block(tx: &mut Tx) -> sqlx::Result<Self> {
         // A value is the last of a block of ids that belong to who took it.
         const SQL: Spelt = Spelt {
             sqlite: "update sequences set value = value + 64 where name = 'jobs' returning value",
             postgres: "select nextval('job_ids')",
         };
         let sql = SQL.on(tx);
+        let last: i64 = on!(tx, |db| sqlx::query_scalar(sql).fetch_one(db).await)?;
+        let end = last + 1;
+        let next = end - IDS;
+        Ok(Self { next, end })
+    }
+
+    /// The next id of the block, while there is one.
+    pub(super) fn pop(&mut self) -> Option<JobId> {
+        let id = JobId::new(self.next).filter(|_| self.next < self.end)?;
+        self.next += 1;
+        Some(id)
+    }
+
+    /// The next `n` ids. Some may be skipped for ever; none is given twice.
+    async fn take(&mut self, tx: &mut Tx, n: usize) -> sqlx::Result<Vec<JobId>> {
         let mut ids = Vec::with_capacity(n);
         while ids.len() < n {
-            if self.next >= self.end {
-                let last: i64 = on!(tx, |db| sqlx::query_scalar(sql).fetch_one(db).await)?;
-                self.end = last + 1;
-                self.next = self.end - IDS;
+            match self.pop() {
+                Some(id) => ids.push(id),
+                None => *self = Self::block(tx).await?,
             }
-            ids.extend(JobId::new(self.next));
-            self.next += 1;
         }
         Ok(ids)
     }
@@ -59,15 +71,29 @@ pub(super) async fn insert(
     if new.is_empty() {
         return Ok(());
     }
-    let ids = ids.take(tx, new.len()).await?;
-    let jobs = new.iter().map(|(_, job)| *job);
-    let rows: Vec<(JobId, &NewJob)> = ids.iter().copied().zip(jobs).collect();
+    let nameless = new.iter().filter(|(_, job)| job.id.is_none()).count();
+    let mut fresh = ids.take(tx, nameless).await?.into_iter();
+    let mut rows = Vec::with_capacity(new.len());
+    for (at, job) in new {
+        if let Some(id) = job.id.or_else(|| fresh.next()) {
+            rows.push((id, *job));
+            if let Some(slot) = done.get_mut(*at) {
+                *slot = Done::Submitted(id);
+            }
+        }
+    }
     for chunk in chunks(&rows) {
         insert_chunk(tx, chunk).await?;
     }
-    for ((at, _), id) in new.iter().zip(ids) {
+    Ok(())
+}
+
+/// Give each of those at these places a block of ids.
+pub(super) async fn reserve(tx: &mut Tx, at: &[usize], done: &mut [Done]) -> sqlx::Result<()> {
+    for at in at {
+        let block = Ids::block(tx).await?;
         if let Some(slot) = done.get_mut(*at) {
-            *slot = Done::Submitted(id);
+            *slot = Done::Reserved(block);
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::model::{
 
 /// Run `test` on a new SQLite database and, where `WARRANT_TEST_POSTGRES`
 /// names a server, on a new PostgreSQL database.
-async fn on_both(test: impl AsyncFn(&Store)) {
+pub(super) async fn on_both(test: impl AsyncFn(&Store)) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("broker.db");
     run(&format!("sqlite:{}", file.display()), &test).await;
@@ -50,8 +50,9 @@ async fn administer(server: &str, sql: String) {
     connection.close().await.unwrap();
 }
 
-fn job(owner: &str, command: &str) -> NewJob {
+pub(super) fn job(owner: &str, command: &str) -> NewJob {
     NewJob {
+        id: None,
         owner: Owner { name: owner.into(), uid: None },
         name: command.split(' ').next().unwrap_or_default().into(),
         dialect: Dialect::Flux,
@@ -80,7 +81,7 @@ fn claim(job: JobId, attempt: u32) -> Claim {
         host: "here-1".into(),
         boot: "boot-1".into(),
         node: "here".into(),
-        placement: "0-5".into(),
+        placement: Some("0-5".into()),
         at: Micros::new(2_000),
     }
 }
@@ -127,7 +128,7 @@ async fn found(store: &Store, text: &str) -> Vec<i64> {
     numbers(store.search(query).await.unwrap().jobs)
 }
 
-fn numbers(jobs: Vec<Job>) -> Vec<i64> {
+pub(super) fn numbers(jobs: Vec<Job>) -> Vec<i64> {
     jobs.into_iter().map(|job| job.id.get()).collect()
 }
 
@@ -213,19 +214,24 @@ async fn a_life_is_one_event_for_each_step_and_no_step_counts_twice() {
         let started = Step::Started {
             job: id,
             attempt: 1,
-            at: Micros::new(3_000),
+            start: Start {
+                at: Micros::new(3_000),
+                placement: None,
+            },
         };
         assert!(store.step(started.clone()).await.unwrap());
         assert!(!store.step(started).await.unwrap());
         let over = Step::Ended {
             job: id,
             attempt: 1,
+            start: None,
             ending: ending(State::TimedOut, 4_000),
         };
         assert!(store.step(over).await.unwrap());
         let again = Step::Ended {
             job: id,
             attempt: 1,
+            start: None,
             ending: ending(State::Completed, 5_000),
         };
         assert!(!store.step(again).await.unwrap());
@@ -254,6 +260,7 @@ async fn another_attempts_report_changes_nothing() {
                 .step(Step::Requeued {
                     job: id,
                     attempt: 1,
+                    tried: true,
                     at: Micros::new(1)
                 })
                 .await
@@ -272,6 +279,7 @@ async fn another_attempts_report_changes_nothing() {
         let late = Step::Ended {
             job: id,
             attempt: 1,
+            start: None,
             ending: ending(State::Failed, 1),
         };
         assert!(!store.step(late).await.unwrap());
@@ -296,6 +304,93 @@ async fn another_attempts_report_changes_nothing() {
             ("0-5", "boot-1")
         );
         assert!(store.list_unfinished("elsewhere").await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_start_recorded_with_the_end_is_an_event_of_its_own_and_tells_the_place() {
+    on_both(async |store| {
+        let id = store.submit(job("ann", "true")).await.unwrap();
+        let ahead = Claim {
+            placement: None,
+            ..claim(id, 1)
+        };
+        assert!(store.claim(ahead).await.unwrap());
+        let unfinished = store.list_unfinished("here-1").await.unwrap();
+        assert_eq!(unfinished[0].placement, "");
+        let over = Step::Ended {
+            job: id,
+            attempt: 1,
+            start: Some(Start {
+                at: Micros::new(3_000),
+                placement: Some("4".into()),
+            }),
+            ending: ending(State::Completed, 4_000),
+        };
+        assert!(store.step(over.clone()).await.unwrap());
+        assert!(!store.step(over).await.unwrap());
+        let job = store.find(id).await.unwrap().unwrap();
+        assert_eq!(
+            (job.state, job.placement.as_deref()),
+            (State::Completed, Some("4"))
+        );
+        let kinds = ["submitted", "starting", "running", "completed"];
+        let expected: Vec<_> = (1..).zip(kinds.map(String::from)).collect();
+        assert_eq!(events(store, id).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_given_back_does_not_count_as_a_try() {
+    on_both(async |store| {
+        let id = store.submit(job("ann", "true")).await.unwrap();
+        let back = Step::Requeued {
+            job: id,
+            attempt: 1,
+            tried: false,
+            at: Micros::new(9),
+        };
+        for _ in 0..2 {
+            assert!(store.claim(claim(id, 1)).await.unwrap());
+            assert!(store.step(back.clone()).await.unwrap());
+            assert!(!store.step(back.clone()).await.unwrap());
+            assert_eq!(store.list_queued(10).await.unwrap()[0].attempts, 0);
+            assert!(store.list_unfinished("here-1").await.unwrap().is_empty());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_to_be_cancelled_does_not_wait_again() {
+    on_both(async |store| {
+        for tried in [true, false] {
+            let id = store.submit(job("ann", "true")).await.unwrap();
+            store.claim(claim(id, 1)).await.unwrap();
+            let wish = Cancel {
+                job: id,
+                by: "ann".into(),
+                at: Micros::new(9),
+            };
+            assert_eq!(
+                store.cancel(wish).await.unwrap(),
+                CancelAnswer::Requested(1)
+            );
+            let back = Step::Requeued {
+                job: id,
+                attempt: 1,
+                tried,
+                at: Micros::new(10),
+            };
+            assert!(store.step(back).await.unwrap());
+            let job = store.find(id).await.unwrap().unwrap();
+            assert_eq!(job.state, State::Cancelled);
+            assert_eq!(job.ended, Some(Micros::new(10)));
+            assert_eq!(job.exception.unwrap().kind, "cancel");
+            assert!(store.list_queued(10).await.unwrap().is_empty());
+        }
     })
     .await;
 }

@@ -81,10 +81,26 @@ fn busy() -> Error {
 
 async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut ids = Ids::default();
-    while asks.recv_many(&mut batch, 1).await > 0 {
-        // Whoever is about to ask as well gets the chance: a job's end and the
-        // next job's claim then share a commit.
+    let mut pen = Pen {
+        db,
+        held: None,
+        ids: Ids::default(),
+        doubt,
+    };
+    loop {
+        let some = tokio::select! {
+            biased;
+            some = asks.recv_many(&mut batch, 1) => some,
+            () = pen.db.closing(), if pen.held.is_some() => {
+                pen.held = None;
+                continue;
+            }
+        };
+        if some == 0 {
+            return;
+        }
+        // Whoever is about to ask as well gets the chance: what comes at the
+        // same time then shares a commit.
         tokio::task::yield_now().await;
         while batch.len() < BATCH
             && let Ok(ask) = asks.try_recv()
@@ -93,41 +109,96 @@ async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
         }
         let (changes, answers): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|ask| (ask.change, ask.answer)).unzip();
-        match commit(&db, &changes, &mut ids, &doubt).await {
+        match pen.commit(&changes).await {
             Ok(done) => {
                 for (answer, done) in answers.into_iter().zip(done) {
                     // A caller that went away does not undo its change.
                     let _ = answer.send(Ok(done));
                 }
             }
-            Err(error) => {
-                each_alone(&db, changes, answers, error, &mut ids, &doubt).await;
-            }
+            Err(error) => pen.each_alone(changes, answers, error).await,
         }
     }
 }
 
-/// After a failed batch: where one change may be to blame, try each by itself.
-async fn each_alone(
-    db: &Db,
-    changes: Vec<Change>,
-    answers: Vec<oneshot::Sender<Result<Done>>>,
-    error: warrant_migrations::Error,
-    ids: &mut Ids,
-    doubt: &Notify,
-) {
-    tracing::warn!(error = %error, changes = changes.len(), "a batch was not committed");
-    let shared = changes.len() == 1 || sort(&error) != Sort::Refused;
-    let (kind, words) = sort(&error).words();
-    for (change, answer) in changes.into_iter().zip(answers) {
-        let done = if shared {
-            Err(Error::caused(kind, words, error.to_string()))
-        } else {
-            let done = commit(db, std::slice::from_ref(&change), ids, doubt).await;
-            done.map_err(Error::from)
-                .and_then(|done| done.first().copied().ok_or_else(busy))
+/// What writes: one connection, kept from batch to batch. To take it from the
+/// pool and give it back each time would cost another trip to the database.
+struct Pen {
+    db: Db,
+    held: Option<Tx>,
+    ids: Ids,
+    doubt: Arc<Notify>,
+}
+
+impl Pen {
+    /// After a failed batch: where one change may be to blame, try each by itself.
+    async fn each_alone(
+        &mut self,
+        changes: Vec<Change>,
+        answers: Vec<oneshot::Sender<Result<Done>>>,
+        error: warrant_migrations::Error,
+    ) {
+        tracing::warn!(error = %error, changes = changes.len(), "a batch was not committed");
+        let shared = changes.len() == 1 || sort(&error) != Sort::Refused;
+        let (kind, words) = sort(&error).words();
+        for (change, answer) in changes.into_iter().zip(answers) {
+            let done = if shared {
+                Err(Error::caused(kind, words, error.to_string()))
+            } else {
+                let done = self.commit(std::slice::from_ref(&change)).await;
+                done.map_err(Error::from)
+                    .and_then(|done| done.first().copied().ok_or_else(busy))
+            };
+            let _ = answer.send(done);
+        }
+    }
+
+    /// Apply all changes and make them durable, or none. After an error the
+    /// connection is replaced, and with it goes whatever was left open.
+    async fn commit(&mut self, changes: &[Change]) -> warrant_migrations::Result<Vec<Done>> {
+        let mut tx = match self.held.take() {
+            Some(tx) => tx,
+            None => self.db.hold().await?,
         };
-        let _ = answer.send(done);
+        let committed = if is_one_statement(changes, &self.ids) {
+            self.commit_alone(&mut tx, changes).await
+        } else {
+            self.commit_together(&mut tx, changes).await
+        };
+        match &committed {
+            Ok(_) => self.held = Some(tx),
+            Err(_) => {
+                tx.abandon();
+                // They may have been taken in the transaction that is undone.
+                self.ids = Ids::default();
+            }
+        }
+        committed
+    }
+
+    async fn commit_together(
+        &mut self,
+        tx: &mut Tx,
+        changes: &[Change],
+    ) -> warrant_migrations::Result<Vec<Done>> {
+        tx.open().await?;
+        let done = apply(tx, &mut self.ids, changes).await?;
+        tx.close().await.inspect_err(|_| self.doubt.notify_one())?;
+        Ok(done)
+    }
+
+    /// What is one statement, or one text, needs no transaction around it.
+    async fn commit_alone(
+        &mut self,
+        tx: &mut Tx,
+        changes: &[Change],
+    ) -> warrant_migrations::Result<Vec<Done>> {
+        let done = apply(tx, &mut self.ids, changes).await;
+        Ok(done.inspect_err(|error| {
+            if error.sort() == Sort::Away {
+                self.doubt.notify_one();
+            }
+        })?)
     }
 }
 
@@ -140,62 +211,13 @@ fn sort(error: &warrant_migrations::Error) -> Sort {
     }
 }
 
-async fn commit(
-    db: &Db,
-    changes: &[Change],
-    ids: &mut Ids,
-    doubt: &Notify,
-) -> warrant_migrations::Result<Vec<Done>> {
-    let committed = if is_one_statement(changes, ids) {
-        commit_alone(db, changes, ids, doubt).await
-    } else {
-        commit_together(db, changes, ids, doubt).await
-    };
-    if committed.is_err() {
-        // They may have been taken in the transaction that is undone.
-        *ids = Ids::default();
-    }
-    committed
-}
-
-async fn commit_together(
-    db: &Db,
-    changes: &[Change],
-    ids: &mut Ids,
-    doubt: &Notify,
-) -> warrant_migrations::Result<Vec<Done>> {
-    let mut tx = db.begin().await?;
-    let done = apply(&mut tx, ids, changes).await?;
-    tx.commit().await.inspect_err(|_| doubt.notify_one())?;
-    Ok(done)
-}
-
-/// What is one statement, or one text, needs no transaction around it.
-async fn commit_alone(
-    db: &Db,
-    changes: &[Change],
-    ids: &mut Ids,
-    doubt: &Notify,
-) -> warrant_migrations::Result<Vec<Done>> {
-    let mut tx = db.alone().await?;
-    match apply(&mut tx, ids, changes).await {
-        Ok(done) => Ok(done),
-        Err(error) => {
-            if error.sort() == Sort::Away {
-                doubt.notify_one();
-            }
-            tx.abandon();
-            Err(error.into())
-        }
-    }
-}
-
 /// Whether all changes are of one sort and few enough for one statement.
 fn is_one_statement(changes: &[Change], ids: &Ids) -> bool {
+    let nameless = |change: &&Change| matches!(change, Change::Submit(job) if job.id.is_none());
     let one_sort = changes
         .iter()
         .all(|change| matches!(change, Change::Submit(_)))
-        && ids.has(changes.len())
+        && ids.has(changes.iter().filter(nameless).count())
         || changes
             .iter()
             .all(|change| matches!(change, Change::Claim(_)))
@@ -215,14 +237,17 @@ async fn apply(tx: &mut Tx, ids: &mut Ids, changes: &[Change]) -> sqlx::Result<V
     let mut cancels = Vec::new();
     let mut claims = Vec::new();
     let mut taken = Vec::new();
+    let mut reserved = Vec::new();
     for (at, change) in changes.iter().enumerate() {
         match change {
+            Change::Reserve => reserved.push(at),
             Change::Submit(job) => new.push((at, job)),
             Change::Cancel(cancel) => cancels.push((at, cancel)),
             Change::Claim(claim) => claims.push((at, claim)),
             Change::Step(step) => taken.push((at, step)),
         }
     }
+    submit::reserve(tx, &reserved, &mut done).await?;
     submit::insert(tx, ids, &new, &mut done).await?;
     steps::cancel(tx, &cancels, &mut done).await?;
     steps::claim(tx, &claims, &mut done).await?;

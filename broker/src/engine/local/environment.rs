@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use super::Shim;
 use crate::model::TaskSpec;
 
 /// Variables of the server that every job gets, where they are set; `*` at
@@ -33,26 +34,34 @@ const USUAL: [&str; 20] = [
     "FLUX_PMI_LIBRARY_PATH",
 ];
 
+/// The same where jobs run as other users, who have a home, a shell and a
+/// name of their own.
+const NEUTRAL: [&str; 4] = ["LANG", "LANGUAGE", "LC_*", "TZ"];
+
 /// What every job's environment starts from.
 #[derive(Debug, Clone)]
 pub(super) struct Base(BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Base {
-    /// The usual variables of this process, and those that `passthrough` names.
-    pub(super) fn from_server(passthrough: &[String]) -> Self {
-        Self::choose(std::env::vars_os(), passthrough)
+    /// The usual variables of this process, and those that `passthrough`
+    /// names. Jobs of other users get none that say who the broker is.
+    pub(super) fn from_server(shim: &Shim, passthrough: &[String]) -> Self {
+        let usual = match shim {
+            Shim::Own(_) => USUAL.as_slice(),
+            Shim::Root(_) => NEUTRAL.as_slice(),
+        };
+        Self::choose(std::env::vars_os(), usual, passthrough)
     }
 
     fn choose(
         variables: impl Iterator<Item = (OsString, OsString)>,
+        usual: &[&str],
         passthrough: &[String],
     ) -> Self {
         let allowed = |name: &[u8]| {
-            let patterns = USUAL
-                .into_iter()
-                .chain(passthrough.iter().map(String::as_str));
-            patterns
-                .into_iter()
+            let usual = usual.iter().copied();
+            usual
+                .chain(passthrough.iter().map(String::as_str))
                 .any(|pattern| matches(pattern.as_bytes(), name))
         };
         Self(
@@ -93,7 +102,7 @@ mod tests {
     fn chosen(names: &[&str], passthrough: &[&str]) -> Vec<String> {
         let variables = names.iter().map(|name| ((*name).into(), "x".into()));
         let passthrough: Vec<String> = passthrough.iter().map(ToString::to_string).collect();
-        let base = Base::choose(variables, &passthrough);
+        let base = Base::choose(variables, &USUAL, &passthrough);
         base.0
             .into_keys()
             .map(|name| String::from_utf8_lossy(&name).into_owned())

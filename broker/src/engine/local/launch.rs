@@ -5,12 +5,17 @@ use warrant_wire::{Launch, Limits};
 use super::Settings;
 use crate::model::TaskSpec;
 
+/// The options that name a file for output. Source: flux-shell(1).
+const STDOUT: &str = "output.stdout.path";
+const STDERR: &str = "output.stderr.path";
+
 /// The launch of `task` with the environment `env`.
 pub(super) fn describe(
     settings: &Settings,
     task: &TaskSpec,
     env: Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Launch {
+    let option = |name: &str| task.options.get(name).cloned().map(String::into_bytes);
     Launch {
         limits: Limits {
             processes: task.tasks,
@@ -26,7 +31,7 @@ pub(super) fn describe(
             .collect(),
         env,
         workdir: task.workdir.clone().map(String::into_bytes),
-        stdout: None,
-        stderr: None,
+        stdout: option(STDOUT),
+        stderr: option(STDERR),
     }
 }

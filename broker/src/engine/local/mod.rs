@@ -4,6 +4,7 @@ mod environment;
 mod launch;
 mod machine;
 mod monitor;
+mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,11 +20,22 @@ use super::{Capabilities, Engine, Node, OutputFiles, Placement, Sighting, Signal
 use crate::error::{Error, Kind, Result};
 use crate::model::{RunKey, TaskSpec};
 
+/// Who starts jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shim {
+    /// A monitor of our own, started from this program: every job runs as
+    /// the broker's account.
+    Own(PathBuf),
+    /// The root-owned monitor at this socket: every job runs as the user who
+    /// asked for it, by a warrant.
+    Root(PathBuf),
+}
+
 /// How the local engine runs jobs.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The shim's program.
-    pub shim: PathBuf,
+    /// Who starts them.
+    pub shim: Shim,
     /// Where runs keep their records and output.
     pub spool: PathBuf,
     /// Between the warning signal and SIGKILL, milliseconds.
@@ -44,16 +56,17 @@ pub struct Local {
 }
 
 impl Local {
-    /// Start the shim's monitor. What it sees goes to `sightings`.
+    /// Start the shim's monitor, or connect to it. What it sees goes to
+    /// `sightings`.
     ///
-    /// Errors: the monitor cannot be started.
+    /// Errors: a monitor of our own cannot be started.
     pub fn open(
         settings: Settings,
         machine: Machine,
         sightings: mpsc::UnboundedSender<Sighting>,
     ) -> Result<Arc<Self>> {
-        let base = environment::Base::from_server(&settings.passthrough);
-        let monitor = Monitor::start(&settings.shim, &settings.spool, sightings)?;
+        let base = environment::Base::from_server(&settings.shim, &settings.passthrough);
+        let monitor = Monitor::start(&settings, sightings)?;
         Ok(Arc::new(Self {
             settings,
             machine,
@@ -107,14 +120,17 @@ impl Engine for Local {
     }
 
     async fn start(&self, run: RunKey, task: &TaskSpec, placement: &Placement) -> Result<()> {
-        let launch = self.launch(task)?;
-        self.monitor
-            .send(Request::Launch {
-                run: wire(run),
-                placement: place(task, placement),
-                launch,
-            })
-            .await
+        let placement = place(task, placement);
+        let run = wire(run);
+        let request = match self.settings.shim {
+            Shim::Own(_) => Request::Launch {
+                run,
+                placement,
+                launch: self.describe(task)?,
+            },
+            Shim::Root(_) => Request::Start { run, placement },
+        };
+        self.monitor.send(request).await
     }
 
     async fn signal(&self, run: RunKey, signal: Signal) -> Result<()> {
@@ -146,13 +162,20 @@ impl Engine for Local {
         }
     }
 
-    fn check(&self, task: &TaskSpec) -> Result<()> {
-        self.launch(task).map(drop)
+    async fn admit(&self, run: RunKey, warrant: String, launch: Vec<u8>) -> Result<()> {
+        self.monitor
+            .admit(wire(run), warrant.into_bytes(), launch)
+            .await
     }
-}
 
-impl Local {
-    fn launch(&self, task: &TaskSpec) -> Result<Vec<u8>> {
+    async fn revoke(&self, run: RunKey) -> Result<()> {
+        match self.settings.shim {
+            Shim::Own(_) => Ok(()),
+            Shim::Root(_) => self.monitor.send(Request::Revoke { run: wire(run) }).await,
+        }
+    }
+
+    fn describe(&self, task: &TaskSpec) -> Result<Vec<u8>> {
         let env = self.base.of_task(task);
         launch::describe(&self.settings, task, env)
             .encode()

@@ -1,45 +1,77 @@
 //! The wire to the shim's monitor: the only place that starts a process.
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
-use warrant_wire::{Cause, Decoder, Outcome, Refusal, Report, Request, RunId, encode_request};
+use tokio::sync::{mpsc, oneshot};
+use warrant_wire::{Decoder, Refusal, Report, Request, RunId, encode_request};
 
+use super::report::sighting;
+use super::{Settings, Shim};
 use crate::engine::Sighting;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Ending, Exception, JobId, Micros, RunKey, State, Usage};
 use crate::vital;
 
 /// Requests that wait for the monitor to read them.
 const WAITING: usize = 1024;
 
-/// A handle to the monitor. A monitor that dies is started again.
+/// The longest that the monitor may take for an admission.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before the monitor is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A handle to the monitor. A monitor that dies is started again; one that
+/// is not ours is connected to again.
 #[derive(Debug)]
 pub(super) struct Monitor {
     requests: mpsc::Sender<Request>,
+    admissions: Admissions,
+}
+
+/// Who waits for the answer to which admission.
+type Admissions = Arc<Mutex<HashMap<RunId, oneshot::Sender<Option<Refusal>>>>>;
+
+fn lock(
+    admissions: &Admissions,
+) -> MutexGuard<'_, HashMap<RunId, oneshot::Sender<Option<Refusal>>>> {
+    admissions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Monitor {
-    /// Start the monitor and the tasks that talk to it.
+    /// Start the monitor, or connect to it, and the tasks that talk to it.
     ///
-    /// Errors: it cannot be started.
+    /// Errors: it cannot be started. One that cannot be connected to is
+    /// tried again and again.
     pub(super) fn start(
-        shim: &Path,
-        spool: &Path,
+        settings: &Settings,
         sightings: mpsc::UnboundedSender<Sighting>,
     ) -> Result<Self> {
         let (requests, waiting) = mpsc::channel(WAITING);
-        let first = spawn(shim, spool)?;
-        let (shim, spool) = (shim.to_owned(), spool.to_owned());
-        vital::spawn("monitor", keep(shim, spool, first, waiting, sightings));
-        Ok(Self { requests })
+        let first = match &settings.shim {
+            Shim::Own(program) => Some(spawn(program, &settings.spool)?),
+            Shim::Root(_) => None,
+        };
+        let admissions = Admissions::default();
+        let keeper = Keeper {
+            shim: settings.shim.clone(),
+            spool: settings.spool.clone(),
+            sightings,
+            admissions: admissions.clone(),
+            requests: requests.downgrade(),
+        };
+        vital::spawn("monitor", keeper.keep(first, waiting));
+        Ok(Self {
+            requests,
+            admissions,
+        })
     }
 
     /// Hand a request to the monitor.
@@ -49,11 +81,52 @@ impl Monitor {
         let gone = |_| Error::new(Kind::Unavailable, "The local engine is stopping.");
         self.requests.send(request).await.map_err(gone)
     }
+
+    /// Have a warrant admitted. Returns once it is.
+    ///
+    /// Errors: [`Kind::Denied`] with the reason; [`Kind::Unavailable`] where
+    /// the monitor is away or cannot do it now. Nothing is admitted then.
+    pub(super) async fn admit(&self, run: RunId, warrant: Vec<u8>, launch: Vec<u8>) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        lock(&self.admissions).insert(run, answer);
+        let request = Request::Admit {
+            run,
+            warrant,
+            launch,
+        };
+        let exchange = async {
+            self.send(request).await?;
+            answered.await.map_err(|_| away())
+        };
+        let answer = tokio::time::timeout(PATIENCE, exchange).await;
+        match answer.unwrap_or_else(|_| Err(away())) {
+            Ok(None) => Ok(()),
+            Ok(Some(refusal)) if refusal.is_passing() => Err(Error::new(
+                Kind::Unavailable,
+                format!("The job cannot be taken now: {}.", refusal.text()),
+            )),
+            Ok(Some(refusal)) => Err(Error::new(
+                Kind::Denied,
+                format!("The job was refused: {}.", refusal.text()),
+            )),
+            Err(error) => {
+                // It may have been admitted all the same.
+                lock(&self.admissions).remove(&run);
+                let _ = self.requests.try_send(Request::Revoke { run });
+                Err(error)
+            }
+        }
+    }
 }
 
-/// A running monitor and our end of its socket.
+fn away() -> Error {
+    Error::new(Kind::Unavailable, "The shim cannot be reached.")
+}
+
+/// A connection to a monitor.
 struct Running {
-    child: Child,
+    /// The monitor, where it is ours.
+    child: Option<Child>,
     socket: UnixStream,
 }
 
@@ -93,48 +166,134 @@ fn start(shim: &Path, spool: &Path) -> std::io::Result<Running> {
         "monitor started"
     );
     Ok(Running {
-        child,
+        child: Some(child),
         socket: UnixStream::from_std(ours)?,
     })
 }
 
-async fn keep(
-    shim: PathBuf,
+/// Connect to the root-owned monitor. Whoever else listens there gets nothing.
+async fn connect(socket: &Path) -> std::io::Result<Running> {
+    let socket = UnixStream::connect(socket).await?;
+    if socket.peer_cred()?.uid() != 0 {
+        return Err(std::io::Error::other("it does not belong to root"));
+    }
+    Ok(Running {
+        child: None,
+        socket,
+    })
+}
+
+/// Keeps the connection, and the monitor where it is ours.
+struct Keeper {
+    shim: Shim,
     spool: PathBuf,
-    first: Running,
-    mut waiting: mpsc::Receiver<Request>,
     sightings: mpsc::UnboundedSender<Sighting>,
-) {
-    let mut next = Some(first);
-    loop {
-        let running = match next.take() {
-            Some(running) => running,
-            None => match start(&shim, &spool) {
-                Ok(running) => {
-                    if sightings.send(Sighting::Reconnected).is_err() {
+    admissions: Admissions,
+    requests: mpsc::WeakSender<Request>,
+}
+
+impl Keeper {
+    async fn keep(self, first: Option<Running>, mut waiting: mpsc::Receiver<Request>) {
+        let mut next = first;
+        loop {
+            let running = match next.take() {
+                Some(running) => running,
+                None => match self.open().await {
+                    Ok(running) => {
+                        if self.sightings.send(Sighting::Reconnected).is_err() {
+                            return;
+                        }
+                        running
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the shim's monitor cannot be reached; trying again");
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let Running { child, socket } = running;
+            let (reader, writer) = socket.into_split();
+            let open = tokio::select! {
+                () = self.read(reader) => true,
+                open = write(writer, &mut waiting) => open,
+            };
+            // Nobody answers these any more.
+            lock(&self.admissions).clear();
+            // Both halves are closed now, which ends a monitor of our own.
+            if let Some(mut child) = child {
+                let status = tokio::task::spawn_blocking(move || child.wait()).await;
+                tracing::debug!(?status, "monitor ended");
+            }
+            if !open {
+                return;
+            }
+            tracing::error!("the connection to the shim's monitor ended; making another");
+        }
+    }
+
+    async fn open(&self) -> std::io::Result<Running> {
+        match &self.shim {
+            Shim::Own(program) => start(program, &self.spool),
+            Shim::Root(socket) => connect(socket).await,
+        }
+    }
+
+    async fn read(&self, mut reader: OwnedReadHalf) {
+        let mut decoder = Decoder::new();
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            match reader.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => decoder.push(buffer.get(..n).unwrap_or_default()),
+            }
+            loop {
+                match decoder.next_report() {
+                    Ok(Some(report)) => {
+                        if !self.pass_on(report) {
+                            return;
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(%error, "the shim's monitor does not speak our language");
                         return;
                     }
-                    running
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the shim's monitor cannot be started; trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
-            },
-        };
-        let Running { mut child, socket } = running;
-        let (reader, writer) = socket.into_split();
-        let open = tokio::select! {
-            () = read(reader, &sightings) => true,
-            open = write(writer, &mut waiting) => open,
-        };
-        // Both halves are closed now, which ends the monitor if it still is.
-        let status = tokio::task::spawn_blocking(move || child.wait()).await;
-        if !open {
-            return;
+            }
         }
-        tracing::error!(?status, "the shim's monitor ended; starting another");
+    }
+
+    /// Bring a report to whom it concerns. Answers whether anybody is left.
+    fn pass_on(&self, report: Report) -> bool {
+        match report {
+            Report::Admitted { run } => {
+                self.answer(run, None);
+                true
+            }
+            Report::Refused { run, refusal } => {
+                self.answer(run, Some(refusal));
+                true
+            }
+            Report::Started { .. }
+            | Report::Ended { .. }
+            | Report::NotStarted { .. }
+            | Report::Lost { .. } => {
+                sighting(report).is_none_or(|sighting| self.sightings.send(sighting).is_ok())
+            }
+        }
+    }
+
+    fn answer(&self, run: RunId, refusal: Option<Refusal>) {
+        let waiter = lock(&self.admissions).remove(&run);
+        let told = waiter.is_some_and(|waiter| waiter.send(refusal).is_ok());
+        // Whoever asked has given up and told the caller so.
+        if !told
+            && refusal.is_none()
+            && let Some(requests) = self.requests.upgrade()
+        {
+            let _ = requests.try_send(Request::Revoke { run });
+        }
     }
 }
 
@@ -149,141 +308,4 @@ async fn write(mut writer: OwnedWriteHalf, waiting: &mut mpsc::Receiver<Request>
         }
     }
     false
-}
-
-async fn read(mut reader: OwnedReadHalf, sightings: &mpsc::UnboundedSender<Sighting>) {
-    let mut decoder = Decoder::new();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(n) => decoder.push(buffer.get(..n).unwrap_or_default()),
-        }
-        loop {
-            match decoder.next_report() {
-                Ok(Some(report)) => {
-                    if let Some(sighting) = sighting(report)
-                        && sightings.send(sighting).is_err()
-                    {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::error!(%error, "the shim's monitor does not speak our language");
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn key(run: RunId) -> Option<RunKey> {
-    let job = JobId::new(i64::try_from(run.job).ok()?)?;
-    Some(RunKey {
-        job,
-        position: run.task,
-        attempt: run.attempt,
-    })
-}
-
-fn micros(us: u64) -> Micros {
-    Micros::new(i64::try_from(us).unwrap_or(i64::MAX))
-}
-
-fn sighting(report: Report) -> Option<Sighting> {
-    Some(match report {
-        Report::Started { run, started_us } => Sighting::Started {
-            run: key(run)?,
-            at: micros(started_us),
-        },
-        Report::Ended { run, outcome } => Sighting::Ended {
-            run: key(run)?,
-            ending: ending(&outcome),
-        },
-        Report::NotStarted {
-            run,
-            errno,
-            refusal,
-        } => Sighting::NotStarted {
-            run: key(run)?,
-            why: refusal.map_or_else(
-                || nix::errno::Errno::from_raw(errno).desc().to_owned(),
-                |refusal| refusal.text().to_owned(),
-            ),
-            passing: refusal.map_or_else(|| passing(errno), Refusal::is_passing),
-        },
-        Report::Admitted { .. } | Report::Refused { .. } => return None,
-        Report::Lost { run } => Sighting::Ended {
-            run: key(run)?,
-            ending: lost(),
-        },
-    })
-}
-
-/// Whether a failure to start may pass by itself: no room, no memory, or no
-/// failure at all but a start that came too late.
-fn passing(errno: i32) -> bool {
-    use nix::errno::Errno;
-    let errno_of = Errno::from_raw(errno);
-    errno == 0
-        || [
-            Errno::ENOSPC,
-            Errno::EDQUOT,
-            Errno::ENOMEM,
-            Errno::EAGAIN,
-            Errno::EMFILE,
-            Errno::ENFILE,
-            Errno::EIO,
-        ]
-        .contains(&errno_of)
-}
-
-fn ending(outcome: &Outcome) -> Ending {
-    let note = |kind: &str, note: &str| {
-        Some(Exception {
-            kind: kind.into(),
-            severity: 0,
-            note: note.into(),
-        })
-    };
-    let (state, exception) = match outcome.cause {
-        Cause::Exited if outcome.wait_status == 0 => (State::Completed, None),
-        Cause::Exited => (State::Failed, None),
-        Cause::Cancelled => (State::Cancelled, note("cancel", "")),
-        Cause::TimeLimit => (
-            State::TimedOut,
-            note("timeout", "resource allocation expired"),
-        ),
-        Cause::StartFailed => (
-            State::Failed,
-            note("exec", "the job's processes could not be started"),
-        ),
-        Cause::OutOfMemory => (
-            State::Failed,
-            note("memory", "the job reached its memory limit"),
-        ),
-    };
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    Ending {
-        state,
-        started: Some(micros(outcome.started_us)),
-        ended: micros(outcome.ended_us),
-        wait_status: Some(outcome.wait_status),
-        exception,
-        usage: Usage {
-            user_us: number(outcome.user_us),
-            system_us: number(outcome.system_us),
-            max_rss_bytes: number(outcome.max_rss_bytes),
-            output_bytes: number(outcome.output_bytes),
-            dropped_bytes: number(outcome.dropped_bytes),
-        },
-    }
-}
-
-/// How a run ended whose keeper was killed, or that a crash of the machine
-/// took with it.
-fn lost() -> Ending {
-    let note = "lost: the process that watched over the job is gone";
-    Ending::unseen(State::Failed, "exec", note)
 }

@@ -7,8 +7,10 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use warrant_api::flux::{BadParameter, BadParameters, Detail, Unsubmitted};
+use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsubmitted};
 
 use crate::error::{Error, Kind};
 
@@ -51,6 +53,7 @@ enum Shape {
     Detail(Detail),
     Parameters(BadParameters),
     Unsubmitted(Unsubmitted),
+    NeedsWarrant(Box<NeedsWarrant>),
 }
 
 impl Fault {
@@ -100,6 +103,23 @@ impl Fault {
         let body = Shape::Parameters(BadParameters { detail });
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
+            body,
+            challenge: None,
+        }
+    }
+
+    /// 428: the job must come again with a warrant for `launch`.
+    pub fn needs_warrant(launch: &[u8], job_sha256: String, audience: &str) -> Self {
+        let body = Shape::NeedsWarrant(Box::new(NeedsWarrant {
+            detail: "Jobs need a warrant: exchange your token for one, for this launch, \
+                     and submit again with the header Warrant."
+                .into(),
+            launch: STANDARD.encode(launch),
+            job_sha256,
+            audience: audience.into(),
+        }));
+        Self {
+            status: StatusCode::PRECONDITION_REQUIRED,
             body,
             challenge: None,
         }

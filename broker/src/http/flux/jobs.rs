@@ -23,7 +23,8 @@ const PIECE: i64 = 1000;
 
 /// List jobs, newest first.
 ///
-/// Plain: `{"jobs": [{"id": …}]}`, everybody's. With `details` an object that
+/// Plain: `{"jobs": [{"id": …}]}`, everybody's; in multi-user mode the
+/// caller's own, or all for a superuser. With `details` an object that
 /// maps ids to jobs, with `listing` as well an array of jobs: the caller's
 /// own, or all for a superuser.
 #[utoipa::path(get, path = "/jobs", tag = "jobs", operation_id = "list_jobs",
@@ -48,7 +49,7 @@ pub(super) async fn list_jobs(
     let listing = params.truth(&["listing"]).unwrap_or(false);
     params.check()?;
     if !details {
-        return ids(jobs).await;
+        return ids(jobs, caller).await;
     }
     // A limit that is no number is no limit; one below 1 leaves nothing.
     let limit = params
@@ -74,16 +75,16 @@ pub(super) async fn list_jobs(
     Ok(stream::list(shape, first, PIECE, |job| job.id, spell, more))
 }
 
-async fn ids(jobs: Jobs) -> Result<Response, Fault> {
+async fn ids(jobs: Jobs, caller: Caller) -> Result<Response, Fault> {
     const PIECE: i64 = 10_000;
-    let first = jobs.list_ids(None, PIECE).await?;
+    let first = jobs.list_ids(&caller, None, PIECE).await?;
     let spell = |id: &JobId, out: &mut Vec<u8>| {
         out.extend(format!("{{\"id\":{id}}}").bytes());
         Ok(())
     };
     let more = move |last: JobId, _| {
-        let jobs = jobs.clone();
-        async move { jobs.list_ids(Some(last), PIECE).await }
+        let (jobs, caller) = (jobs.clone(), caller.clone());
+        async move { jobs.list_ids(&caller, Some(last), PIECE).await }
     };
     let shape = Json {
         open: "{\"jobs\":[",

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use serde_json::Value;
-use warrant_api::flux::{BadParameters, Detail, SubmitBody, Submitted, Unsubmitted};
+use warrant_api::flux::{BadParameters, Detail, NeedsWarrant, SubmitBody, Submitted, Unsubmitted};
 
 use super::fault::{Fault, log};
 use super::params::Params;
@@ -16,7 +16,10 @@ use super::validate::{Wish, Wrong};
 use super::{Settings, map};
 use crate::caller::Caller;
 use crate::error::Kind;
-use crate::service::Jobs;
+use crate::service::{Jobs, Submission};
+
+/// The header in which a caller's own warrant comes.
+const WARRANT: &str = "warrant";
 
 /// Submit a job.
 ///
@@ -43,7 +46,9 @@ use crate::service::Jobs;
         (status = 400, body = Unsubmitted),
         (status = 401, body = Detail),
         (status = 413, body = Detail),
+        (status = 403, body = Detail),
         (status = 422, body = BadParameters),
+        (status = 428, body = NeedsWarrant, description = "the job must come again with the header `Warrant`: a warrant for this launch"),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn submit_job(
@@ -68,22 +73,34 @@ pub(super) async fn submit_job(
         }
         Err(Wrong::Refused(refusal)) => return Err(Fault::unsubmitted(refusal)),
     };
-    let id = jobs
-        .submit(&caller, spec)
-        .await
-        .map_err(|error| match error.kind {
-            Kind::Invalid => {
-                log(&error);
-                Fault::unsubmitted(Unsubmitted {
-                    message: "There was an issue submitting that job.".into(),
-                    errors: None,
-                    error: Some(error.message),
-                })
-            }
-            Kind::NotFound | Kind::Denied | Kind::Conflict | Kind::Unavailable | Kind::Internal => {
-                Fault::from(error)
-            }
-        })?;
+    let warrant = headers
+        .get(WARRANT)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let submission =
+        jobs.submit(&caller, spec, warrant)
+            .await
+            .map_err(|error| match error.kind {
+                Kind::Invalid => {
+                    log(&error);
+                    Fault::unsubmitted(Unsubmitted {
+                        message: "There was an issue submitting that job.".into(),
+                        errors: None,
+                        error: Some(error.message),
+                    })
+                }
+                Kind::NotFound
+                | Kind::Denied
+                | Kind::Conflict
+                | Kind::Unavailable
+                | Kind::Internal => Fault::from(error),
+            })?;
+    let id = match submission {
+        Submission::Accepted(id) => id,
+        Submission::NeedsWarrant { launch, job_sha256 } => {
+            return Err(Fault::needs_warrant(&launch, job_sha256, jobs.audience()));
+        }
+    };
     Ok(Json(if launcher {
         let message = "Job submit, see jobs table for spawned jobs.".into();
         Submitted {

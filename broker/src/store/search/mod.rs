@@ -2,15 +2,23 @@
 //! regular expression.
 
 mod postgres;
+mod scan;
+mod shelf;
 mod sqlite;
+#[cfg(test)]
+mod tests;
+mod texts;
+mod walk;
 
 use warrant_migrations::{Conn, Spelt, on};
 
+use super::Store;
 use super::changes::NewJob;
+use super::counts::{self, Totals};
 use super::jobs::{JobRow, Page, Whose, jobs};
-use super::{Store, counts};
 use crate::error::Result;
 use crate::model::{JobId, State};
+pub(super) use texts::Texts;
 
 /// What to look for.
 #[derive(Debug, Clone, Copy)]
@@ -27,12 +35,13 @@ pub struct Query<'a> {
     pub limit: i64,
 }
 
-/// How the index of text is asked: the text in lower case, and a stretch of
-/// its matches.
+/// What is asked for: a text in lower case, or one of some states, and a
+/// stretch of the matches.
 #[derive(Debug, Clone, Copy)]
 struct Ask<'a> {
     whose: Whose<'a>,
     text: &'a str,
+    states: &'a [State],
     start: i64,
     limit: i64,
 }
@@ -48,6 +57,9 @@ impl Ask<'_> {
         i64::try_from(ids.len()).is_ok_and(|n| n >= self.limit)
     }
 }
+
+/// From here on a page of jobs by their state is not put together from lists.
+const FAR: i64 = 1000;
 
 /// What stands around the owner's name in what is indexed, and nowhere else.
 const OWNER: [char; 2] = ['\u{2}', '\u{3}'];
@@ -73,38 +85,87 @@ impl Store {
     ///
     /// Errors: the store is away.
     pub async fn search(&self, query: Query<'_>) -> Result<Page> {
-        let mut conn = self.db.read().await?;
-        let total = counts::place(&mut conn, query.whose.counted(), 0)
-            .await?
-            .total;
+        let totals = {
+            let mut conn = self.db.read().await?;
+            counts::totals(&mut conn, query.whose.counted()).await?
+        };
         let text = query.text.to_lowercase();
-        let (start, limit) = (query.start, query.limit);
-        let mut ask = Ask {
+        let ask = Ask {
             whose: query.whose,
             text: &text,
-            start,
-            limit,
+            states: query.states,
+            start: query.start,
+            limit: query.limit,
         };
         let ids = if query.states.is_empty() {
-            by_text(&mut conn, ask).await?
+            self.by_text(ask, totals).await?
         } else {
-            // Lists in one order: take the head of each, drop what is in several.
-            (ask.start, ask.limit) = (0, start.saturating_add(limit));
-            let mut ids = by_text(&mut conn, ask).await?;
-            for state in query.states {
-                ids.extend(by_state(&mut conn, ask, *state).await?);
-            }
-            ids.sort_unstable_by(|a, b| b.cmp(a));
-            ids.dedup();
-            let skip = usize::try_from(start).unwrap_or(usize::MAX);
-            let take = usize::try_from(limit).unwrap_or(usize::MAX);
-            ids.into_iter().skip(skip).take(take).collect()
+            self.by_text_or_state(ask, totals).await?
         };
+        let mut conn = self.db.read().await?;
         let found = rows(&mut conn, query.whose, &ids).await?;
         Ok(Page {
             jobs: jobs(found)?,
-            total,
+            total: totals.own,
         })
+    }
+
+    async fn by_text(&self, ask: Ask<'_>, totals: Totals) -> Result<Vec<i64>> {
+        // No job holds a NUL, and neither database takes a text with one.
+        if ask.text.contains('\0') {
+            return Ok(Vec::new());
+        }
+        // No connection is held meanwhile: the copy may need one.
+        if let Some(ids) = self.texts.page(ask, totals).await {
+            return Ok(ids);
+        }
+        self.by_index(ask).await
+    }
+
+    async fn by_index(&self, ask: Ask<'_>) -> Result<Vec<i64>> {
+        let mut conn = self.db.read().await?;
+        Ok(match conn {
+            Conn::Sqlite(_) => sqlite::by_text(&mut conn, ask).await,
+            Conn::Postgres(_) => postgres::by_text(&mut conn, ask).await,
+        }?)
+    }
+
+    #[cfg(test)]
+    pub(super) async fn search_without_copy(&self, query: Query<'_>) -> Result<Vec<i64>> {
+        let ask = Ask {
+            whose: query.whose,
+            text: &query.text.to_lowercase(),
+            states: &[],
+            start: query.start,
+            limit: query.limit,
+        };
+        self.by_index(ask).await
+    }
+
+    async fn by_text_or_state(&self, ask: Ask<'_>, totals: Totals) -> Result<Vec<i64>> {
+        // States change, and the copy must ask for those that may have.
+        if ask.start >= FAR
+            && let Some(ids) = self.texts.page(ask, totals).await
+        {
+            return Ok(ids);
+        }
+        // Lists in one order: take the head of each, drop what is in several.
+        let head = Ask {
+            states: &[],
+            start: 0,
+            limit: ask.start.saturating_add(ask.limit),
+            ..ask
+        };
+        let mut ids = self.by_text(head, totals).await?;
+        let mut conn = self.db.read().await?;
+        for state in ask.states {
+            ids.extend(by_state(&mut conn, head, *state).await?);
+        }
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        let skip = usize::try_from(ask.start).unwrap_or(usize::MAX);
+        let take = usize::try_from(ask.limit).unwrap_or(usize::MAX);
+        Ok(ids.into_iter().skip(skip).take(take).collect())
     }
 }
 
@@ -132,8 +193,8 @@ async fn rows(conn: &mut Conn, whose: Whose<'_>, ids: &[i64]) -> sqlx::Result<Ve
 
 async fn by_state(conn: &mut Conn, ask: Ask<'_>, state: State) -> sqlx::Result<Vec<i64>> {
     const ALL: &str = "select id from jobs where state = $1 order by id desc limit $2";
-    const ONE: &str =
-        "select id from jobs where owner = $3 and state = $1 order by id desc limit $2";
+    const ONE: &str = "select id from jobs where owner = $3 and state = $1 order by id desc \
+        limit $2";
     let state = state.word();
     match ask.whose.name() {
         None => on!(conn, |db| {
@@ -147,16 +208,5 @@ async fn by_state(conn: &mut Conn, ask: Ask<'_>, state: State) -> sqlx::Result<V
             let all = sqlx::query_scalar(ONE).bind(state).bind(ask.limit);
             all.bind(owner).fetch_all(db).await
         }),
-    }
-}
-
-async fn by_text(conn: &mut Conn, ask: Ask<'_>) -> sqlx::Result<Vec<i64>> {
-    // No job holds a NUL, and neither database takes a text with one.
-    if ask.text.contains('\0') {
-        return Ok(Vec::new());
-    }
-    match conn {
-        Conn::Sqlite(_) => sqlite::by_text(conn, ask).await,
-        Conn::Postgres(_) => postgres::by_text(conn, ask).await,
     }
 }

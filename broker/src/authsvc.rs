@@ -1,0 +1,116 @@
+//! The way to the auth service: requests over its Unix socket, on
+//! connections that are kept for the next one.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::HOST;
+use axum::http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// The longest the auth service may take: a password's hash, with others before it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The most an answer may hold.
+const ANSWER: usize = 256 * 1024;
+/// The most connections kept for later.
+const KEPT: usize = 16;
+
+/// What names the auth service in the requests to it.
+pub const NAME: &str = "authsvc";
+
+type Connection = SendRequest<Full<Bytes>>;
+
+/// The auth service, behind its Unix socket. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AuthService(Arc<Inner>);
+
+struct Inner {
+    socket: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthService")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AuthService {
+    /// The service that listens at `socket`.
+    pub fn new(socket: PathBuf) -> Self {
+        Self(Arc::new(Inner {
+            socket,
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// Send one request and read the whole answer.
+    ///
+    /// Errors: the service is away, does not answer in time, or answers more
+    /// than this program takes.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+        let exchange = async {
+            let mut connection = self.connection().await?;
+            let answer = connection.send_request(request).await?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, ANSWER)
+                .collect()
+                .await
+                .map_err(anyhow::Error::from_boxed)?;
+            self.keep(connection);
+            anyhow::Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        tokio::time::timeout(PATIENCE, exchange).await?
+    }
+
+    /// A connection that is not in use, or a new one. One whose other end was
+    /// closed meanwhile is dropped: nothing is sent twice.
+    async fn connection(&self) -> anyhow::Result<Connection> {
+        while let Some(mut kept) = self.take() {
+            if !kept.is_closed() && kept.ready().await.is_ok() {
+                return Ok(kept);
+            }
+        }
+        let stream = UnixStream::connect(&self.0.socket).await?;
+        let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        // It ends when the sender is dropped, or the service closes its end.
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop()
+    }
+
+    fn keep(&self, connection: Connection) {
+        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
+    }
+
+    /// Get a JSON document.
+    ///
+    /// Errors: the service is away, refuses, or answers something else.
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &'static str) -> anyhow::Result<T> {
+        let request = Request::get(path)
+            .header(HOST, NAME)
+            .body(Full::default())?;
+        let answer = self.send(request).await?;
+        anyhow::ensure!(
+            answer.status() == StatusCode::OK,
+            "{path} answers {}",
+            answer.status()
+        );
+        Ok(serde_json::from_slice(answer.body())?)
+    }
+}
