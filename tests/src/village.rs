@@ -471,7 +471,10 @@ fn lay_out() {
     }
     own("shim", None, 0o700);
     own("auth", Some(AUTHSVC), 0o700);
+    // What is made in it belongs to the broker's group, which may connect.
     own("run/auth", Some(AUTHSVC), 0o755);
+    chown(path("run/auth"), None, Some(BROKER.uid)).unwrap();
+    fs::set_permissions(path("run/auth"), fs::Permissions::from_mode(0o2755)).unwrap();
     own("broker", Some(BROKER), 0o700);
     own("spool", None, 0o2750);
     chown(path("spool"), Some(0), Some(BROKER.uid)).unwrap();

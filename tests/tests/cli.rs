@@ -104,6 +104,19 @@ fn a_login_is_remembered_and_needs_no_password_again() {
 /// What `warrant up` runs, found by the mark that it hands on.
 const MARK: &str = "warrant_up";
 
+/// Start `warrant` as an ordinary user: where the tests are root, in a name
+/// space in which root is one, with root's files and no power over others'.
+fn start_as_user(arguments: &[&str], variables: &Variables, log: &Path) -> Service {
+    if !nix::unistd::geteuid().is_root() {
+        return Service::start("warrant", arguments, variables, log);
+    }
+    let program = service::program("warrant");
+    let mut words = vec!["--user", "--map-user=1000", "--map-group=1000"];
+    words.push(program.to_str().unwrap());
+    words.extend(arguments);
+    Service::start_as(0, Path::new("/usr/bin/unshare"), &words, variables, log)
+}
+
 #[test]
 fn warrant_up_starts_everything_in_one_directory_and_stops_it_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -125,7 +138,7 @@ fn warrant_up_starts_everything_in_one_directory_and_stops_it_again() {
     // Twice: the second finds what the first has left.
     for round in 1..=2 {
         let _ = fs::remove_file(&log);
-        let mut up = Service::start("warrant", &arguments, &variables, &log);
+        let mut up = start_as_user(&arguments, &variables, &log);
         let url = until("the address", || {
             assert!(up.ended().is_none(), "{}", up.log());
             let log = up.log();

@@ -135,7 +135,6 @@ fn what_cannot_be_configured_is_refused_by_name() {
     let house = House::open();
     for (name, value, words) in [
         ("FLUX_SERVER_MODE", "both", "single-user or multi-user"),
-        ("FLUX_SERVER_MODE", "multi-user", "not available yet"),
         ("FLUX_NUMBER_NODES", "none", "FLUX_NUMBER_NODES"),
         ("PORT", "http", "PORT"),
         ("FLUX_HAS_GPUS", "perhaps", "FLUX_HAS_GPUS"),

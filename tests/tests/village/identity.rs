@@ -34,11 +34,12 @@ fn nobody_learns_of_anybody_elses_jobs() {
     let job = alice.submit("echo private");
     alice.finished(job);
     let unknown = job + 1_000_000;
+    assert_eq!(bob.get(&format!("/v1/jobs/{job}")).status, 404);
     for route in ["", "/output", "/output/stream"] {
         let path = |id: i64| format!("/v1/jobs/{id}{route}");
         let foreign = bob.get(&path(job));
         let missing = bob.get(&path(unknown));
-        assert_eq!(foreign.status, 404, "{route}");
+        assert_eq!(foreign.status, missing.status, "{route}");
         assert_eq!(
             foreign.text().replace(&job.to_string(), "N"),
             missing.text().replace(&unknown.to_string(), "N"),

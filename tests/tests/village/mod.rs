@@ -1,3 +1,5 @@
 //! Multi-user mode: jobs run as the people who asked for them.
 
+mod crash;
 mod identity;
+mod warrants;

@@ -1,0 +1,200 @@
+"""`warrant up` as root. To be run `apart`. Each step builds on those before it.
+
+Argument: the directory of the built programs.
+"""
+
+import grp
+import os
+import pwd
+import secrets
+import signal
+import subprocess
+import sys
+
+from people import Job, User, perform, run, status, until
+
+(PROGRAMS,) = sys.argv[1:]
+PLACE = run(os.path.join(os.path.dirname(__file__), "accounts"), PROGRAMS).strip()
+WARRANT = f"{PLACE}/bin/warrant"
+STATE = f"{PLACE}/state"
+LOG = f"{PLACE}/log"
+# Which account each service is, and what its name in the process list begins with.
+ACCOUNTS = {
+    "warrant-pam": "root",
+    "warrant-shim": "root",
+    "warrant-authsvc": "warrant-auth",
+    "warrant-broker": "warrant",
+}
+CANARY = secrets.token_hex(16)
+SECRET = secrets.token_hex(16)
+
+server = {}
+
+
+def children(pid):
+    """The processes that this one has started, by name."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        numbers = file.read().split()
+    return {os.path.basename(os.readlink(f"/proc/{number}/exe")): int(number) for number in numbers}
+
+
+def read(pid, name):
+    with open(f"/proc/{pid}/{name}", "rb") as file:
+        return file.read().decode()
+
+
+def up(state=STATE, listen="127.0.0.1:0", **variables):
+    """Start the server as root's shell would, with whatever is open there."""
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "CANARY": CANARY,
+        "LD_BIND_NOW": "1",
+        "FLUX_SECRET_KEY": SECRET,
+        **variables,
+    }
+    words = [WARRANT, "up", "--state-dir", state, "--listen", listen]
+    with open(LOG, "ab") as log, open("/etc/shadow") as leaked:
+        return subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+            pass_fds=[leaked.fileno()], close_fds=True,
+        )
+
+
+def start():
+    open(LOG, "w").close()
+    process = server["process"] = up()
+
+    def url():
+        assert process.poll() is None, open(LOG).read()
+        lines = [line for line in open(LOG) if line.startswith("Warrant is ready at ")]
+        return lines and lines[0].split()[-1]
+
+    server["url"] = until("the server to be ready", url)
+    server["children"] = children(process.pid)
+
+
+def refused(exit_code, **otherwise):
+    """What it says when it does not start."""
+    open(LOG, "w").close()
+    process = up(**otherwise)
+    assert process.wait(30) == exit_code, open(LOG).read()
+    return open(LOG).read()
+
+
+def refusals():
+    """What is not safe is refused in so many words, and changes nothing."""
+    assert "you are root" in refused(1, FLUX_SERVER_MODE="single-user")
+    assert "must log in" in refused(1, FLUX_AUTH_BACKEND="none")
+    assert "must log in" in refused(1, FLUX_REQUIRE_AUTH="false")
+    assert "port 80" in refused(2, listen="127.0.0.1:80")
+    open_to_all = f"{PLACE}/open"
+    os.mkdir(open_to_all)
+    os.chmod(open_to_all, 0o1777)
+    said = refused(1, state=f"{open_to_all}/state")
+    assert f"{open_to_all} can be written by others" in said, said
+    os.chmod(f"{PLACE}/bin/warrant-broker", 0o775)
+    assert "warrant-broker can be written by others" in refused(1)
+    os.chmod(f"{PLACE}/bin/warrant-broker", 0o755)
+    assert not os.path.exists(STATE)
+
+
+def accounts():
+    """Each service is an account with no more power than it needs."""
+    start()
+    assert sorted(server["children"]) == sorted(ACCOUNTS), server["children"]
+    for name, pid in server["children"].items():
+        account = pwd.getpwnam(ACCOUNTS[name])
+        assert status(pid, "Uid") == [str(account.pw_uid)] * 4, name
+        assert status(pid, "Gid") == [str(account.pw_gid)] * 4, name
+        if account.pw_uid != 0:
+            assert status(pid, "Groups") in ([], [str(account.pw_gid)]), name
+            for capabilities in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                assert status(pid, capabilities) == ["0" * 16], (name, capabilities)
+            assert status(pid, "NoNewPrivs") == ["1"], name
+
+
+def environments():
+    """No service inherits a variable, a secret of another, or a descriptor."""
+    for name, pid in server["children"].items():
+        environment, words = read(pid, "environ"), read(pid, "cmdline")
+        assert CANARY not in environment and "LD_BIND_NOW" not in environment, name
+        assert SECRET not in words, name
+        assert (SECRET in environment) == (name == "warrant-authsvc"), name
+        opened = {}
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            opened[number] = os.readlink(f"/proc/{pid}/fd/{number}")
+        assert opened["0"] == "/dev/null", (name, opened)
+        assert "/shadow" not in " ".join(opened.values()), (name, opened)
+
+
+def places():
+    """Every place belongs to whom it should, and no link leads out of it."""
+    for path, owner, group, mode in [
+        ("", "root", "root", 0o755),
+        ("/shim.toml", "root", "root", 0o644),
+        ("/warrant-keys", "root", "root", 0o755),
+        ("/warrant-keys/authsvc.pub", "root", "root", 0o644),
+        ("/secrets", "root", "root", 0o700),
+        ("/shim", "root", "root", 0o700),
+        ("/auth", "warrant-auth", "warrant-auth", 0o700),
+        ("/broker", "warrant", "warrant", 0o700),
+        ("/spool", "root", "warrant", 0o2750),
+        ("/run/shim/shim.sock", "root", "warrant", 0o660),
+        ("/run/auth/authsvc.sock", "warrant-auth", "warrant", 0o660),
+    ]:
+        found = os.lstat(STATE + path)
+        is_so = (found.st_uid, found.st_gid, found.st_mode & 0o7777)
+        must = (pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid, mode)
+        assert is_so == must, f"{path}: {is_so} instead of {must}"
+
+
+def gone(pids):
+    return not any(os.path.exists(f"/proc/{pid}/exe") for pid in pids)
+
+
+def jobs_live_on():
+    """Jobs are their users', live on without a server, and are found again."""
+    begun = []
+    for name in ("alice", "bob"):
+        password = open(f"{PLACE}/passwords/{name}").read().strip()
+        user = User(name, password, server["url"], WARRANT)
+        job = Job(user, f"{name}-job")
+        job.begin()
+        assert status(job.pid, "Uid") == [str(user.account.pw_uid)] * 4
+        begun.append(job)
+    server["process"].send_signal(signal.SIGINT)
+    assert server["process"].wait(30) == 0
+    assert gone(server["children"].values())
+    start()
+    for job in begun:
+        job.user.url = server["url"]
+        job.check_alive()
+        assert job.info()["state"] == "RUN", job.info()
+        job.end()
+        job.check_ended()
+
+
+def killed():
+    """Killed outright, it leaves no service behind."""
+    server["process"].kill()
+    server["process"].wait()
+    until("the services to end", lambda: gone(server["children"].values()))
+    start()
+    server["process"].terminate()
+    assert server["process"].wait(30) == 0
+
+
+def damaged():
+    """A place with another owner or mode than it should have is not used."""
+    os.chmod(f"{STATE}/spool", 0o2775)
+    said = refused(1)
+    assert f"{STATE}/spool must be" in said, said
+
+
+STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, damaged]
+
+os.mkdir(f"{PLACE}/bin")
+for program in ("warrant", *ACCOUNTS):
+    run("install", "-m", "0755", f"{PROGRAMS}/{program}", f"{PLACE}/bin/")
+sys.exit(perform(STEPS, lambda: open(LOG).read()))
