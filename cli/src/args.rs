@@ -148,6 +148,16 @@ pub(crate) struct Submit {
     #[arg(short, long, conflicts_with = "launcher")]
     pub(crate) wait: bool,
 
+    /// Address of the auth service, where jobs need a warrant of your own
+    /// [default: that of the server]
+    #[arg(long, value_name = "URL", env = "WARRANT_AUTH_HOST")]
+    pub(crate) auth_host: Option<String>,
+
+    /// A variable that the server may add to the job's environment, where
+    /// jobs need a warrant of your own; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) accept_env: Vec<String>,
+
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
@@ -172,7 +182,8 @@ pub(crate) struct Jobs {
 /// How to run the server.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
-    /// Directory for everything the server keeps [default: ~/.local/state/warrant/up]
+    /// Directory for everything the server keeps [default: ~/.local/state/warrant/up;
+    /// for root, /var/lib/warrant-up]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{Response, StatusCode};
+use warrant_api::token::{ACCESS_TOKEN_URN, AUTHSVC_AUDIENCE, EXCHANGE_GRANT, WARRANT_URN};
 
 use crate::auth::{Credentials, check_challenge, handshake, read_issued};
 use crate::clock::now_s;
@@ -34,6 +35,8 @@ pub(crate) enum Request<'a> {
     Get(&'a str, Vec<(&'a str, String)>),
     /// `POST`: the route and a JSON body, if there is anything to say.
     Post(&'a str, Option<Value>),
+    /// `POST` of a job: the route, its JSON body, and the warrant for it.
+    Warranted(&'a str, Value, &'a Secret),
 }
 
 /// A complete answer.
@@ -204,6 +207,15 @@ impl Client {
                 }
                 get.call()
             }
+            Request::Warranted(route, body, warrant) => {
+                let mut post = agent
+                    .post(self.server.url(route))
+                    .header("warrant", warrant.reveal());
+                if let Some(value) = authorization {
+                    post = post.header(AUTHORIZATION, value);
+                }
+                post.send_json(body)
+            }
             Request::Post(route, body) => {
                 let mut post = agent.post(self.server.url(route));
                 if let Some(value) = authorization {
@@ -252,6 +264,58 @@ impl Client {
             )));
         }
         read_issued(&answer.body)
+    }
+
+    /// A warrant for one job, from the auth service at `auth` itself: the
+    /// credentials do not pass through the job server. Source: RFC 8693 §2.
+    ///
+    /// Errors: `Refused` when the login or the exchange is.
+    pub(crate) fn warrant(
+        &self,
+        auth: &Server,
+        audience: &str,
+        job_sha256: &str,
+    ) -> Result<Secret, Failure> {
+        let password = self.credentials.password(auth)?;
+        let login = [
+            ("username", self.credentials.user.as_str()),
+            ("password", password.reveal()),
+            ("audience", AUTHSVC_AUDIENCE),
+        ];
+        let (token, _) = self.issued(auth, "/v1/login/access-token", &login)?;
+        let exchange = [
+            ("grant_type", EXCHANGE_GRANT),
+            ("subject_token", token.reveal()),
+            ("subject_token_type", ACCESS_TOKEN_URN),
+            ("requested_token_type", WARRANT_URN),
+            ("audience", audience),
+            ("job_sha256", job_sha256),
+        ];
+        let (warrant, _) = self.issued(auth, "/oauth/token", &exchange)?;
+        Ok(warrant)
+    }
+
+    fn issued(
+        &self,
+        auth: &Server,
+        route: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(Secret, u64), Failure> {
+        let response = self.agent.post(auth.url(route)).send_form(form.to_vec());
+        let response = self.accept(response)?;
+        let answer = self.read(response)?;
+        if answer.status != 200 {
+            return Err(Failure::Refused(format!(
+                "{auth} gives no warrant: {}",
+                describe(answer.status, &answer.body)
+            )));
+        }
+        read_issued(&answer.body)
+    }
+
+    /// The server that jobs go to.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// No answer at all, and one that sends us elsewhere, are failures.

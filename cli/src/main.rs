@@ -12,6 +12,7 @@ mod failure;
 #[cfg(test)]
 mod fake_server;
 mod job;
+mod launch;
 mod prompt;
 mod refusal;
 #[cfg(test)]

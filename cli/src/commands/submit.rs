@@ -1,12 +1,14 @@
 //! `warrant submit`: hand in a job, and perhaps wait for its end.
 
 use serde_json::{Map, Value, json};
+use warrant_api::flux::NeedsWarrant;
 
 use crate::args::Submit;
-use crate::client::{Client, Request, not_understood};
+use crate::client::{Answer, Client, Request, not_understood};
 use crate::commands::{Show, logs, print_json};
 use crate::failure::Failure;
 use crate::job::{Job, JobId, State};
+use crate::launch;
 use crate::terminal::{complain, say, visible};
 
 /// Submit; the exit code of the process.
@@ -16,8 +18,7 @@ pub(crate) fn submit(client: &mut Client, submit: &Submit, show: Show) -> Result
             "--wait prints the job's output, so it cannot be combined with --json".to_owned(),
         ));
     }
-    let request = Request::Post("/v1/jobs/submit", Some(body(submit)?));
-    let answer = client.answer(&request)?.success()?;
+    let answer = send(client, submit)?.success()?;
     if show.json {
         return print_json(&answer, show.look).map(|()| 0);
     }
@@ -40,6 +41,29 @@ pub(crate) fn submit(client: &mut Client, submit: &Submit, show: Show) -> Result
         say(&format!("Submitted job {}", visible(&id)))?;
     }
     Ok(0)
+}
+
+/// Where jobs are submitted.
+const ROUTE: &str = "/v1/jobs/submit";
+/// The status of a server that wants a warrant. Source: RFC 6585 §3.
+const PRECONDITION_REQUIRED: u16 = 428;
+
+/// Submit; where the server asks for a warrant, look at what it would run,
+/// obtain one and submit again.
+fn send(client: &mut Client, submit: &Submit) -> Result<Answer, Failure> {
+    let body = body(submit)?;
+    let answer = client.answer(&Request::Post(ROUTE, Some(body.clone())))?;
+    if answer.status != PRECONDITION_REQUIRED {
+        return Ok(answer);
+    }
+    let needs: NeedsWarrant = serde_json::from_str(&answer.body).map_err(|_| not_understood())?;
+    let job_sha256 = launch::check(&needs, submit)?;
+    let auth = match &submit.auth_host {
+        Some(auth) => auth.parse()?,
+        None => client.server().clone(),
+    };
+    let warrant = client.warrant(&auth, &needs.audience, &job_sha256)?;
+    client.answer(&Request::Warranted(ROUTE, body, &warrant))
 }
 
 /// The job in the words of the API. What the user left open is left out, so

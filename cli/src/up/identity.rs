@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use crate::auth::{Credentials, Password};
 use crate::failure::Failure;
 use crate::secret::Secret;
-use crate::up::state_dir::StateDir;
 
 /// A secret, and where the user finds it.
 pub(crate) struct Kept {
@@ -13,6 +12,29 @@ pub(crate) struct Kept {
     pub(crate) secret: Secret,
     /// Its file; `None` when the environment gave it, for this run alone.
     pub(crate) file: Option<PathBuf>,
+}
+
+impl Kept {
+    /// The secret shared with the clients, as [`Identity::gather`] takes it.
+    pub(crate) fn secret_key(
+        kept: impl Fn(&str) -> Result<(Secret, PathBuf), Failure>,
+    ) -> Result<Self, Failure> {
+        let variables = ["FLUX_SECRET_KEY", "FLUX_SECREY_KEY"];
+        Self::gather(&variables, || kept("flux_secret_key"))
+    }
+
+    fn gather(
+        variables: &[&str],
+        kept: impl FnOnce() -> Result<(Secret, PathBuf), Failure>,
+    ) -> Result<Self, Failure> {
+        match variables.iter().find_map(|name| Secret::from_env(name)) {
+            Some(secret) => Ok(Self { secret, file: None }),
+            None => kept().map(|(secret, file)| Self {
+                secret,
+                file: Some(file),
+            }),
+        }
+    }
 }
 
 /// Who may log in, and how.
@@ -26,27 +48,20 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// From the environment where it says so, else from the state directory.
+    /// From the environment where it says so, else from the files that `kept`
+    /// keeps.
     /// Source: the environment of the Flux RESTful API; its documents spell
     /// one variable both as `FLUX_SECRET_KEY` and `FLUX_SECREY_KEY`.
-    pub(crate) fn gather(dir: &StateDir) -> Result<Self, Failure> {
-        let keep = |variables: &[&str], file: &str| match variables
-            .iter()
-            .find_map(|name| Secret::from_env(name))
-        {
-            Some(secret) => Ok(Kept { secret, file: None }),
-            None => dir.secret(file).map(|(secret, path)| Kept {
-                secret,
-                file: Some(path),
-            }),
-        };
+    pub(crate) fn gather(
+        kept: impl Fn(&str) -> Result<(Secret, PathBuf), Failure>,
+    ) -> Result<Self, Failure> {
         let user = std::env::var("FLUX_USER").ok();
         Ok(Self {
             user: user
                 .filter(|user| !user.is_empty())
                 .unwrap_or_else(|| "fluxuser".to_owned()),
-            password: keep(&["FLUX_TOKEN"], "flux_token")?,
-            secret_key: keep(&["FLUX_SECRET_KEY", "FLUX_SECREY_KEY"], "flux_secret_key")?,
+            password: Kept::gather(&["FLUX_TOKEN"], || kept("flux_token"))?,
+            secret_key: Kept::secret_key(kept)?,
         })
     }
 

@@ -1,14 +1,24 @@
 //! `warrant up`: a whole server on this machine, in the foreground, with
 //! nothing to install and nothing to configure.
 //!
-//! It starts the auth service and the broker as its children, tells the user
-//! how to reach them, and stops them in order. The jobs are nobody's children
-//! here: they go on without a server, and the next one finds them.
+//! It starts the services as its children, tells the user how to reach them,
+//! and stops them in order. The jobs are nobody's children here: they go on
+//! without a server, and the next one finds them.
+//!
+//! Started by root, jobs run as the users who asked for them, and each service
+//! as the account that has just what it needs; else all of it is one user's.
 
+mod accounts;
+mod environment;
 mod identity;
+mod lock;
+mod multi_user;
 mod programs;
+mod root_dir;
 mod service;
+mod services;
 mod signals;
+mod single_user;
 mod state_dir;
 pub(crate) mod tether;
 mod welcome;
@@ -16,135 +26,55 @@ mod welcome;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::Value;
 use warrant_api::token::AuthInfo;
 
 use crate::args::Up;
+use crate::auth::{Credentials, Password};
 use crate::client::{Client, Request};
 use crate::failure::Failure;
-use crate::job::{Job, State};
+use crate::secret::Secret;
 use crate::server::Server;
-use crate::state_home::state_home;
-use crate::terminal::{complain, say};
-use crate::up::identity::Identity;
-use crate::up::service::Service;
-use crate::up::signals::Signals;
-use crate::up::state_dir::StateDir;
+use crate::terminal::complain;
 
-/// How long both services together may take to get ready.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often a starting service is asked whether it is ready.
-const ASK_EVERY: Duration = Duration::from_millis(25);
-
-/// Why it came to an end without a failure.
-enum Ending {
-    /// By Ctrl-C or another signal.
-    Asked,
-    /// By a request to the server itself.
-    Stopped,
+/// Whose jobs run.
+#[derive(Debug, PartialEq, Eq)]
+enum Mode {
+    /// One user's, as that user.
+    SingleUser,
+    /// Those of the accounts of this machine, as each of them.
+    MultiUser,
 }
 
 /// Run a server until it is stopped; the exit code of the process.
 pub(crate) fn up(options: &Up) -> Result<u8, Failure> {
-    let authsvc_program = programs::find("warrant-authsvc")?;
-    let broker_program = programs::find("warrant-broker")?;
-    let shim_program = programs::find("warrant-shim")?;
-    let mut dir = StateDir::open(&state_dir(options)?)?;
-    let identity = Identity::gather(&dir)?;
-    let listen = free_address(options.listen)?;
-    let server: Server = reachable_url(listen).parse()?;
-    dir.announce(&server.to_string())?;
-    warn(listen);
-
-    let signals = Signals::keep()?;
-    let deadline = Instant::now() + START_PATIENCE;
-    let socket = dir.path("run/auth.sock");
-    let mut environment = vec![
-        (
-            "AUTHSVC__DATABASE__URL",
-            database(options, &dir, "auth.db")?,
-        ),
-        ("AUTHSVC__LISTEN__SOCKET", socket.clone().into()),
-        ("AUTHSVC__KEYS__DIR", dir.path("keys").into()),
-    ];
-    environment.extend(secrets(&identity));
-    let loud = !options.quiet;
-    let config = dir.path("authsvc.toml");
-    let mut authsvc = Service::start("authsvc", authsvc_program, &config, &environment, &[], loud)?;
-    let mut broker = None;
-
-    let served = (|| {
-        let listening = || UnixStream::connect(&socket).is_ok().then_some(());
-        if wait_ready(&mut [&mut authsvc], &signals, deadline, listening)?.is_none() {
-            return Ok(Ending::Asked);
-        }
-        let mut environment = vec![
-            (
-                "BROKER__DATABASE__URL",
-                database(options, &dir, "broker.db")?,
-            ),
-            ("BROKER__LISTEN__HTTP", listen.to_string().into()),
-            ("BROKER__AUTH__SOCKET", socket.clone().into()),
-            ("BROKER__SPOOL__DIR", dir.path("spool").into()),
-            ("BROKER__ENGINE__SHIM", shim_program.into()),
-        ];
-        if let Some(cores) = options.cores {
-            environment.push(("BROKER__ENGINE__CORES", cores.to_string().into()));
-        }
-        let config = dir.path("broker.toml");
-        let service = Service::start(
-            "broker",
-            broker_program,
-            &config,
-            &environment,
-            &SECRETS,
-            loud,
-        )?;
-        let broker = broker.insert(service);
-        let answering = || auth_info(&server, &identity);
-        let services = &mut [&mut *broker, &mut authsvc];
-        let Some(auth) = wait_ready(services, &signals, deadline, answering)? else {
-            return Ok(Ending::Asked);
-        };
-        if options.quiet {
-            say(&server.to_string())?;
-        } else {
-            let text = welcome::text(&server.to_string(), dir.root(), &identity, &auth);
-            io::stdout()
-                .write_all(text.as_bytes())
-                .map_err(Failure::of_output)?;
-        }
-        watch(&mut authsvc, broker, &signals)
-    })();
-
-    let running = match served {
-        Ok(Ending::Asked) if broker.is_some() => running_jobs(&server, &identity),
-        _ => None,
-    };
-    // The broker first: until its end it may have to ask the auth service.
-    if let Some(broker) = &mut broker {
-        broker.stop(&signals)?;
-    }
-    authsvc.stop(&signals)?;
-    match served? {
-        Ending::Asked => farewell(running, options.quiet),
-        Ending::Stopped => complain("the server was stopped by request"),
+    let asked = std::env::var_os("FLUX_SERVER_MODE").filter(|mode| !mode.is_empty());
+    match mode(nix::unistd::geteuid().is_root(), asked.as_deref())? {
+        Mode::SingleUser => single_user::up(options)?,
+        Mode::MultiUser => multi_user::up(options)?,
     }
     Ok(0)
 }
 
-fn state_dir(options: &Up) -> Result<PathBuf, Failure> {
-    let default = || state_home().map(|home| home.join("up"));
-    options
-        .state_dir
-        .clone()
-        .or_else(default)
-        .ok_or_else(|| Failure::Usage("there is no home directory: give --state-dir".to_owned()))
+fn mode(root: bool, asked: Option<&std::ffi::OsStr>) -> Result<Mode, Failure> {
+    match (root, asked.map(|mode| mode.to_str().unwrap_or_default())) {
+        (false, None | Some("single-user")) => Ok(Mode::SingleUser),
+        (true, None | Some("multi-user")) => Ok(Mode::MultiUser),
+        (true, Some("single-user")) => Err(Failure::Refused(
+            "in single-user mode jobs run as whoever starts the server, and you are root: \
+             everybody with the password would be root on this machine. Start it as an ordinary \
+             user, or leave FLUX_SERVER_MODE unset for multi-user mode"
+                .to_owned(),
+        )),
+        (false, Some("multi-user")) => Err(Failure::Refused(
+            "multi-user mode needs root, to run each job as its user".to_owned(),
+        )),
+        (_, Some(_)) => Err(Failure::Usage(
+            "FLUX_SERVER_MODE must be single-user or multi-user".to_owned(),
+        )),
+    }
 }
 
 /// The address with its true port, if it can be listened on.
@@ -167,37 +97,17 @@ fn reachable_url(listen: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, listen.port()))
 }
 
-fn warn(listen: SocketAddr) {
+fn warn_of_strangers(listen: SocketAddr) {
     if !listen.ip().is_loopback() {
         complain(&format!(
             "WARNING: {listen} can be reached from other machines, and passwords travel there \
              unencrypted. Put a TLS proxy in front, or listen on 127.0.0.1"
         ));
     }
-    let multi_user = std::env::var_os("FLUX_SERVER_MODE").is_some_and(|mode| mode == "multi-user");
-    if nix::unistd::geteuid().is_root() && !multi_user {
-        complain(
-            "WARNING: you are root, and in single-user mode jobs run as the server's user: \
-             everybody with the password is root on this machine",
-        );
-    }
 }
 
-/// What the broker has no use for, and so must not know.
-const SECRETS: [&str; 3] = ["FLUX_TOKEN", "FLUX_SECRET_KEY", "FLUX_SECREY_KEY"];
-
-/// The drop-in way to hand secrets to a server of the Flux RESTful API. Other
-/// variables of the environment are inherited.
-fn secrets(identity: &Identity) -> Vec<(&'static str, OsString)> {
-    let secret = |kept: &identity::Kept| kept.secret.reveal().into();
-    vec![
-        ("FLUX_USER", identity.user.clone().into()),
-        ("FLUX_TOKEN", secret(&identity.password)),
-        ("FLUX_SECRET_KEY", secret(&identity.secret_key)),
-    ]
-}
-
-fn database(options: &Up, dir: &StateDir, file: &str) -> Result<OsString, Failure> {
+/// The URL of a database: the one that was asked for, else a file of our own.
+fn database(options: &Up, file: &Path) -> Result<OsString, Failure> {
     let given = options.database.as_deref().filter(|url| !url.is_empty());
     match given {
         Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
@@ -208,127 +118,55 @@ fn database(options: &Up, dir: &StateDir, file: &str) -> Result<OsString, Failur
         )),
         None => {
             let mut url = OsString::from("sqlite:");
-            url.push(dir.path(file));
+            url.push(file);
             Ok(url)
         }
     }
 }
 
-/// Wait until `ready` gives something; `None` when asked to stop before.
-///
-/// Errors: `Refused` when a service ends or the deadline passes. The first of
-/// the services is the one waited for.
-fn wait_ready<T>(
-    services: &mut [&mut Service],
-    signals: &Signals,
-    deadline: Instant,
-    mut ready: impl FnMut() -> Option<T>,
-) -> Result<Option<T>, Failure> {
-    loop {
-        if let Some(found) = ready() {
-            return Ok(Some(found));
-        }
-        for service in services.iter_mut() {
-            if let Some(status) = service.ended()? {
-                return Err(service.failure(status));
-            }
-        }
-        if Instant::now() >= deadline {
-            let seconds = START_PATIENCE.as_secs();
-            let late = format!("is not ready after {seconds} seconds");
-            return Err(services.first().map_or_else(
-                || Failure::Refused(format!("the server {late}")),
-                |service| service.failure_so_far(&late),
-            ));
-        }
-        if signals.wait(Some(ASK_EVERY))? {
-            return Ok(None);
-        }
-    }
-}
-
-/// Watch both services until one ends or we are asked to stop.
-fn watch(
-    authsvc: &mut Service,
-    broker: &mut Service,
-    signals: &Signals,
-) -> Result<Ending, Failure> {
-    loop {
-        if let Some(status) = broker.ended()? {
-            return if status.success() {
-                Ok(Ending::Stopped)
-            } else {
-                Err(broker.failure(status))
-            };
-        }
-        if let Some(status) = authsvc.ended()? {
-            return Err(authsvc.failure(status));
-        }
-        if signals.wait(None)? {
-            return Ok(Ending::Asked);
-        }
-    }
+/// The arguments of a service with a configuration file and a database.
+fn serve(config: PathBuf) -> Vec<OsString> {
+    vec![
+        "--config".into(),
+        config.into(),
+        "serve".into(),
+        "--migrate".into(),
+    ]
 }
 
 /// A client of our own server, with little patience.
-fn client(server: &Server, identity: &Identity) -> Client {
-    let patience = Duration::from_secs(3);
+fn client(server: &Server, credentials: Credentials) -> Client {
     Client::new(
         server.clone(),
-        identity.credentials(),
+        credentials,
         None,
         false,
-        patience,
+        Duration::from_secs(3),
     )
 }
 
-/// How the server wants us to log in; `None` while it is not ready.
-fn auth_info(server: &Server, identity: &Identity) -> Option<AuthInfo> {
-    let request = Request::Get("/v1/auth", vec![]);
-    let answer = client(server, identity).answer(&request).ok()?;
+/// How the server wants people to log in; `None` while it is not ready.
+fn auth_info(server: &Server) -> Option<AuthInfo> {
+    let nobody = Credentials {
+        user: String::new(),
+        password: Password::Known(Secret::new("")),
+        secret_key: None,
+    };
+    let answer = client(server, nobody)
+        .answer(&Request::Get("/v1/auth", vec![]))
+        .ok()?;
     serde_json::from_str(&answer.success().ok()?.body).ok()
 }
 
-/// How many jobs are running; `None` when that cannot be known quickly.
-fn running_jobs(server: &Server, identity: &Identity) -> Option<usize> {
-    const ENOUGH: usize = 1000;
-    let query = [
-        ("details", "true".to_owned()),
-        ("listing", "true".to_owned()),
-        ("limit", ENOUGH.to_string()),
-    ];
-    let request = Request::Get("/v1/jobs", query.to_vec());
-    let answer = client(server, identity).answer(&request).ok()?;
-    let reply = answer.success().ok()?.json().ok()?;
-    count_running(reply.as_array()?, ENOUGH)
-}
-
-/// A list that was cut off may lack some.
-fn count_running(jobs: &[Value], cut_off_at: usize) -> Option<usize> {
-    let running = |job: &&Value| Job(job).state() == State::Running;
-    (jobs.len() < cut_off_at).then(|| jobs.iter().filter(running).count())
-}
-
-fn farewell(running: Option<usize>, quiet: bool) {
-    let words = match running {
-        Some(0) if quiet => return,
-        Some(0) => "stopped; no job was running".to_owned(),
-        Some(1) => "stopped; 1 job goes on running, and the next `warrant up` finds it".to_owned(),
-        Some(number) => {
-            format!("stopped; {number} jobs go on running, and the next `warrant up` finds them")
-        }
-        None if quiet => return,
-        None => {
-            "stopped; jobs that were running go on, and the next `warrant up` finds them".to_owned()
-        }
-    };
-    complain(&words);
+/// Print `text` on standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::of_output)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -353,14 +191,20 @@ mod tests {
     }
 
     #[test]
-    fn running_jobs_are_counted_only_when_all_are_seen() {
-        let jobs = [
-            json!({"state": "RUN"}),
-            json!({"state": "SCHED"}),
-            json!({"state": "CLEANUP"}),
-            json!({"state": "INACTIVE", "result": "COMPLETED"}),
-        ];
-        assert_eq!(count_running(&jobs, 5), Some(2));
-        assert_eq!(count_running(&jobs, 4), None);
+    fn root_serves_every_user_and_a_user_only_that_one() {
+        let mode = |root, asked: Option<&str>| mode(root, asked.map(AsRef::as_ref));
+        assert_eq!(mode(true, None), Ok(Mode::MultiUser));
+        assert_eq!(mode(true, Some("multi-user")), Ok(Mode::MultiUser));
+        assert_eq!(mode(false, None), Ok(Mode::SingleUser));
+        assert_eq!(mode(false, Some("single-user")), Ok(Mode::SingleUser));
+        assert!(matches!(
+            mode(true, Some("single-user")),
+            Err(Failure::Refused(_))
+        ));
+        assert!(matches!(
+            mode(false, Some("multi-user")),
+            Err(Failure::Refused(_))
+        ));
+        assert!(matches!(mode(true, Some("both")), Err(Failure::Usage(_))));
     }
 }

@@ -6,16 +6,21 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// Find a program beside this one, else in `PATH`.
+/// Find a program beside this one, or where a package puts those that people
+/// do not call (`bin/../lib/warrant`), else in `PATH`.
 ///
 /// Errors: `Refused`, with the places searched.
 pub(crate) fn find(name: &str) -> Result<PathBuf, Failure> {
     let own_place = std::env::current_exe().ok();
     let beside = own_place.as_deref().and_then(Path::parent);
+    let packaged = beside
+        .and_then(Path::parent)
+        .map(|above| above.join("lib/warrant"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = beside
         .map(Path::to_path_buf)
         .into_iter()
+        .chain(packaged)
         .chain(std::env::split_paths(&path));
     find_in(name, places).ok_or_else(|| {
         let beside = beside.map_or_else(String::new, |dir| format!("{} or ", dir.display()));

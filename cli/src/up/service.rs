@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 
 use crate::failure::Failure;
 use crate::terminal::Filter;
+use crate::up::environment::Environment;
 use crate::up::signals::Signals;
 use crate::up::tether;
 
@@ -28,6 +29,44 @@ const MAX_LINE_BYTES: u64 = 8 << 10;
 /// How long a service may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What to start.
+pub(crate) struct Start {
+    /// What its lines begin with.
+    pub(crate) name: &'static str,
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) arguments: Vec<OsString>,
+    /// Its environment.
+    pub(crate) environment: Environment,
+    /// The account it runs as; `None` for ours.
+    pub(crate) account: Option<&'static str>,
+}
+
+impl Start {
+    /// The process to be, tethered to this one: in a process group of its own,
+    /// so that Ctrl-C in the terminal reaches `warrant up` alone, which stops
+    /// its services in order; reading nothing; with no descriptor but the
+    /// standard ones.
+    ///
+    /// Errors: this program cannot be found.
+    pub(crate) fn command(self) -> io::Result<Command> {
+        let words: Vec<&OsStr> = self.arguments.iter().map(OsString::as_os_str).collect();
+        let arguments = tether::arguments(std::process::id(), self.account, self.program, &words);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "`warrant up` starts the services"
+        )]
+        let mut command = Command::new(std::env::current_exe()?);
+        self.environment.give_to(&mut command);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .process_group(0);
+        Ok(command)
+    }
+}
+
 /// A running service. Dropping it kills it: a panic or an early return leaves
 /// nothing behind.
 pub(crate) struct Service {
@@ -38,44 +77,16 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Start `program serve --migrate` in a process group of its own, so that
-    /// Ctrl-C in the terminal reaches `warrant up` alone, which stops its
-    /// services in order. It reads the file `config` where there is one, and
-    /// inherits the environment but for the variables in `withheld`. Its
-    /// lines are passed on to standard error if `loud`.
-    pub(crate) fn start(
-        name: &'static str,
-        program: PathBuf,
-        config: &Path,
-        environment: &[(&str, OsString)],
-        withheld: &[&str],
-        loud: bool,
-    ) -> Result<Self, Failure> {
+    /// Start it. Its lines are passed on to standard error if `loud`.
+    pub(crate) fn start(start: Start, loud: bool) -> Result<Self, Failure> {
+        let name = start.name;
         let failed = |error: io::Error| Failure::Refused(format!("cannot start {name}: {error}"));
         let (reader, writer) = io::pipe().map_err(failed)?;
-        let words: [&OsStr; 4] = [
-            "--config".as_ref(),
-            config.as_ref(),
-            "serve".as_ref(),
-            "--migrate".as_ref(),
-        ];
-        let arguments = tether::arguments(std::process::id(), program, &words);
-        let this_program = std::env::current_exe().map_err(failed)?;
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "`warrant up` starts the services"
-        )]
-        let mut command = std::process::Command::new(this_program);
-        for name in withheld {
-            command.env_remove(name);
-        }
-        let child = command
-            .args(arguments)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+        let child = start
+            .command()
+            .map_err(failed)?
             .stdout(writer.try_clone().map_err(failed)?)
             .stderr(writer)
-            .process_group(0)
             .spawn()
             .map_err(failed)?;
         let lines = Arc::default();

@@ -2,14 +2,15 @@
 //! secrets, the output of jobs. It is private to one user, and to one server
 //! at a time.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::auth::random_text;
 use crate::failure::Failure;
 use crate::secret::Secret;
+use crate::up::lock::Lock;
 
 /// The longest path of a Unix socket, in bytes. Source: unix(7), less the NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -17,7 +18,7 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 /// The directory, locked for as long as this lives.
 pub(crate) struct StateDir {
     path: PathBuf,
-    lock: File,
+    lock: Lock,
 }
 
 impl StateDir {
@@ -35,9 +36,9 @@ impl StateDir {
             .create(path)
             .map_err(|error| failed("create", error))?;
         let path = path.canonicalize().map_err(|error| failed("open", error))?;
-        check_name(&path)?;
+        check_name(&path, "/run/auth.sock")?;
         check_privacy(&path)?;
-        let lock = lock(&path)?;
+        let lock = Lock::take(&path)?;
         let dir = Self { path, lock };
         for name in ["keys", "run", "spool", "secrets"] {
             dir.make_private(name)?;
@@ -57,49 +58,12 @@ impl StateDir {
 
     /// Leave word of who holds the lock, for whoever comes second.
     pub(crate) fn announce(&mut self, url: &str) -> Result<(), Failure> {
-        let text = format!("process {}, {url}", std::process::id());
-        self.lock
-            .set_len(0)
-            .and_then(|()| self.lock.rewind())
-            .and_then(|()| self.lock.write_all(text.as_bytes()))
-            .map_err(|error| Failure::Refused(format!("cannot write the lock file: {error}")))
+        self.lock.announce(url)
     }
 
     /// The secret of this name; made at random on first use.
-    ///
-    /// The file holds nothing but the secret, without a newline, so that
-    /// `curl --data-urlencode password@FILE` sends it as it is.
     pub(crate) fn secret(&self, name: &str) -> Result<(Secret, PathBuf), Failure> {
-        let path = self.path("secrets").join(name);
-        let failed = |what: &str, error: io::Error| {
-            Failure::Refused(format!("cannot {what} {}: {error}", path.display()))
-        };
-        let made = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path);
-        match made {
-            Ok(mut file) => {
-                let secret = random_text::<32>()?;
-                file.write_all(secret.as_bytes())
-                    .and_then(|()| file.sync_all())
-                    .map_err(|error| failed("write", error))?;
-                Ok((Secret::new(secret), path))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                check_privacy(&path)?;
-                let text = fs::read_to_string(&path).map_err(|error| failed("read", error))?;
-                match text.trim_end() {
-                    "" => Err(Failure::Refused(format!(
-                        "{} is empty: remove it for a new secret",
-                        path.display()
-                    ))),
-                    secret => Ok((Secret::new(secret), path)),
-                }
-            }
-            Err(error) => Err(failed("create", error)),
-        }
+        keep_secret(self.path("secrets").join(name))
     }
 
     fn make_private(&self, name: &str) -> Result<(), Failure> {
@@ -114,14 +78,51 @@ impl StateDir {
     }
 }
 
-/// The name becomes part of a database URL and of a socket's path.
-fn check_name(path: &Path) -> Result<(), Failure> {
+/// The secret in a file of ours; made at random on first use.
+///
+/// The file holds nothing but the secret, without a newline, so that
+/// `curl --data-urlencode password@FILE` sends it as it is.
+pub(crate) fn keep_secret(path: PathBuf) -> Result<(Secret, PathBuf), Failure> {
+    let failed = |what: &str, error: io::Error| {
+        Failure::Refused(format!("cannot {what} {}: {error}", path.display()))
+    };
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
+    match made {
+        Ok(mut file) => {
+            let secret = random_text::<32>()?;
+            file.write_all(secret.as_bytes())
+                .and_then(|()| file.sync_all())
+                .map_err(|error| failed("write", error))?;
+            Ok((Secret::new(secret), path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            check_privacy(&path)?;
+            let text = fs::read_to_string(&path).map_err(|error| failed("read", error))?;
+            match text.trim_end() {
+                "" => Err(Failure::Refused(format!(
+                    "{} is empty: remove it for a new secret",
+                    path.display()
+                ))),
+                secret => Ok((Secret::new(secret), path)),
+            }
+        }
+        Err(error) => Err(failed("create", error)),
+    }
+}
+
+/// The name becomes part of a database URL and of a socket's path, the longest
+/// of which is `socket`.
+pub(crate) fn check_name(path: &Path, socket: &str) -> Result<(), Failure> {
     let unfit = |why: &str| Failure::Usage(format!("the state directory {path:?} {why}"));
     let text = path.to_str().ok_or_else(|| unfit("is not UTF-8 text"))?;
     if text.contains(['?', '#', '%']) || text.contains(char::is_control) {
         return Err(unfit("must not contain ?, #, % or control characters"));
     }
-    if text.len() + "/run/auth.sock".len() > MAX_SOCKET_PATH_BYTES {
+    if text.len() + socket.len() > MAX_SOCKET_PATH_BYTES {
         return Err(unfit("has too long a path for a Unix socket"));
     }
     Ok(())
@@ -145,36 +146,6 @@ fn check_privacy(path: &Path) -> Result<(), Failure> {
     Err(trouble(
         "can be read by other users: close it with chmod go= and start again",
     ))
-}
-
-fn lock(dir: &Path) -> Result<File, Failure> {
-    let path = dir.join("up.lock");
-    let failed = |error| Failure::Refused(format!("cannot lock {}: {error}", path.display()));
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // Without its words the holder is merely nameless.
-            let _ = Read::by_ref(&mut file)
-                .take(200)
-                .read_to_string(&mut holder);
-            Err(Failure::Refused(format!(
-                "{} is in use by another `warrant up` ({}): stop that one first, or give \
-                 another --state-dir",
-                dir.display(),
-                crate::terminal::visible(&holder)
-            )))
-        }
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
 }
 
 #[cfg(test)]

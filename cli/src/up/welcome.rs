@@ -9,6 +9,10 @@ use warrant_api::token::AuthInfo;
 use crate::up::identity::{Identity, Kept};
 use crate::up::programs;
 
+/// What to say in the end when nobody has counted the jobs.
+pub(crate) const FAREWELL: &str =
+    "stopped; jobs that were running go on, and the next `warrant up` finds them";
+
 /// The text, ending with a newline.
 pub(crate) fn text(url: &str, state_dir: &Path, identity: &Identity, auth: &AuthInfo) -> String {
     let mut text = format!("\nWarrant is ready at {url}\n\n");
@@ -21,6 +25,34 @@ pub(crate) fn text(url: &str, state_dir: &Path, identity: &Identity, auth: &Auth
     }
     text.push_str("Ctrl-C stops the server; jobs that are running then go on.\n\n");
     text
+}
+
+/// The text for the users of this machine, ending with a newline. `backend` is
+/// how they prove who they are.
+pub(crate) fn multi_user(url: &str, state_dir: &Path, backend: &str, secret_key: &Kept) -> String {
+    let login = match backend {
+        "pam" => "with the name and password of an account of this machine".to_owned(),
+        other => format!("with the password that the {other} backend knows"),
+    };
+    let program = quoted_path(&programs::own_name());
+    format!(
+        "\nWarrant is ready at {url}\n\n  \
+         Mode      multi-user: each job runs as the user who submits it\n  \
+         Login     {login}\n  \
+         Secret    {}; users of the Flux RESTful clients need it\n  \
+         State     in {}\n\n\
+         As any user of this machine:\n\n  \
+         export FLUX_RESTFUL_HOST={}\n  \
+         {program} login\n  \
+         {program} submit --wait -- id\n\n\
+         With the Flux RESTful client, and FLUX_TOKEN and FLUX_SECRET_KEY in the environment:\n\n  \
+         export FLUX_USER=\"$(id -un)\"\n  \
+         flux-restful-cli submit id\n\n\
+         Ctrl-C stops the server; jobs that are running then go on.\n\n",
+        place(secret_key, "FLUX_SECRET_KEY"),
+        state_dir.display(),
+        quoted(url),
+    )
 }
 
 fn write_facts(
@@ -169,6 +201,22 @@ mod tests {
             for backend in ["shared-secret", "database", "none"] {
                 assert!(!welcome(in_files, backend).contains("canary"));
             }
+        }
+    }
+
+    #[test]
+    fn users_of_this_machine_are_told_how_to_log_in_and_shown_no_secret() {
+        let secret_key = Kept {
+            secret: Secret::new("canary"),
+            file: Some("/s t/secrets/flux_secret_key".into()),
+        };
+        for (backend, words) in [("pam", "account of this machine"), ("database", "database")] {
+            let text = multi_user(URL, Path::new("/s t"), backend, &secret_key);
+            assert!(
+                text.contains(words) && text.contains("/s t/secrets"),
+                "{text}"
+            );
+            assert!(!text.contains("canary"), "{text}");
         }
     }
 
