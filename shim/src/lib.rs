@@ -1,5 +1,6 @@
-//! The code that starts jobs: small, without threads, and without any opinion
-//! about who may run what.
+//! The code that starts jobs: small and without threads. As the broker's own
+//! user it has no opinion about who may run what; as root it runs nothing
+//! without a warrant, and nothing that its policy does not allow.
 //!
 //! Three kinds of process share this code. The [`monitor`] takes requests
 //! from the broker and reports back. For each run it forks a [`keeper`], which

@@ -7,6 +7,7 @@
 //! [`open`] makes one that is root, takes connections of the broker, and starts nothing
 //! without a warrant.
 
+mod admission;
 mod connection;
 mod listener;
 mod peers;
@@ -194,7 +195,7 @@ impl Monitor {
             {
                 watch.report_started(&mut self.peers, run, started_us);
                 if let Some(root) = &mut self.root {
-                    root.begun(run);
+                    root.journal.begun(run);
                 }
             }
         }
@@ -226,11 +227,11 @@ impl Monitor {
     /// Starts a run without a warrant, which only a monitor does that is not
     /// root. One that is watched has been started.
     fn launch(&mut self, run: RunId, placement: &Placement, launch: &[u8]) {
-        if self.root.is_some() {
-            return self.not_started(run, Refusal::Mode);
-        }
         if self.runs.contains_key(&run) {
             return;
+        }
+        if self.root.is_some() {
+            return self.not_started(run, Refusal::Mode);
         }
         let keeper = Limits::read(launch)
             .map_err(|_| Errno::EINVAL.into())

@@ -76,9 +76,9 @@ pub fn open(policy_file: &Path) -> Result<Monitor, Doubt> {
     let mut monitor = Monitor::new(spool, Peers::on(listener), null).map_err(process)?;
     let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
     monitor.signals = Some(signal_fd(&signals).map_err(process)?);
-    monitor.cgroups = Cgroups::find(root.policy())
+    monitor.cgroups = Cgroups::find(&root.policy)
         .map_err(|error| Doubt::new("control groups", error.to_string()))?;
-    hardening::monitor(root.policy()).map_err(process)?;
+    hardening::monitor(&root.policy).map_err(process)?;
     monitor.root = Some(root);
     audit::line("serving", &[]);
     Ok(monitor)

@@ -186,6 +186,9 @@ fn find_out(spool: &Spool, run: RunId, same_boot: bool) -> io::Result<Found> {
         // A crash of the machine may have taken the record, or its content.
         Ok(Standing::Missing) => Ok(lost),
         Ok(Standing::Free(_, Record::Empty)) if !same_boot => Ok(lost),
+        Ok(Standing::Free(_, Record::Refused(refusal))) if !same_boot && refusal.is_passing() => {
+            Ok(lost)
+        }
         Ok(Standing::Free(file, Record::Empty)) => {
             file.write(&Record::Revoked)?;
             Ok(not_started(None))

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -106,7 +106,7 @@ pub(crate) fn as_root_on(terminal: Terminal, variant: &str, test: impl FnOnce(&m
     let thread = std::thread::current();
     let exe = std::env::current_exe().unwrap();
     let words = [
-        "unshare --mount --pid --fork --kill-child --mount-proc",
+        "setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc",
         exe.to_str().unwrap(),
         "--exact --nocapture",
         thread.name().unwrap(),

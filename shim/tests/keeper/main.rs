@@ -14,8 +14,10 @@
 
 mod environment;
 mod files;
+mod hardening;
 mod house;
 mod identity;
 mod probe;
 mod processes;
 mod session;
+mod speed;

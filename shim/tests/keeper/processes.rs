@@ -156,7 +156,7 @@ fn t72_a_keeper_takes_three_signals_and_no_orders_about_others() {
             process::queue(std::os::fd::AsFd::as_fd(&handle), deliver, number).unwrap();
         }
         until("the one that is allowed", || {
-            house.output(run).ends_with("got\n")
+            house.output(run).lines().any(|line| line == "got")
         });
         fs::write(house.home("alice").join("go"), "").unwrap();
         assert_exited(&house.ended(run), 0, "");

@@ -3,6 +3,7 @@
 
 mod checks;
 mod house;
+mod lost;
 mod peers;
 mod replay;
 mod starting;
