@@ -2,7 +2,7 @@
 //! connections that are kept for the next one.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -52,6 +52,23 @@ impl AuthService {
         }))
     }
 
+    /// Send a request that may be made twice, and read the whole answer. It
+    /// is made again where the service was started anew since the last one.
+    ///
+    /// Errors: as [`AuthService::send`].
+    pub async fn send_safely(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<Response<Bytes>> {
+        match self.send(request.clone()).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                self.idle().clear();
+                self.send(request).await
+            }
+        }
+    }
+
     /// Send one request and read the whole answer.
     ///
     /// Errors: the service is away, does not answer in time, or answers more
@@ -86,13 +103,16 @@ impl AuthService {
         Ok(connection)
     }
 
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(&self) -> Option<Connection> {
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop()
+        self.idle().pop()
     }
 
     fn keep(&self, connection: Connection) {
-        let mut idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         if idle.len() < KEPT {
             idle.push(connection);
         }
@@ -105,7 +125,7 @@ impl AuthService {
         let request = Request::get(path)
             .header(HOST, NAME)
             .body(Full::default())?;
-        let answer = self.send(request).await?;
+        let answer = self.send_safely(request).await?;
         anyhow::ensure!(
             answer.status() == StatusCode::OK,
             "{path} answers {}",

@@ -65,7 +65,7 @@ impl Warrants {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::from(form))
             .map_err(away)?;
-        let answer = self.authsvc.send(request).await.map_err(away)?;
+        let answer = self.authsvc.send_safely(request).await.map_err(away)?;
         match answer.status() {
             StatusCode::OK => serde_json::from_slice::<WarrantAnswer>(answer.body())
                 .map(|answer| answer.access_token)

@@ -202,7 +202,6 @@ impl Gate {
         if fetched.is_some_and(|at| at.elapsed() < pause) {
             return;
         }
-        *fetched = Some(Instant::now());
         let set: JwkSet = match self.authsvc.get_json("/.well-known/jwks.json").await {
             Ok(set) => set,
             Err(error) => {
@@ -210,6 +209,9 @@ impl Gate {
                 return;
             }
         };
+        // A fetch that failed may be tried again at once: there is nobody else
+        // to ask, and one asks at a time.
+        *fetched = Some(Instant::now());
         let fresh: HashMap<String, Arc<DecodingKey>> = set
             .keys
             .iter()

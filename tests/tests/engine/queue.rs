@@ -110,3 +110,64 @@ on_each_database! {
         house.close();
     }
 }
+
+/// Run a few short jobs, after which the next ones are claimed ahead.
+fn be_brisk(ann: &Flux) {
+    for _ in 0..3 {
+        let short = ann.submit("true");
+        assert_eq!(ann.finished(short)["result"], "COMPLETED");
+    }
+}
+
+on_each_database! {
+    fn a_job_claimed_ahead_can_be_cancelled_and_never_starts(setup: Setup) {
+        let house = setup.cores(1).open();
+        let ann = house.user("ann");
+        be_brisk(&ann);
+        let first = gated(&ann, &house, "gate", json!({}));
+        let jobs: Vec<i64> = (0..6)
+            .map(|n| noted(&ann, &house, &n.to_string(), json!({})))
+            .collect();
+        ann.wait_until(first, "RUN");
+        for job in [jobs[0], jobs[3]] {
+            assert_eq!(ann.info(job)["state"], "SCHED");
+            assert_eq!(ann.cancel(job).status, 200);
+            assert_eq!(ann.finished(job)["result"], "CANCELED");
+        }
+        open(&house, "gate");
+        for job in &jobs {
+            ann.finished(*job);
+        }
+        assert_eq!(order(&house), ["1", "2", "4", "5"]);
+        house.close();
+    }
+
+    fn jobs_claimed_ahead_keep_their_order_when_the_broker_is_killed_or_stopped(setup: Setup) {
+        let mut house = setup.cores(1).open();
+        let ann = house.user("ann");
+        for round in 0..2 {
+            be_brisk(&ann);
+            let gate = format!("gate{round}");
+            let first = gated(&ann, &house, &gate, json!({}));
+            let mut jobs: Vec<i64> = (0..24)
+                .map(|n| noted(&ann, &house, &format!("{round}.{n:02}"), json!({})))
+                .collect();
+            ann.wait_until(first, "RUN");
+            match round {
+                0 => house.kill_broker(),
+                _ => house.stop_broker(),
+            }
+            // The place is free as soon as a broker looks.
+            open(&house, &gate);
+            house.start_broker();
+            jobs.push(noted(&ann, &house, &format!("{round}.24"), json!({})));
+            for job in jobs {
+                assert_eq!(ann.finished(job)["result"], "COMPLETED");
+            }
+        }
+        let mut expected = order(&house);
+        expected.sort();
+        assert_eq!((order(&house), expected.len()), (expected, 50));
+        house.close();
+    }
+}

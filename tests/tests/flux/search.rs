@@ -186,6 +186,7 @@ on_each_database! {
             assert_eq!(found(&ann, text), expected, "{text}");
         }
         ann.cancel(waits);
+        ann.finished(waits);
         assert_eq!(found(&ann, "CANCELED"), [waits]);
         house.close();
     }
