@@ -2,11 +2,11 @@
 //!
 //! | process | permitted | effective | bounding | system calls | no new privileges | files |
 //! |---|---|---|---|---|---|---|
-//! | monitor | [`USED`] | [`OWNING`] | [`USED`] | not [`DENIED`] | as the policy says | all |
-//! | keeper, preparing | as above | [`USED`] | as above | as above | as above | all |
-//! | keeper, keeping | `CAP_KILL` | `CAP_KILL` | as above | [`KEEPING`] only | yes | spool, control groups, `/proc` (Landlock) |
-//! | session | [`USED`] | [`USED`] | as above | not [`DENIED`] | as the policy says | all: PAM decides what it needs |
-//! | job | none | none | none; [`USED`] without `no_new_privs` | not [`DENIED`] | as the policy says | the user's |
+//! | monitor | `USED` | `OWNING` | `USED` | not `DENIED` | as the policy says | all |
+//! | keeper, preparing | as above | `USED` | as above | as above | as above | all |
+//! | keeper, keeping | `CAP_KILL` | `CAP_KILL` | as above | `KEEPING` only | yes | spool, control groups, `/proc` (Landlock) |
+//! | session | `USED` | `USED` | as above | not `DENIED` | as the policy says | all: PAM decides what it needs |
+//! | job | none | none | none; `USED` without `no_new_privs` | not `DENIED` | as the policy says | the user's |
 //!
 //! Ambient and inheritable sets are empty in all of them, none can be looked
 //! into or dumps core. Whatever the monitor's process lacked from the start,

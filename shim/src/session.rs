@@ -8,12 +8,13 @@
 use std::ffi::CStr;
 use std::fs::Metadata;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
@@ -24,7 +25,7 @@ use warrant_wire::Refusal;
 use crate::keeper::Ends;
 use crate::runner::{self, Crew, Rank};
 use crate::sys::pam::{Code, Item, Pam, Step};
-use crate::sys::process::{fork, is_single_threaded, wait_for};
+use crate::sys::process::{self, fork, is_single_threaded, wait_for};
 use crate::{audit, hardening, sys};
 
 /// The name of the service, and its file in the directory of all of them.
@@ -32,6 +33,8 @@ const SERVICE: &CStr = c"warrant";
 const SERVICES: &str = "/etc/pam.d";
 /// Seconds that opening, and closing, a session may take.
 const PAM_TIME_S: u32 = 20;
+/// How long the keeper waits for what takes no longer than that.
+const PATIENCE_MS: u16 = 25_000;
 /// Most bytes of the service file that are looked at.
 const MOST_SERVICE_BYTES: u64 = 1 << 20;
 /// Messages have a rank for each process, and one number more.
@@ -100,12 +103,12 @@ impl Session {
             fork(|| serve(crew, ends, theirs.as_raw_fd())).map_err(|_| Refusal::Unprepared)?;
         drop(theirs);
         let session = Self { pid, socket: ours };
-        let refusal = match session.hear().as_deref() {
+        let refusal = match session.hear_in(PATIENCE_MS).as_deref() {
             Some([0]) => return Ok(session),
             Some([code]) => Refusal::ALL.iter().find(|refusal| refusal.code() == *code),
             Some(_) | None => None,
         };
-        let _ = wait_for(pid);
+        see_out(pid);
         Err(refusal.copied().unwrap_or(Refusal::AccountUnavailable))
     }
 
@@ -113,7 +116,7 @@ impl Session {
     /// and the error that kept the next one from it.
     pub fn start(&self) -> (Vec<Pid>, Option<Errno>) {
         self.tell(b"go");
-        let Some(answer) = self.hear() else {
+        let Some(answer) = self.hear_in(PATIENCE_MS) else {
             return (Vec::new(), Some(Errno::EPIPE));
         };
         let mut numbers: Vec<i32> = answer
@@ -130,17 +133,35 @@ impl Session {
         let Self { pid, socket } = self;
         // The end of the connection says it.
         drop(socket);
-        let _ = wait_for(pid);
+        see_out(pid);
     }
 
-    /// What else is to be kept open in its process is for the caller to say.
     fn tell(&self, message: &[u8]) {
         let _ = send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL);
     }
 
-    fn hear(&self) -> Option<Vec<u8>> {
-        hear(self.socket.as_raw_fd())
+    /// The next message, or `None` if there is none in time.
+    fn hear_in(&self, milliseconds: u16) -> Option<Vec<u8>> {
+        is_ready(self.socket.as_fd(), milliseconds)
+            .then(|| hear(self.socket.as_raw_fd()))
+            .flatten()
     }
+}
+
+/// Waits for the end of a session's process, and sees to it.
+fn see_out(pid: Pid) {
+    if let Ok(handle) = process::open(pid)
+        && !is_ready(handle.as_fd(), PATIENCE_MS)
+    {
+        let _ = process::send(handle.as_fd(), libc::SIGKILL);
+    }
+    let _ = wait_for(pid);
+}
+
+/// Whether there is something to read, or comes in time.
+fn is_ready(fd: BorrowedFd<'_>, milliseconds: u16) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::from(milliseconds)).is_ok_and(|count| count > 0)
 }
 
 /// The next message, or `None` if the other side is gone.
@@ -228,7 +249,10 @@ fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
         let said = [format!("{} ", code.0).as_bytes(), &pam.said()].concat();
         audit(crew, what, &said);
     };
-    let mut pam = Pam::start(SERVICE, &user.account.name).map_err(|_| Refusal::PamSession)?;
+    let mut pam = Pam::start(SERVICE, &user.account.name).map_err(|error| {
+        audit(crew, "start", error.to_string().as_bytes());
+        Refusal::PamSession
+    })?;
     let told = pam
         .tell(Item::Tty, c"warrant")
         .and_then(|()| pam.tell(Item::Ruser, &user.account.name));

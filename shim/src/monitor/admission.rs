@@ -11,7 +11,7 @@ use super::watch::Keeper;
 use crate::identity::{Identity, OnBehalf};
 use crate::journal::{State, Warrant};
 use crate::warrant::{self, sha256};
-use crate::{audit, sys};
+use crate::{audit, hardening, sys};
 
 /// How often, each half a second long, what is left of a lost run is ended.
 const END_TRIES: u32 = 20;
@@ -251,7 +251,8 @@ impl Monitor {
     fn end_lost(&self, run: RunId) {
         let Some(cgroups) = &self.cgroups else { return };
         let tend = || {
-            let is_apart = sys::fd::close_all_but(cgroups.raw_fds().collect()).is_ok();
+            let is_apart = sys::fd::close_all_but(cgroups.raw_fds().collect()).is_ok()
+                && hardening::preparing_keeper().is_ok();
             i32::from(!(is_apart && (0..END_TRIES).any(|_| cgroups.end(run).is_ok())))
         };
         let between = sys::process::fork(|| i32::from(sys::process::fork(tend).is_err()));

@@ -21,7 +21,9 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid, write};
+use nix::unistd::{
+    Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getppid, setsid, write,
+};
 use warrant_wire::{Launch, Placement, RunId};
 
 use crate::account::Account;
@@ -141,8 +143,12 @@ fn isolate(crew: &Crew<'_>, rank: &Rank<'_>) -> io::Result<()> {
     dup2_stdin(crew.stdin)?;
     dup2_stdout(rank.stdout)?;
     dup2_stderr(rank.stderr)?;
-    if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
-        cgroup.join()?;
+    if let Some(user) = crew.user {
+        user.cgroup.map_or(Ok(()), JobCgroup::join)?;
+        // So that the job can open them by name, as /dev/stderr.
+        let (uid, gid) = (Some(user.account.uid), Some(user.account.gid));
+        fchown(rank.stdout, uid, gid)?;
+        fchown(rank.stderr, uid, gid)?;
     }
     sys::fd::close_all_but(vec![crew.failed.as_raw_fd()])?;
     if let Some((soft, hard)) = crew.open_files {

@@ -43,28 +43,28 @@ pub fn look_up(name: &CStr) -> io::Result<Option<Shadow>> {
                 &raw mut found,
             )
         };
-        match Errno::from_raw(result) {
-            Errno::ERANGE if buffer.len() < MOST_BYTES => {
-                let longer = buffer.len().saturating_mul(2);
-                buffer.resize(longer, 0);
-            }
-            Errno::ENOENT => return Ok(None),
-            _ if result != 0 => return Err(io::Error::from_raw_os_error(result)),
-            _ if found.is_null() => return Ok(None),
-            _ => {
-                // SAFETY: `found` is set, so the entry is, and its password
-                // is a text within the buffer, which is still there.
-                let (entry, password) = unsafe {
-                    let entry = entry.assume_init();
-                    (entry, CStr::from_ptr(entry.sp_pwdp).to_bytes())
-                };
-                return Ok(Some(Shadow {
-                    is_locked: matches!(password.first(), Some(b'!' | b'*')),
-                    changed: entry.sp_lstchg,
-                    lasts: entry.sp_max,
-                    expires: entry.sp_expire,
-                }));
-            }
+        if result == Errno::ERANGE as i32 && buffer.len() < MOST_BYTES {
+            let longer = buffer.len().saturating_mul(2);
+            buffer.resize(longer, 0);
+            continue;
         }
+        if result == Errno::ENOENT as i32 || (result == 0 && found.is_null()) {
+            return Ok(None);
+        }
+        if result != 0 {
+            return Err(io::Error::from_raw_os_error(result));
+        }
+        // SAFETY: `found` is set, so the entry is, and its password is a text
+        // within the buffer, which is still there.
+        let (entry, password) = unsafe {
+            let entry = entry.assume_init();
+            (entry, CStr::from_ptr(entry.sp_pwdp).to_bytes())
+        };
+        return Ok(Some(Shadow {
+            is_locked: matches!(password.first(), Some(b'!' | b'*')),
+            changed: entry.sp_lstchg,
+            lasts: entry.sp_max,
+            expires: entry.sp_expire,
+        }));
     }
 }

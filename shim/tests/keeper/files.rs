@@ -41,6 +41,16 @@ fn t51_a_job_has_three_descriptors_whatever_the_monitor_has() {
 }
 
 #[test]
+fn a_job_may_open_its_own_output_by_name() {
+    as_root(|house| {
+        let output = house.output_of("echo one > /dev/stderr; echo two > /proc/self/fd/1");
+        let mut lines: Vec<&str> = output.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["one", "two"]);
+    });
+}
+
+#[test]
 fn t52_a_job_cannot_look_into_its_keeper() {
     as_root(|house| {
         let (outcome, output) = house.run(&house.probe("peek"));

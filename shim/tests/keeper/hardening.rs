@@ -157,7 +157,8 @@ fn t88_a_keeper_that_was_taken_over_can_do_nothing_else() {
         matches!(result, Err(Errno::EPERM | Errno::EACCES))
     }
     as_root(|house| {
-        let attempts: [(&str, fn() -> i32); 10] = [
+        type Attempt = (&'static str, fn() -> i32);
+        let attempts: [Attempt; 10] = [
             ("opening a file", || {
                 i32::from(fs::read("/etc/passwd").is_ok())
             }),

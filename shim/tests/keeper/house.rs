@@ -106,7 +106,7 @@ pub(crate) fn as_root_on(terminal: Terminal, variant: &str, test: impl FnOnce(&m
     let thread = std::thread::current();
     let exe = std::env::current_exe().unwrap();
     let words = [
-        "setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc",
+        "setpriv --pdeathsig KILL unshare --mount --ipc --pid --fork --kill-child --mount-proc",
         exe.to_str().unwrap(),
         "--exact --nocapture",
         thread.name().unwrap(),

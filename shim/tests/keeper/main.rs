@@ -17,6 +17,7 @@ mod files;
 mod hardening;
 mod house;
 mod identity;
+mod oracle;
 mod probe;
 mod processes;
 mod session;

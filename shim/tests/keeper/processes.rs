@@ -203,6 +203,53 @@ fn t76_a_job_that_is_stopped_or_frozen_is_ended_in_time() {
 }
 
 #[test]
+fn t77_signals_are_at_their_defaults_whatever_the_monitor_and_pam_did() {
+    as_root(|house| {
+        let launch = house.launch(["cat", "/proc/self/status"]);
+        for pam in [false, true] {
+            if pam {
+                house.use_pam("auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n");
+            }
+            let run = house.start(&launch);
+            assert_exited(&house.ended(run), 0, "");
+            let status = house.output(run);
+            for set in ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"] {
+                let empty = format!("\n{set}:\t0000000000000000\n");
+                assert!(status.contains(&empty), "{set}: {status}");
+            }
+        }
+        // A writer that nobody reads ends by SIGPIPE.
+        let script =
+            "yes | head -n 1; bash -c 'yes | head -n 1 > /dev/null; echo ${PIPESTATUS[0]}'";
+        assert_eq!(house.output_of(script), "y\n141\n");
+    });
+}
+
+#[test]
+fn t84_what_one_job_uses_up_and_leaves_behind_keeps_no_other_from_starting() {
+    as_root(|house| {
+        run_tool(&[
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=1m,mode=1777",
+            "none",
+            "/dev/shm",
+        ]);
+        let output = house.output_of(
+            "for n in $(seq 50); do ipcmk -M 4096 -Q; done
+            head -c 2000000 /dev/zero > /dev/shm/left 2>&1; echo used",
+        );
+        assert!(output.ends_with("used\n"), "{output}");
+        assert_eq!(house.output_of("ipcs -m | grep -c alice"), "50\n");
+        for _ in 0..10 {
+            assert_exited(&house.run(&house.launch(["true"])).0, 0, "");
+        }
+    });
+}
+
+#[test]
 fn t79_floods_of_output_are_capped_counted_and_cost_no_memory() {
     as_root(|house| {
         for (script, bytes) in [

@@ -7,10 +7,12 @@
 //! systemd: a unit whose group hands controllers down could not be restarted
 //! while jobs run. Every path is made of run ids, below a held directory.
 
+mod find;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,7 +22,6 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use warrant_wire::RunId;
 
-use crate::policy::{self, Policy};
 use crate::sys::process;
 
 /// How long the end of a group is awaited, at most.
@@ -80,48 +81,6 @@ struct Place<'a> {
 }
 
 impl Cgroups {
-    /// Finds the trees and makes the directories of the jobs in them. `None`
-    /// if there is none to use, or the policy wants none.
-    ///
-    /// Errors: the policy requires control groups, and something is missing.
-    pub fn find(policy: &Policy) -> io::Result<Option<Self>> {
-        let is_required = match policy.cgroup {
-            policy::Cgroup::Off => return Ok(None),
-            policy::Cgroup::Auto => false,
-            policy::Cgroup::Require => true,
-        };
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        let groups = fs::read_to_string("/proc/self/cgroup")?;
-        let mut trees: Vec<Tree> = unified(&mounts, &groups).into_iter().collect();
-        let (mut memory, mut pids) = (false, false);
-        for tree in &trees {
-            if let Kind::Unified { memory: m, pids: p } = tree.kind {
-                (memory, pids) = (m, p);
-            }
-        }
-        let wanted = [
-            ("freezer", Kind::Freezer, trees.is_empty()),
-            ("memory", Kind::Memory, !memory),
-            ("pids", Kind::Pids, !pids),
-        ];
-        for (controller, kind, _) in wanted.into_iter().filter(|(_, _, wanted)| *wanted) {
-            let dir = own_group(&mounts, &groups, Some(controller))
-                .and_then(|own| make_dir(&own.join("warrant-jobs")).ok());
-            trees.extend(dir.map(|dir| Tree { dir, kind }));
-        }
-        let missing = [(memory, Kind::Memory), (pids, Kind::Pids)]
-            .iter()
-            .any(|(found, kind)| !found && trees.iter().all(|tree| tree.kind != *kind));
-        let tracks = trees.iter().any(|tree| tree.kind.tracks());
-        if is_required && (missing || !tracks) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "control groups for processes, memory and pids are required and not all there",
-            ));
-        }
-        Ok(tracks.then_some(Self { trees }))
-    }
-
     /// The descriptors of the directories.
     pub fn dirs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.trees.iter().map(|tree| tree.dir.as_fd())
@@ -363,63 +322,6 @@ impl JobCgroup<'_> {
             .unwrap_or_default();
         text.lines().flat_map(str::parse).collect()
     }
-}
-
-/// The v2 tree, with the controllers that its jobs can have.
-fn unified(mounts: &str, groups: &str) -> Option<Tree> {
-    let own = own_group(mounts, groups, None)?;
-    let name = own.file_name().and_then(|name| name.to_str()).unwrap_or("");
-    let unit = [".service", ".scope"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending));
-    let (above, name) = match (unit, own.parent()) {
-        (Some(unit), Some(slice)) => (slice, format!("{unit}-jobs")),
-        (Some(_) | None, _) => (own.as_path(), "warrant-jobs".to_owned()),
-    };
-    let dir = make_dir(&above.join(name)).ok()?;
-    let above = make_dir(above).ok()?;
-    for group in [&above, &dir] {
-        for controller in ["+memory", "+pids"] {
-            // It is there, or it is not for us: what counts is what we have.
-            let _ = put(group, "cgroup.subtree_control", controller);
-        }
-    }
-    let controllers = get(&dir, "cgroup.subtree_control").ok()?;
-    let has = |name| controllers.split_whitespace().any(|word| word == name);
-    let (memory, pids) = (has("memory"), has("pids"));
-    Some(Tree {
-        dir,
-        kind: Kind::Unified { memory, pids },
-    })
-}
-
-/// The directory of our own control group in the tree of a v1 controller, or
-/// in the v2 tree. Source: proc_pid_mountinfo(5), cgroups(7).
-fn own_group(mounts: &str, groups: &str, controller: Option<&str>) -> Option<PathBuf> {
-    let path = groups.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?);
-        let is_it = match controller {
-            Some(name) => controllers.split(',').any(|word| word == name),
-            None => controllers.is_empty(),
-        };
-        is_it.then_some(path)
-    })?;
-    mounts.lines().find_map(|line| {
-        let (place, source) = line.split_once(" - ")?;
-        let mut source = source.split(' ');
-        let is_it = match (source.next()?, controller) {
-            ("cgroup2", None) => true,
-            ("cgroup", Some(name)) => source.next_back()?.split(',').any(|word| word == name),
-            _ => false,
-        };
-        let mut place = place.split(' ').skip(3);
-        let (root, mount) = (place.next()?, place.next()?);
-        let below = Path::new(path).strip_prefix(root).ok()?;
-        // A path that leads out of the mount is not in it.
-        let is_below = below.components().all(|part| part.as_os_str() != "..");
-        (is_it && is_below).then(|| Path::new(mount).join(below))
-    })
 }
 
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY
