@@ -56,14 +56,11 @@ pub fn resolve(identity: &Identity, policy: &Policy) -> Result<Account, Refusal>
         return Err(Refusal::AccountUnknown);
     }
     let uid = Uid::from_raw(identity.uid);
-    let user = User::from_name(&identity.name)
-        .map_err(unavailable)?
-        .ok_or(Refusal::AccountUnknown)?;
-    let back = User::from_uid(uid)
-        .map_err(unavailable)?
-        .ok_or(Refusal::AccountMismatch)?;
+    let user = User::from_name(&identity.name).map_err(unavailable)?;
+    let user = user.ok_or(Refusal::AccountUnknown)?;
+    let back = User::from_uid(uid).map_err(unavailable)?;
     let agrees = |user: &User| user.uid == uid && user.name == identity.name;
-    if !agrees(&user) || !agrees(&back) {
+    if !agrees(&user) || !back.is_some_and(|back| agrees(&back)) {
         return Err(Refusal::AccountMismatch);
     }
     if policy.deny_users.contains(&user.name) {
@@ -109,17 +106,16 @@ fn unavailable<E>(_: E) -> Refusal {
 /// has one of these, whatever its names.
 fn groups(name: &CString, primary: Gid, policy: &Policy) -> Result<Vec<Gid>, Refusal> {
     let mut groups = getgrouplist(name, primary).map_err(unavailable)?;
-    let mut denied = Vec::new();
     for name in &policy.deny_groups {
-        let group = Group::from_name(name).map_err(unavailable)?;
-        denied.extend(group.map(|group| group.gid));
-    }
-    match policy.denied_group {
-        DeniedGroup::Refuse => {}
-        DeniedGroup::Remove => groups.retain(|gid| *gid == primary || !denied.contains(gid)),
-    }
-    if groups.iter().any(|gid| denied.contains(gid)) {
-        return Err(Refusal::GroupDenied);
+        let Some(denied) = Group::from_name(name).map_err(unavailable)? else {
+            continue;
+        };
+        if policy.denied_group == DeniedGroup::Remove && denied.gid != primary {
+            groups.retain(|gid| *gid != denied.gid);
+        }
+        if groups.contains(&denied.gid) {
+            return Err(Refusal::GroupDenied);
+        }
     }
     Ok(groups)
 }
@@ -140,9 +136,10 @@ fn lets_in(shell: &[u8]) -> Result<bool, Refusal> {
         return Ok(false);
     }
     match fs::read(SHELLS) {
-        Ok(list) => Ok(list
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.trim_ascii() == shell)),
+        Ok(list) => {
+            let mut lines = list.split(|byte| *byte == b'\n');
+            Ok(lines.any(|line| line.trim_ascii() == shell))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(_) => Err(Refusal::AccountUnavailable),
     }

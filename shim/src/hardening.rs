@@ -27,109 +27,65 @@ use crate::policy::Policy;
 use crate::sys::capability::{self, Set, Sets};
 use crate::sys::confine;
 
+const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+const DENY: u32 = libc::SECCOMP_RET_ERRNO | Errno::EPERM as u32;
+const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+
 /// Ids, signals, limits and files of others; and what PAM modules use:
-/// mounts, audit, priorities. Source: `linux/capability.h`.
-const USED: Set = OWNING
-    | bit(1) // DAC_OVERRIDE
-    | KILL
-    | bit(6) // SETGID
-    | bit(7) // SETUID
-    | bit(8) // SETPCAP
-    | bit(14) // IPC_LOCK
-    | bit(18) // SYS_CHROOT
-    | bit(21) // SYS_ADMIN
-    | bit(23) // SYS_NICE
-    | bit(24) // SYS_RESOURCE
-    | bit(29) // AUDIT_WRITE
-    | bit(30); // AUDIT_CONTROL
+/// mounts, audit, priorities. `DAC_OVERRIDE`, `SETGID`, `SETUID`, `SETPCAP`;
+/// `IPC_LOCK`, `SYS_CHROOT`, `SYS_ADMIN`, `SYS_NICE`; `SYS_RESOURCE`,
+/// `AUDIT_WRITE`, `AUDIT_CONTROL`. Source: `linux/capability.h`.
+const USED: Set = OWNING | KILL | set([1, 6, 7, 8]) | set([14, 18, 21, 23]) | set([24, 29, 30]);
+/// Giving files of our own to a group: `CHOWN`, `FOWNER`, `FSETID`.
+const OWNING: Set = set([0, 3, 4]);
+const KILL: Set = set([5]);
 
-/// Giving files of our own to a group.
-const OWNING: Set = bit(0) // CHOWN
-    | bit(3) // FOWNER
-    | bit(4); // FSETID
+/// The set of these numbers.
+const fn set<const COUNT: usize>(numbers: [u32; COUNT]) -> Set {
+    let (mut set, mut rest) = (0, numbers.as_slice());
+    while let [number, others @ ..] = rest {
+        set |= 1 << *number;
+        rest = others;
+    }
+    set
+}
 
-const KILL: Set = bit(5);
-
-const fn bit(number: u32) -> Set {
-    1 << number
+/// A table of system calls.
+macro_rules! calls {
+    ($($name:ident)*) => { &[$(libc::$name),*] };
 }
 
 /// Calls that change the machine, which no job can make anyway: they are
 /// denied to the monitor, and so to all that comes from it. Nothing is here
 /// that an unprivileged user can do, in a name space of their own either.
-const DENIED: &[c_long] = &[
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_open_by_handle_at,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_iopl,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_ioperm,
-];
+const DENIED: &[c_long] = calls! {
+    SYS_init_module SYS_finit_module SYS_delete_module SYS_kexec_load SYS_kexec_file_load
+    SYS_reboot SYS_swapon SYS_swapoff SYS_acct SYS_settimeofday SYS_clock_settime
+    SYS_open_by_handle_at
+};
 
 /// Calls of a keeper whose ranks have been made: waiting, moving output,
 /// signalling, reading `/proc`, writing its record, removing its group.
-const KEEPING: &[c_long] = &[
-    libc::SYS_splice,
-    libc::SYS_ppoll,
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_pread64,
-    libc::SYS_pwrite64,
-    libc::SYS_wait4,
-    libc::SYS_openat,
-    libc::SYS_close,
-    libc::SYS_fstat,
-    libc::SYS_statx,
-    libc::SYS_newfstatat,
-    libc::SYS_lseek,
-    libc::SYS_fcntl,
-    libc::SYS_getdents64,
-    libc::SYS_unlinkat,
-    libc::SYS_kill,
-    libc::SYS_tgkill,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_getpgid,
-    libc::SYS_sendto,
-    libc::SYS_recvfrom,
-    libc::SYS_getrusage,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_restart_syscall,
-    libc::SYS_getrandom,
-    libc::SYS_brk,
-    libc::SYS_mmap,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    libc::SYS_madvise,
-    libc::SYS_futex,
-    libc::SYS_sigaltstack,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
-];
+const KEEPING: &[c_long] = calls! {
+    SYS_splice SYS_ppoll SYS_read SYS_write SYS_pread64 SYS_pwrite64 SYS_wait4
+    SYS_openat SYS_close SYS_fstat SYS_statx SYS_newfstatat SYS_lseek SYS_fcntl
+    SYS_getdents64 SYS_unlinkat SYS_kill SYS_tgkill SYS_pidfd_open SYS_pidfd_send_signal
+    SYS_getpid SYS_gettid SYS_getpgid SYS_sendto SYS_recvfrom SYS_getrusage
+    SYS_clock_gettime SYS_clock_nanosleep SYS_nanosleep SYS_restart_syscall SYS_getrandom
+    SYS_brk SYS_mmap SYS_mremap SYS_munmap SYS_madvise SYS_futex SYS_sigaltstack
+    SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_exit SYS_exit_group
+};
 
+/// What differs between machines: their number in filters, and calls that
+/// only one of them has, denied to the monitor and allowed to a keeper.
 #[cfg(target_arch = "x86_64")]
-const AUDIT_ARCH: u32 = 0xc000_003e;
+const MACHINE: (u32, &[c_long], &[c_long]) = (
+    0xc000_003e,
+    calls! { SYS_iopl SYS_ioperm },
+    calls! { SYS_poll },
+);
 #[cfg(target_arch = "aarch64")]
-const AUDIT_ARCH: u32 = 0xc000_00b7;
+const MACHINE: (u32, &[c_long], &[c_long]) = (0xc000_00b7, &[], &[]);
 
 /// Confines the monitor, and with it whatever it will make.
 ///
@@ -141,18 +97,10 @@ pub fn monitor(policy: &Policy) -> io::Result<()> {
     if policy.no_new_privs {
         prctl::set_no_new_privs()?;
     }
-    let deny = libc::SECCOMP_RET_ERRNO | Errno::EPERM as u32;
-    let allow = libc::SECCOMP_RET_ALLOW;
-    confine::filter_calls(&mut filter(DENIED, deny, allow, allow))?;
-    capability::clear_ambient()?;
+    confine::filter_calls(&mut filter(&[DENIED, MACHINE.1], DENY, ALLOW, ALLOW))?;
     capability::bound(USED)?;
     let permitted = Sets::get()?.permitted & USED;
-    Sets {
-        effective: permitted & OWNING,
-        permitted,
-        inheritable: 0,
-    }
-    .set()
+    Sets::set(permitted, permitted & OWNING)
 }
 
 /// Nobody looks into this process, and it dumps no core. Jobs may raise the
@@ -166,18 +114,7 @@ pub fn keep_secrets() -> io::Result<()> {
 /// Makes all that a keeper has effective, to prepare a run with.
 pub fn preparing_keeper() -> io::Result<()> {
     let permitted = Sets::get()?.permitted;
-    Sets {
-        effective: permitted,
-        permitted,
-        inheritable: 0,
-    }
-    .set()
-}
-
-/// Leaves the process of a session what it has: only the modules know what
-/// they need to close it.
-pub fn session() -> io::Result<()> {
-    keep_secrets()
+    Sets::set(permitted, permitted)
 }
 
 /// Confines a keeper whose ranks have been made. `dirs` are what it needs
@@ -188,52 +125,54 @@ pub fn keeper<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> 
     prctl::set_no_new_privs()?;
     fence(dirs)?;
     let left = Sets::get()?.permitted & KILL;
-    Sets {
-        effective: left,
-        permitted: left,
-        inheritable: 0,
-    }
-    .set()?;
-    let deny = libc::SECCOMP_RET_ERRNO | Errno::EPERM as u32;
-    let (allow, kill) = (libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_KILL_PROCESS);
-    confine::filter_calls(&mut filter(KEEPING, allow, deny, kill))
+    Sets::set(left, left)?;
+    confine::filter_calls(&mut filter(
+        &[KEEPING, MACHINE.2],
+        ALLOW,
+        DENY,
+        KILL_PROCESS,
+    ))
 }
 
 /// Leaves a keeper these directories and `/proc`, and no network. A kernel
 /// without Landlock (before 5.13) does without.
 fn fence<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
-    const WRITE_FILE: u64 = 1 << 1;
-    const READ_FILE: u64 = 1 << 2;
-    const READ_DIR: u64 = 1 << 3;
-    const REMOVE_DIR: u64 = 1 << 4;
-    const MAKE_REG: u64 = 1 << 8;
-    const TRUNCATE: u64 = 1 << 14;
-    // What each version can deny. Source: landlock(7).
-    let (files, network, scopes) = match confine::landlock_version() {
-        0 => return Ok(()),
-        1 => (0x1fff, 0, 0),
-        2 => (0x3fff, 0, 0),
-        3 => (0x7fff, 0, 0),
-        4 => (0x7fff, 3, 0),
-        5 => (0xffff, 3, 0),
-        // The last: no abstract sockets of others. Signals are its business.
-        _ => (0xffff, 3, 1),
-    };
-    let ruleset = confine::landlock_ruleset(files, network, scopes)?;
-    let own = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | MAKE_REG | TRUNCATE;
+    /// What each version can deny: of files, of the network, and beyond one's
+    /// own domain (abstract sockets; signals are a keeper's business). There
+    /// is no version 0. Source: landlock(7).
+    const DENIABLE: [[u64; 3]; 7] = [
+        [0, 0, 0],
+        [0x1fff, 0, 0],
+        [0x3fff, 0, 0],
+        [0x7fff, 0, 0],
+        [0x7fff, 3, 0],
+        [0xffff, 3, 0],
+        [0xffff, 3, 1],
+    ];
+    /// READ_FILE and READ_DIR.
+    const READ: u64 = 1 << 2 | 1 << 3;
+    /// And WRITE_FILE, REMOVE_DIR, MAKE_REG and TRUNCATE.
+    const OWN: u64 = READ | 1 << 1 | 1 << 4 | 1 << 8 | 1 << 14;
+    let known = confine::landlock_version().min(DENIABLE.len() - 1);
+    let deniable = DENIABLE.get(known).copied().unwrap_or_default();
+    let [files, _, _] = deniable;
+    if files == 0 {
+        return Ok(());
+    }
+    let ruleset = confine::landlock_ruleset(deniable)?;
     for dir in dirs {
-        confine::landlock_allow(&ruleset, own & files, dir)?;
+        confine::landlock_allow(&ruleset, OWN & files, dir)?;
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = open("/proc", flags, Mode::empty())?;
-    confine::landlock_allow(&ruleset, READ_FILE | READ_DIR, proc.as_fd())?;
+    confine::landlock_allow(&ruleset, READ, proc.as_fd())?;
     confine::landlock_enforce(&ruleset)
 }
 
 /// A filter that answers `listed` to these calls and `other` to the rest;
 /// `foreign` to calls of another architecture, whose numbers mean something
 /// else. Source: seccomp(2), the example there.
-fn filter(calls: &[c_long], listed: u32, other: u32, foreign: u32) -> Vec<libc::sock_filter> {
+fn filter(calls: &[&[c_long]], listed: u32, other: u32, foreign: u32) -> Vec<libc::sock_filter> {
     const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const JUMP_IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
@@ -245,17 +184,19 @@ fn filter(calls: &[c_long], listed: u32, other: u32, foreign: u32) -> Vec<libc::
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut program = vec![
         step(LOAD, 0, 0, ARCHITECTURE_AT),
-        step(JUMP_IF_EQUAL, 1, 0, AUDIT_ARCH),
+        step(JUMP_IF_EQUAL, 1, 0, MACHINE.0),
         step(ANSWER, 0, 0, foreign),
         step(LOAD, 0, 0, NUMBER_AT),
         step(JUMP_IF_AT_LEAST, 0, 1, X32),
         step(ANSWER, 0, 0, libc::SECCOMP_RET_ERRNO | Errno::ENOSYS as u32),
     ];
-    for call in calls {
-        let number = u32::try_from(*call).unwrap_or(u32::MAX);
-        program.push(step(JUMP_IF_EQUAL, 0, 1, number));
-        program.push(step(ANSWER, 0, 0, listed));
-    }
+    program.extend(calls.concat().into_iter().flat_map(|call| {
+        let number = u32::try_from(call).unwrap_or(u32::MAX);
+        [
+            step(JUMP_IF_EQUAL, 0, 1, number),
+            step(ANSWER, 0, 0, listed),
+        ]
+    }));
     program.push(step(ANSWER, 0, 0, other));
     program
 }

@@ -1,7 +1,6 @@
 //! `warrant-shim`: started by the broker or by the system, not by people.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -28,27 +27,21 @@ enum Arguments {
 }
 
 fn main() -> ExitCode {
-    let Some(arguments) = parse(std::env::args_os().skip(1)) else {
-        let _ = std::io::stderr().write_all(USAGE.as_bytes());
-        return ExitCode::from(EX_USAGE);
-    };
-    match arguments {
-        Arguments::Monitor { spool, fd } => exit(monitor::run(&spool, fd), 1),
-        Arguments::Serve { policy } => match monitor::open(&policy) {
-            Ok(mut monitor) => exit(monitor.serve(), 1),
-            Err(doubt) => exit(Err(doubt), self_check::EX_CONFIG),
-        },
-    }
-}
-
-fn exit<E: Display>(result: Result<(), E>, failure: u8) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "warrant-shim: {error}");
-            ExitCode::from(failure)
+    let ended = match parse(std::env::args_os().skip(1)) {
+        Some(Arguments::Monitor { spool, fd }) => monitor::run(&spool, fd).map_err(|it| (it, 1)),
+        Some(Arguments::Serve { policy }) => monitor::open(&policy)
+            .map_err(|doubt| (doubt, self_check::EX_CONFIG))
+            .and_then(|mut monitor| monitor.serve().map_err(|it| (it, 1))),
+        None => {
+            let _ = std::io::stderr().write_all(USAGE.as_bytes());
+            return ExitCode::from(EX_USAGE);
         }
-    }
+    };
+    let Err((error, code)) = ended else {
+        return ExitCode::SUCCESS;
+    };
+    let _ = writeln!(std::io::stderr(), "warrant-shim: {error}");
+    ExitCode::from(code)
 }
 
 fn parse(mut words: impl Iterator<Item = OsString>) -> Option<Arguments> {

@@ -3,8 +3,7 @@
 //! Whatever decides who may do what must be root's alone to change, down from
 //! the root directory. Any doubt, and the monitor does not start.
 
-use std::ffi::CString;
-use std::fmt;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -12,7 +11,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path};
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::libc;
 use nix::sys::prctl;
@@ -33,62 +31,29 @@ const SPOOL_MODE: u32 = 0o2750;
 /// PAM's service file for jobs; without it PAM would use another one.
 const PAM_SERVICE: &str = "/etc/pam.d/warrant";
 
-/// Variables that make the C library, PAM or the loader do things; by name,
-/// or by how their name begins.
-const MEDDLING: [&str; 23] = [
-    "LD_",
-    "MALLOC_",
-    "GLIBC_TUNABLES",
-    "GCONV_PATH",
-    "GETCONF_DIR",
-    "HOSTALIASES",
-    "LOCALDOMAIN",
-    "LOCPATH",
-    "NLSPATH",
-    "NIS_PATH",
-    "RES_OPTIONS",
-    "RESOLV_",
-    "RES_",
-    "TMPDIR",
-    "TZ",
-    "TZDIR",
-    "KRB5_",
-    "OPENSSL_",
-    "SSL_",
-    "PAM_",
-    "BASH_ENV",
-    "ENV",
-    "IFS",
-];
+/// What is said of a path that must lead to a directory.
+const DIRECTORY: &str = "must be a directory, not a link to one";
+/// Variables that make the C library, PAM or the loader do things; `*` stands
+/// for whatever follows.
+const MEDDLING: &str = "LD_* MALLOC_* GLIBC_TUNABLES GCONV_PATH GETCONF_DIR HOSTALIASES \
+    LOCALDOMAIN LOCPATH NLSPATH NIS_PATH RES_* RESOLV_* TMPDIR TZ TZDIR KRB5_* OPENSSL_* \
+    SSL_* PAM_* BASH_ENV ENV IFS";
 /// The variables that are kept; nothing here or in a keeper sees another.
 const KEPT: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
 
-/// Why the monitor does not start.
-#[derive(Debug)]
-pub struct Doubt {
-    what: String,
-    text: String,
+/// Why the monitor does not start: something about a file, or anything else
+/// that has a name.
+pub fn doubt(what: impl AsRef<Path>, text: &str) -> io::Error {
+    about(what)(io::Error::other(text))
 }
 
-impl Doubt {
-    /// Something about a file, or anything else that has a name.
-    pub fn new(what: impl AsRef<Path>, text: impl Into<String>) -> Self {
-        Self {
-            what: what.as_ref().display().to_string(),
-            text: text.into(),
-        }
-    }
-
-    /// An error of the system about a file.
-    #[must_use]
-    pub fn about(what: &Path, error: io::Error) -> Self {
-        Self::new(what, error.to_string())
-    }
-}
-
-impl fmt::Display for Doubt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.text)
+/// Says what an error is about.
+pub fn about<P: AsRef<Path>>(what: P) -> impl Fn(io::Error) -> io::Error {
+    move |error| {
+        io::Error::new(
+            error.kind(),
+            format!("{}: {error}", what.as_ref().display()),
+        )
     }
 }
 
@@ -110,38 +75,37 @@ pub struct Checked {
 /// checked. Starts this program anew, without an environment, if it has one.
 ///
 /// Errors: the first doubt.
-pub fn check(policy_file: &Path) -> Result<Checked, Doubt> {
-    let process = |text: &str| Doubt::new("this process", text);
-    open_standard().map_err(|errno| process(errno.desc()))?;
+pub fn check(policy_file: &Path) -> io::Result<Checked> {
+    let process = about("this process");
+    open_standard().map_err(&process)?;
     if !geteuid().is_root() {
-        return Err(process("must run as root"));
+        return Err(doubt("this process", "must run as root"));
     }
-    let threads =
-        fs::read_dir("/proc/self/task").map_err(|error| Doubt::new("/proc", error.to_string()))?;
-    if threads.count() != 1 {
-        return Err(process("must have one thread"));
+    if !sys::process::is_single_threaded().map_err(&process)? {
+        return Err(doubt("this process", "must have one thread"));
     }
     clean_environment()?;
     let inherits_socket = inherits_socket()?;
     let first = if inherits_socket { 4 } else { 3 };
-    sys::fd::close_range(first, i32::MAX).map_err(|error| process(&error.to_string()))?;
+    sys::fd::close_range(first, i32::MAX).map_err(&process)?;
 
-    let this = fs::read_link("/proc/self/exe").map_err(|error| process(&error.to_string()))?;
-    file(&this)?;
+    file(&fs::read_link("/proc/self/exe").map_err(&process)?)?;
     let content = read(policy_file, policy::MAX_FILE_BYTES)?;
-    let policy =
-        policy::parse(&content).map_err(|wrong| Doubt::new(policy_file, wrong.to_string()))?;
+    let policy = policy::parse(&content).map_err(|wrong| doubt(policy_file, &wrong))?;
     if policy.pam {
         file(Path::new(PAM_SERVICE))?;
     }
     let (broker_uid, broker_gid) = broker(&policy)?;
     let keys = Keys::load(&policy.keys)?;
-    make_directory(&policy.state, 0o700)?;
-    let state = directory(&policy.state)?;
+    let state = make_directory(&policy.state, 0o700, None)?;
     if state.mode() & 0o077 != 0 {
-        return Err(Doubt::new(&policy.state, "must have mode 0700"));
+        return Err(doubt(&policy.state, "must have mode 0700"));
     }
-    make_spool(&policy.spool, broker_gid)?;
+    let spool = make_directory(&policy.spool, SPOOL_MODE, Some(broker_gid))?;
+    if spool.mode() & 0o7777 != SPOOL_MODE || spool.gid() != broker_gid.as_raw() {
+        let text = "must have mode 2750 and the broker's group";
+        return Err(doubt(&policy.spool, text));
+    }
     Ok(Checked {
         policy,
         keys,
@@ -155,127 +119,103 @@ pub fn check(policy_file: &Path) -> Result<Checked, Doubt> {
 /// is everything above it.
 ///
 /// Errors: it is not.
-pub fn directory(path: &Path) -> Result<Metadata, Doubt> {
-    ancestors(path)?;
-    check_one(path, Metadata::is_dir, "must be a directory")
+pub fn directory(path: &Path) -> io::Result<Metadata> {
+    walk(path, Metadata::is_dir, DIRECTORY)
 }
 
 /// A file, not through a link, that is root's alone to change, and so is
 /// everything above it.
 ///
 /// Errors: it is not.
-pub fn file(path: &Path) -> Result<Metadata, Doubt> {
-    ancestors(path)?;
-    check_one(path, Metadata::is_file, "must be a regular file")
+pub fn file(path: &Path) -> io::Result<Metadata> {
+    walk(path, Metadata::is_file, "must be a regular file")
+}
+
+/// Walks to a path from the root directory. Answers what is there.
+fn walk(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Result<Metadata> {
+    let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    if !path.is_absolute() || !path.components().all(plain) {
+        return Err(doubt(path, "must be an absolute path without .."));
+    }
+    let above: Vec<&Path> = path.ancestors().skip(1).collect();
+    for dir in above.into_iter().rev() {
+        is_safe(dir, Metadata::is_dir, DIRECTORY)?;
+    }
+    is_safe(path, is_right, must)
+}
+
+fn is_safe(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Result<Metadata> {
+    let metadata = fs::symlink_metadata(path).map_err(about(path))?;
+    let text = match metadata.mode() & 0o022 {
+        _ if !is_right(&metadata) => must,
+        _ if metadata.uid() != 0 => "must belong to root",
+        0 => return Ok(metadata),
+        _ => "must be writable by root alone",
+    };
+    Err(doubt(path, text))
 }
 
 /// The content of such a file.
 ///
 /// Errors: it is not one; it has more than `most` bytes; it cannot be read.
-pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Doubt> {
+pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     file(path)?;
-    let about = |error| Doubt::about(path, error);
-    let opened = File::options()
+    let mut options = File::options();
+    options
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(about)?;
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let mut content = Vec::new();
     let limit = most.saturating_add(1) as u64;
-    opened
-        .take(limit)
-        .read_to_end(&mut content)
-        .map_err(about)?;
+    options
+        .open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut content))
+        .map_err(about(path))?;
     if content.len() > most {
-        return Err(Doubt::new(path, format!("must be at most {most} bytes")));
+        return Err(doubt(path, &format!("must be at most {most} bytes")));
     }
     Ok(content)
 }
 
-fn ancestors(path: &Path) -> Result<(), Doubt> {
-    let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
-    if !path.is_absolute() || !path.components().all(plain) {
-        return Err(Doubt::new(path, "must be an absolute path without .."));
-    }
-    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
-    above.reverse();
-    for dir in above {
-        check_one(
-            dir,
-            Metadata::is_dir,
-            "must be a directory, not a link to one",
-        )?;
-    }
-    Ok(())
-}
-
-fn check_one(path: &Path, is: impl Fn(&Metadata) -> bool, must: &str) -> Result<Metadata, Doubt> {
-    let metadata = fs::symlink_metadata(path).map_err(|error| Doubt::about(path, error))?;
-    if !is(&metadata) {
-        return Err(Doubt::new(path, must));
-    }
-    if metadata.uid() != 0 {
-        return Err(Doubt::new(path, "must belong to root"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(Doubt::new(path, "must be writable by root alone"));
-    }
-    Ok(metadata)
-}
-
-/// Makes a directory if there is none, below one that is safe.
+/// Makes a directory if there is none, below one that is safe. Answers what
+/// is there, which is safe as well.
 ///
-/// Errors: what is above is not safe; it cannot be made.
-pub fn make_directory(path: &Path, mode: u32) -> Result<(), Doubt> {
-    ancestors(path)?;
-    match fs::DirBuilder::new().mode(mode).create(path) {
+/// Errors: it is not; it cannot be made.
+pub fn make_directory(path: &Path, mode: u32, group: Option<Gid>) -> io::Result<Metadata> {
+    directory(path.parent().unwrap_or(path))?;
+    match fs::DirBuilder::new().mode(0o700).create(path) {
         // Whatever the file mode creation mask took away.
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Ok(()) => chown(path, None, group)
+            .map_err(io::Error::from)
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode))),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
-    .map_err(|error| Doubt::about(path, error))
-}
-
-fn make_spool(path: &Path, group: Gid) -> Result<(), Doubt> {
-    let about = |error| Doubt::about(path, error);
-    if fs::symlink_metadata(path).is_err() {
-        make_directory(path, 0o700)?;
-        chown(path, None, Some(group)).map_err(|errno| about(errno.into()))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(SPOOL_MODE)).map_err(about)?;
-    }
-    let spool = directory(path)?;
-    if spool.mode() & 0o7777 != SPOOL_MODE || spool.gid() != group.as_raw() {
-        return Err(Doubt::new(
-            path,
-            "must have mode 2750 and the broker's group",
-        ));
-    }
-    Ok(())
+    .map_err(about(path))?;
+    directory(path)
 }
 
 /// Who the broker is, once and for all.
-fn broker(policy: &Policy) -> Result<(Uid, Gid), Doubt> {
-    let user = User::from_name(&policy.broker_user)
+fn broker(policy: &Policy) -> io::Result<(Uid, Gid)> {
+    let (user, group) = (&policy.broker_user, &policy.broker_group);
+    let user = User::from_name(user).ok().flatten().map(|user| user.uid);
+    let group = Group::from_name(group)
         .ok()
         .flatten()
-        .ok_or_else(|| Doubt::new("broker_user", "there is no such account"))?;
-    let group = Group::from_name(&policy.broker_group)
-        .ok()
-        .flatten()
-        .ok_or_else(|| Doubt::new("broker_group", "there is no such group"))?;
-    if user.uid.is_root() || NOBODY.contains(&user.uid.as_raw()) {
-        return Err(Doubt::new("broker_user", "must not be root or nobody"));
+        .map(|group| group.gid);
+    let uid = user.ok_or_else(|| doubt("broker_user", "there is no such account"))?;
+    let gid = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
+    if uid.is_root() || NOBODY.contains(&uid.as_raw()) {
+        return Err(doubt("broker_user", "must not be root or nobody"));
     }
-    if group.gid.as_raw() == 0 {
-        return Err(Doubt::new("broker_group", "must not be root's"));
+    if gid.as_raw() == 0 {
+        return Err(doubt("broker_group", "must not be root's"));
     }
-    Ok((user.uid, group.gid))
+    Ok((uid, gid))
 }
 
 /// Opens `/dev/null` in place of standard descriptors that are closed, so that
 /// no file of ours ever gets one of their numbers.
-fn open_standard() -> Result<(), Errno> {
+fn open_standard() -> io::Result<()> {
     loop {
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         if null.as_raw_fd() > 2 {
@@ -287,16 +227,18 @@ fn open_standard() -> Result<(), Errno> {
     }
 }
 
-fn clean_environment() -> Result<(), Doubt> {
+/// Refuses what meddles, and starts this program anew if there is more in the
+/// environment than is kept.
+fn clean_environment() -> io::Result<()> {
     let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    for name in &names {
-        let meddles = |meddling: &&&str| match meddling.strip_suffix('_') {
-            Some(_) => name.as_bytes().starts_with(meddling.as_bytes()),
-            None => name.as_bytes() == meddling.as_bytes(),
+    for meddling in MEDDLING.split_ascii_whitespace() {
+        let meddles = |name: &OsString| match meddling.strip_suffix('*') {
+            Some(start) => name.as_bytes().starts_with(start.as_bytes()),
+            None => name == meddling,
         };
-        if let Some(meddling) = MEDDLING.iter().find(meddles) {
+        if names.iter().any(meddles) {
             let text = format!("must not have a variable {meddling}");
-            return Err(Doubt::new("the environment", text));
+            return Err(doubt("the environment", &text));
         }
     }
     if names
@@ -313,29 +255,18 @@ fn clean_environment() -> Result<(), Doubt> {
         CString::new([name.as_bytes(), value.as_bytes()].join(&b'=')).ok()
     });
     let words = std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok());
-    let Err(errno) = execve(
-        c"/proc/self/exe",
-        &words.collect::<Vec<_>>(),
-        &kept.collect::<Vec<_>>(),
-    );
-    Err(Doubt::new(
-        "this process",
-        format!("cannot be started anew: {}", errno.desc()),
-    ))
+    let (words, kept): (Vec<_>, Vec<_>) = (words.collect(), kept.collect());
+    let Err(errno) = execve(c"/proc/self/exe", &words, &kept);
+    Err(about("this process")(errno.into()))
 }
 
 /// Whether descriptor 3 was passed on to be listened on.
 /// Source: sd_listen_fds(3).
-fn inherits_socket() -> Result<bool, Doubt> {
-    let number = |name| {
-        let value = std::env::var(name).ok()?;
-        value.parse::<i32>().ok()
-    };
-    if number("LISTEN_PID") != Some(getpid().as_raw()) {
-        return Ok(false);
-    }
+fn inherits_socket() -> io::Result<bool> {
+    let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
     match number("LISTEN_FDS") {
+        _ if number("LISTEN_PID") != Some(getpid().as_raw()) => Ok(false),
         Some(1) => Ok(true),
-        Some(_) | None => Err(Doubt::new("LISTEN_FDS", "must be 1")),
+        Some(_) | None => Err(doubt("LISTEN_FDS", "must be 1")),
     }
 }

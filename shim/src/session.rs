@@ -4,47 +4,69 @@
 //! session has to close it. It also makes the ranks, as children of the
 //! keeper, so that they inherit what modules did to it: limits, login id,
 //! keyring, name spaces. Modules run nowhere else.
+//!
+//! The two speak in single numbers: the session says whether it is open (0,
+//! or the code of a refusal), the keeper says go, the session answers with a
+//! process id for each rank or, below zero, why there is none. One number
+//! more from the keeper, or its end, closes the session.
 
 use std::ffi::CStr;
-use std::fs::Metadata;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::libc::SIGKILL;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, alarm};
 use warrant_wire::Refusal;
 
 use crate::keeper::Ends;
-use crate::runner::{self, Crew, Rank};
-use crate::sys::pam::{Code, Item, Pam, Step};
+use crate::runner::{self, Crew};
+use crate::sys::pam::{self, Code, Pam};
 use crate::sys::process::{self, fork, is_single_threaded, wait_for};
-use crate::{audit, hardening, sys};
+use crate::sys::signal::send_child;
+use crate::{audit, hardening, self_check, sys};
 
-/// The name of the service, and its file in the directory of all of them.
+/// The name of the service, and its file.
 const SERVICE: &CStr = c"warrant";
-const SERVICES: &str = "/etc/pam.d";
+const SERVICE_FILE: &str = "/etc/pam.d/warrant";
+const MOST_SERVICE_BYTES: usize = 1 << 20;
 /// Seconds that opening, and closing, a session may take.
 const PAM_TIME_S: u32 = 20;
 /// How long the keeper waits for what takes no longer than that.
-const PATIENCE_MS: u16 = 25_000;
-/// Most bytes of the service file that are looked at.
-const MOST_SERVICE_BYTES: u64 = 1 << 20;
-/// Messages have a rank for each process, and one number more.
-const MESSAGE_BYTES: usize = 4 * (warrant_wire::launch::MAX_PROCESSES as usize + 1);
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// An open session, as the keeper sees it.
 pub struct Session {
     /// Its process.
     pub pid: Pid,
-    socket: OwnedFd,
+    line: Line,
+}
+
+/// One end of the connection between a keeper and its session.
+struct Line(UnixStream);
+
+impl Line {
+    fn say(&self, number: i32) {
+        let _ = send(
+            self.0.as_raw_fd(),
+            &number.to_ne_bytes(),
+            MsgFlags::MSG_NOSIGNAL,
+        );
+    }
+
+    /// The next number, or `None` if the other side is gone or takes too long.
+    fn hear(&self) -> Option<i32> {
+        let mut number = [0; 4];
+        (&self.0).read_exact(&mut number).ok()?;
+        Some(i32::from_ne_bytes(number))
+    }
 }
 
 /// Checks that PAM has a service file for jobs, with each kind of module that
@@ -54,33 +76,19 @@ pub struct Session {
 /// Errors: it is missing or incomplete, not root's alone to write, or not a
 /// plain file.
 pub fn check_service() -> io::Result<()> {
-    let wrong = |what| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-    let open = |path: &Path| {
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)?;
-        file.metadata().map(|metadata| (file, metadata))
-    };
-    let dir = Path::new(SERVICES);
-    let (_dir, above) = open(dir)?;
-    let (file, metadata) = open(&dir.join("warrant"))?;
-    let is_roots = |metadata: &Metadata| metadata.uid() == 0 && metadata.mode() & 0o022 == 0;
-    if !is_roots(&above) || !is_roots(&metadata) || !metadata.is_file() {
-        return wrong("must be a plain file that only root may write");
-    }
-    let text = io::read_to_string(file.take(MOST_SERVICE_BYTES))?;
+    let content = self_check::read(Path::new(SERVICE_FILE), MOST_SERVICE_BYTES)?;
+    let text = String::from_utf8_lossy(&content);
     // A line may begin with `-`: the module may be missing.
     let has = |word: &str| {
         text.lines()
             .map(|line| line.trim_start_matches(|c: char| c.is_whitespace() || c == '-'))
             .any(|line| line.starts_with(word))
     };
-    let is_complete = ["auth", "account", "session"].into_iter().all(has);
-    if !is_complete && !has("@include") {
-        return wrong("must have lines for auth, account and session");
+    if has("@include") || ["auth", "account", "session"].into_iter().all(has) {
+        return Ok(());
     }
-    Ok(())
+    let must = "must have lines for auth, account and session";
+    Err(self_check::doubt(SERVICE_FILE, must))
 }
 
 impl Session {
@@ -89,147 +97,126 @@ impl Session {
     /// Errors: why the account may not run jobs now.
     pub(crate) fn open(crew: &Crew<'_>, ends: &[Ends]) -> Result<Self, Refusal> {
         check_service().map_err(|error| {
-            audit(crew, "the service file", error.to_string().as_bytes());
+            tell(crew, "the service file", error.to_string().as_bytes());
             Refusal::PamSession
         })?;
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(|_| Refusal::Unprepared)?;
-        let pid =
-            fork(|| serve(crew, ends, theirs.as_raw_fd())).map_err(|_| Refusal::Unprepared)?;
+        let unprepared = |_| Refusal::Unprepared;
+        let (ours, theirs) = UnixStream::pair().map_err(unprepared)?;
+        ours.set_read_timeout(Some(PATIENCE)).map_err(unprepared)?;
+        let theirs = Line(theirs);
+        let pid = fork(|| serve(crew, ends, &theirs)).map_err(unprepared)?;
         drop(theirs);
-        let session = Self { pid, socket: ours };
-        let refusal = match session.hear_in(PATIENCE_MS).as_deref() {
-            Some([0]) => return Ok(session),
-            Some([code]) => Refusal::ALL.iter().find(|refusal| refusal.code() == *code),
-            Some(_) | None => None,
+        let session = Self {
+            pid,
+            line: Line(ours),
         };
-        see_out(pid);
+        let answer = session.line.hear();
+        if answer == Some(0) {
+            return Ok(session);
+        }
+        session.close();
+        let is_it = |refusal: &&Refusal| answer == Some(refusal.code().into());
+        let refusal = Refusal::ALL.iter().find(is_it);
         Err(refusal.copied().unwrap_or(Refusal::AccountUnavailable))
     }
 
-    /// Has the ranks made. Answers the processes that were, in order of rank,
-    /// and the error that kept the next one from it.
-    pub fn start(&self) -> (Vec<Pid>, Option<Errno>) {
-        self.tell(b"go");
-        let Some(answer) = self.hear_in(PATIENCE_MS) else {
-            return (Vec::new(), Some(Errno::EPIPE));
-        };
-        let mut numbers: Vec<i32> = answer
-            .chunks_exact(4)
-            .filter_map(|bytes| Some(i32::from_le_bytes(bytes.try_into().ok()?)))
-            .collect();
-        let errno = numbers.pop().unwrap_or(Errno::EPROTO as i32);
-        let errno = (errno != 0).then(|| Errno::from_raw(errno));
-        (numbers.into_iter().map(Pid::from_raw).collect(), errno)
+    /// Has `count` ranks made. Hands out their processes in order of rank.
+    ///
+    /// Errors: why there are no more.
+    pub fn start(&self, count: u32, mut rank: impl FnMut(Pid)) -> io::Result<()> {
+        self.line.say(0);
+        for _ in 0..count {
+            match self.line.hear() {
+                Some(pid @ 1..) => rank(Pid::from_raw(pid)),
+                Some(errno) => return Err(io::Error::from_raw_os_error(-errno)),
+                None => return Err(Errno::EPIPE.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Closes the session, and waits until that is done.
     pub fn close(self) {
-        let Self { pid, socket } = self;
-        // The end of the connection says it.
-        drop(socket);
-        see_out(pid);
-    }
-
-    fn tell(&self, message: &[u8]) {
-        let _ = send(self.socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL);
-    }
-
-    /// The next message, or `None` if there is none in time.
-    fn hear_in(&self, milliseconds: u16) -> Option<Vec<u8>> {
-        is_ready(self.socket.as_fd(), milliseconds)
-            .then(|| hear(self.socket.as_raw_fd()))
-            .flatten()
-    }
-}
-
-/// Waits for the end of a session's process, and sees to it.
-fn see_out(pid: Pid) {
-    if let Ok(handle) = process::open(pid)
-        && !is_ready(handle.as_fd(), PATIENCE_MS)
-    {
-        let _ = process::send(handle.as_fd(), libc::SIGKILL);
-    }
-    let _ = wait_for(pid);
-}
-
-/// Whether there is something to read, or comes in time.
-fn is_ready(fd: BorrowedFd<'_>, milliseconds: u16) -> bool {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::from(milliseconds)).is_ok_and(|count| count > 0)
-}
-
-/// The next message, or `None` if the other side is gone.
-fn hear(socket: i32) -> Option<Vec<u8>> {
-    let mut message = vec![0; MESSAGE_BYTES];
-    loop {
-        match recv(socket, &mut message, MsgFlags::empty()) {
-            Err(Errno::EINTR) => {}
-            Err(_) | Ok(0) => return None,
-            Ok(count) => {
-                message.truncate(count);
-                return Some(message);
-            }
-        }
+        self.line.say(0);
+        // It says nothing more, so this is its end, or our patience's.
+        let _ = self.line.hear();
+        let _ = send_child(self.pid, SIGKILL);
+        let _ = wait_for(self.pid);
     }
 }
 
 /// The life of the session's process.
-fn serve(crew: &Crew<'_>, ends: &[Ends], socket: i32) -> i32 {
-    let say = |message: &[u8]| {
-        let _ = send(socket, message, MsgFlags::MSG_NOSIGNAL);
-    };
-    let (pam, environment, open_files) = match settle_in(crew, ends, socket) {
-        Ok(()) => match open(crew) {
-            Ok(opened) => opened,
-            Err(refusal) => {
-                say(&[refusal.code()]);
-                return 1;
-            }
-        },
-        Err(_) => {
-            say(&[Refusal::Unprepared.code()]);
-            return 1;
-        }
-    };
+fn serve(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> i32 {
+    let opened = settle_in(crew, ends, line)
+        .map_err(|_| Refusal::Unprepared)
+        .and_then(|()| open(crew));
     alarm::cancel();
-    say(&[0]);
-    if hear(socket).is_some() {
-        let user = crew.user.map(|user| runner::User {
-            session: &environment,
-            ..user
-        });
-        let crew = Crew {
-            user,
-            open_files,
-            ..*crew
-        };
-        say(&start(&crew, ends));
-        let _ = sys::fd::close_all_but(kept(&crew, &[socket]));
-        let _ = hardening::session();
-        // Nothing more is said: this is how the end of the keeper is heard,
-        // be it in order or not.
-        let _ = hear(socket);
+    match opened {
+        Ok(opened) => attend(crew, ends, line, opened),
+        Err(refusal) => line.say(refusal.code().into()),
     }
-    close(crew, pam);
+    // All is closed.
+    line.say(0);
     0
+}
+
+/// Makes the ranks, waits for the keeper's word or end, and closes.
+fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
+    line.say(0);
+    if line.hear().is_some() {
+        if let Err(error) = start(crew, ends, line, &opened) {
+            line.say(-error.raw_os_error().unwrap_or(Errno::EIO as i32));
+        }
+        let _ = sys::fd::close_all_but(kept(crew, &[line.0.as_raw_fd()]));
+        let _ = hardening::keep_secrets();
+        let _ = line.hear();
+    }
+    // What the keeper has not ended, if it died.
+    if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
+        cgroup.end();
+    }
+    let _ = SigSet::empty().thread_set_mask();
+    alarm::set(PAM_TIME_S);
+    let closed = opened.pam.take(pam::CLOSE);
+    let deleted = opened.pam.take(pam::DELETE);
+    if let Err(code) = closed.and(deleted) {
+        tell_of(crew, "closing the session", code);
+    }
+}
+
+/// Makes the ranks and says their process ids.
+fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Result<()> {
+    let user = crew.user.map(|user| runner::User {
+        session: &opened.environment,
+        ..user
+    });
+    let crew = Crew {
+        user,
+        open_files: opened.open_files,
+        ..*crew
+    };
+    SigSet::all().thread_block()?;
+    if !is_single_threaded()? {
+        return Err(Errno::EBUSY.into());
+    }
+    (0..).zip(ends).try_for_each(|(rank, ends)| {
+        line.say(runner::start(&crew, rank, ends)?.as_raw());
+        Ok(())
+    })
 }
 
 /// Leaves what is the keeper's: files, the record and its lock among them,
 /// and signals. From here on a module that hangs ends this process.
-fn settle_in(crew: &Crew<'_>, ends: &[Ends], socket: i32) -> io::Result<()> {
-    let mut files = vec![socket, crew.stdin.as_raw_fd(), crew.failed.as_raw_fd()];
-    for end in ends {
-        files.extend([end.stdout.as_raw_fd(), end.stderr.as_raw_fd()]);
-    }
+fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
+    let own = [&line.0 as &dyn AsRawFd, &crew.stdin, &crew.failed].map(AsRawFd::as_raw_fd);
+    let pipes = ends.iter().flat_map(|end| [&end.stdout, &end.stderr]);
+    let files: Vec<_> = own
+        .into_iter()
+        .chain(pipes.map(AsRawFd::as_raw_fd))
+        .collect();
     sys::fd::close_all_but(kept(crew, &files))?;
     prctl::set_name(c"warrant-session")?;
-    sys::process::clear_environment();
+    process::clear_environment();
     SigSet::empty().thread_set_mask()?;
     alarm::set(PAM_TIME_S);
     Ok(())
@@ -241,39 +228,36 @@ fn kept(crew: &Crew<'_>, files: &[i32]) -> Vec<i32> {
     dirs.chain(files.iter().copied()).collect()
 }
 
-type Opened = (Pam, Vec<(Vec<u8>, Vec<u8>)>, Option<(u64, u64)>);
+/// What modules want for the ranks, besides what they did to this process.
+struct Opened {
+    pam: Pam,
+    environment: Vec<(Vec<u8>, Vec<u8>)>,
+    open_files: Option<(u64, u64)>,
+}
 
 fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
     let user = crew.user.ok_or(Refusal::Unprepared)?;
-    let failed = |what: &str, pam: &Pam, code: Code| {
-        let said = [format!("{} ", code.0).as_bytes(), &pam.said()].concat();
-        audit(crew, what, &said);
+    let failed = |step: &'static str| {
+        move |code| {
+            tell_of(crew, step, code);
+            Refusal::PamSession
+        }
     };
-    let mut pam = Pam::start(SERVICE, &user.account.name).map_err(|error| {
-        audit(crew, "start", error.to_string().as_bytes());
-        Refusal::PamSession
-    })?;
-    let told = pam
-        .tell(Item::Tty, c"warrant")
-        .and_then(|()| pam.tell(Item::Ruser, &user.account.name));
-    told.map_err(|_| Refusal::PamSession)?;
-    pam.take(Step::Account).map_err(|code| {
-        failed("account phase", &pam, code);
+    let mut pam =
+        Pam::start(SERVICE, &user.account.name, c"warrant").map_err(failed("the beginning"))?;
+    pam.take(pam::ACCOUNT).map_err(|code| {
+        tell_of(crew, "account phase", code);
         refusal_of(code)
     })?;
     let limit_before = getrlimit(Resource::RLIMIT_NOFILE).ok();
-    pam.take(Step::Establish).map_err(|code| {
-        failed("credentials", &pam, code);
-        Refusal::PamSession
-    })?;
-    if let Err(code) = pam.take(Step::Open) {
-        failed("session", &pam, code);
-        let _ = pam.take(Step::Delete);
-        return Err(Refusal::PamSession);
+    pam.take(pam::ESTABLISH).map_err(failed("credentials"))?;
+    let opened = pam.take(pam::OPEN).map_err(failed("session"));
+    if opened.is_err() {
+        let _ = pam.take(pam::DELETE);
     }
+    opened?;
     // A limit that no module has set is the one that jobs have by default.
     let is_unchanged = getrlimit(Resource::RLIMIT_NOFILE).ok() == limit_before;
-    let open_files = crew.open_files.filter(|_| is_unchanged);
     let environment = pam.environment();
     let entries = environment.iter().filter_map(|entry| {
         let at = entry.iter().position(|byte| *byte == b'=')?;
@@ -281,8 +265,11 @@ fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
         let value = value.strip_prefix(b"=")?;
         may_be_set(name).then(|| (name.to_vec(), value.to_vec()))
     });
-    let entries = entries.collect();
-    Ok((pam, entries, open_files))
+    Ok(Opened {
+        environment: entries.collect(),
+        open_files: crew.open_files.filter(|_| is_unchanged),
+        pam,
+    })
 }
 
 /// Source: the numbers of `_pam_types.h`.
@@ -302,78 +289,29 @@ fn refusal_of(Code(number): Code) -> Refusal {
 /// ours or one that changes how programs are loaded.
 /// Source: ld.so(8), the variables that secure execution ignores.
 fn may_be_set(name: &[u8]) -> bool {
-    const DENIED: [&[u8]; 14] = [
-        b"GCONV_PATH",
-        b"GETCONF_DIR",
-        b"GLIBC_TUNABLES",
-        b"HOSTALIASES",
-        b"LOCALDOMAIN",
-        b"LOCPATH",
-        b"NIS_PATH",
-        b"NLSPATH",
-        b"RESOLV_HOST_CONF",
-        b"RES_OPTIONS",
-        b"TZDIR",
-        b"BASH_ENV",
-        b"ENV",
-        b"IFS",
-    ];
-    const DENIED_PREFIXES: [&[u8]; 4] = [b"LD_", b"MALLOC_", b"WARRANT_", b"FLUX_"];
-    let is_letter = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'_';
-    name.first().is_some_and(is_letter)
-        && name
-            .iter()
-            .all(|byte| is_letter(byte) || byte.is_ascii_digit())
-        && !DENIED.contains(&name)
+    const DENIED: &str = "GCONV_PATH GETCONF_DIR GLIBC_TUNABLES HOSTALIASES LOCALDOMAIN LOCPATH \
+        NIS_PATH NLSPATH RESOLV_HOST_CONF RES_OPTIONS TZDIR BASH_ENV ENV IFS";
+    const DENIED_PREFIXES: [&str; 4] = ["LD_", "MALLOC_", "WARRANT_", "FLUX_"];
+    let Ok(name) = std::str::from_utf8(name) else {
+        return false;
+    };
+    let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    !name.is_empty()
+        && name.chars().all(is_plain)
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !DENIED.split(' ').any(|denied| denied == name)
         && !DENIED_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix))
 }
 
-/// Makes the ranks. Answers their process ids and an errno(3) number, 0 if
-/// all of them were made.
-fn start(crew: &Crew<'_>, ends: &[Ends]) -> Vec<u8> {
-    let mut answer = Vec::new();
-    let result = SigSet::all()
-        .thread_block()
-        .map_err(io::Error::from)
-        .and_then(|()| match is_single_threaded()? {
-            true => Ok(()),
-            false => Err(Errno::EBUSY.into()),
-        })
-        .and_then(|()| {
-            (0..).zip(ends).try_for_each(|(number, end)| {
-                let pid = runner::start(crew, &Rank::new(number, end), true)?;
-                answer.extend(pid.as_raw().to_le_bytes());
-                Ok(())
-            })
-        });
-    let errno = result.err().map_or(0, |error: io::Error| {
-        error.raw_os_error().unwrap_or(Errno::EIO as i32)
-    });
-    answer.extend(errno.to_le_bytes());
-    answer
+/// What libpam and its modules say is for the administrator alone.
+fn tell_of(crew: &Crew<'_>, step: &str, Code(number): Code) {
+    let said = [number.to_string().as_bytes(), b" ", &pam::said()].concat();
+    tell(crew, step, &said);
 }
 
-/// Ends what the keeper has not, if it died, and closes the session.
-fn close(crew: &Crew<'_>, mut pam: Pam) {
-    if let Some(cgroup) = crew.user.and_then(|user| user.cgroup)
-        && !cgroup.is_empty()
-    {
-        cgroup.end();
-    }
-    let _ = SigSet::empty().thread_set_mask();
-    alarm::set(PAM_TIME_S);
-    let closed = pam.take(Step::Close);
-    let deleted = pam.take(Step::Delete);
-    if let Err(Code(number)) = closed.and(deleted) {
-        let said = [format!("{number} ").as_bytes(), &pam.said()].concat();
-        audit(crew, "closing the session", &said);
-    }
-}
-
-/// What modules say is for the administrator alone.
-fn audit(crew: &Crew<'_>, step: &str, said: &[u8]) {
+fn tell(crew: &Crew<'_>, step: &str, said: &[u8]) {
     let said = said.trim_ascii().escape_ascii().to_string();
     let run = crew.run.to_string();
     audit::line("pam", &[("run", &run), ("step", step), ("said", &said)]);

@@ -42,7 +42,8 @@ pub enum Standing {
 }
 
 impl Spool {
-    /// Opens a spool directory.
+    /// Opens a spool directory. If root has set its set-group-id bit, what is
+    /// made in it has its group, which may read it.
     ///
     /// Errors: it cannot be opened; it belongs to another user or may be
     /// written by others; this is not Linux with /proc.
@@ -56,21 +57,14 @@ impl Spool {
                 "must belong to this user and be writable by nobody else",
             ));
         }
+        let is_shared = metadata.uid() == 0 && metadata.mode() & Mode::S_ISGID.bits() != 0;
         Ok(Self {
             dir: dir.into(),
             boot_id: boot_id()?,
-            group_mode: Mode::empty(),
-        })
-    }
-
-    /// Opens a spool directory whose group may read what is made in it. It
-    /// has its set-group-id bit set, so that the group is passed on.
-    ///
-    /// Errors: as for [`Spool::open`].
-    pub fn open_shared(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            group_mode: Mode::S_IRGRP | Mode::S_IXGRP,
-            ..Self::open(path)?
+            group_mode: match is_shared {
+                true => Mode::S_IRGRP | Mode::S_IXGRP,
+                false => Mode::empty(),
+            },
         })
     }
 
@@ -160,16 +154,10 @@ impl Spool {
         Ok(Standing::Kept(handle, ticket))
     }
 
-    /// Sees to it that a run that has no record can never start.
+    /// Sees to it that a run that has no record can never start, with the
+    /// reason for it as the record.
     ///
     /// Errors: `EEXIST` if it has one by now.
-    pub fn revoke_missing(&self, run: RunId) -> io::Result<()> {
-        self.rule_out(run, &Record::Revoked)
-    }
-
-    /// The same, with the reason for it as the record.
-    ///
-    /// Errors: as for [`Spool::revoke_missing`].
     pub fn rule_out(&self, run: RunId, reason: &Record) -> io::Result<()> {
         let file = self.create_record(run)?;
         file.lock()?;

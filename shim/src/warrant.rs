@@ -69,7 +69,7 @@ pub fn authentic(
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or(MALFORMED)?;
-    UnparsedPublicKey::new(&ED25519, &key.bytes)
+    UnparsedPublicKey::new(&ED25519, key)
         .verify(signed.as_bytes(), &signature)
         .map_err(|_| Refusal::Signature)?;
     let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| MALFORMED)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Target;
 use crate::mutation::{Random, mutate};
+use crate::targets::journal::outgrow;
 
 /// The seed of the mutations that are the same in every run.
 pub const FIXED_SEED: u64 = 0x5741_5252_414e_5421;
@@ -49,4 +50,11 @@ pub fn campaign(target: &Target, seed: u64, most: u64, time: Duration) -> u64 {
         count += 1;
     }
     count
+}
+
+/// Uses a journal that outgrows its file, by choices from this seed. Answers
+/// whether it did.
+#[must_use]
+pub fn outgrow_a_journal(seed: u64) -> bool {
+    outgrow(&Random::new(seed).bytes(3000))
 }

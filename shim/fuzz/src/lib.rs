@@ -20,7 +20,7 @@ mod targets;
 
 use std::path::Path;
 
-pub use campaign::{FIXED_SEED, attempt, campaign, fresh_seed};
+pub use campaign::{FIXED_SEED, attempt, campaign, fresh_seed, outgrow_a_journal};
 pub use targets::warrant::{Attack, attacks};
 
 /// One thing to be fuzzed.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use warrant_fuzz::{FIXED_SEED, TARGETS, attacks, campaign, fresh_seed, target};
+use warrant_fuzz::{FIXED_SEED, TARGETS, attacks, campaign, fresh_seed, outgrow_a_journal, target};
 
 /// How many mutations are the same in every run.
 const FIXED_COUNT: u64 = 300;
@@ -92,4 +92,14 @@ fn t47_t49_the_last_word_on_the_environment_is_ours() {
 #[test]
 fn t21_t22_no_warrant_comes_back_whatever_becomes_of_the_journal() {
     smoke("journal");
+}
+
+#[test]
+fn t21_no_warrant_comes_back_when_a_journal_is_written_anew() {
+    assert!(outgrow_a_journal(FIXED_SEED));
+    if std::env::var_os("WARRANT_FUZZ_SECONDS").is_some() {
+        let seed = fresh_seed();
+        println!("seed {seed}");
+        let _ = outgrow_a_journal(seed);
+    }
 }

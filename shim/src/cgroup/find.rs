@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Cgroups, Kind, Tree, get, make_dir, put};
-use crate::policy::{self, Policy};
+use super::{Cgroups, DUTIES, TRACKING, Tree, get, make_dir, put};
+use crate::policy::{Cgroup, Policy};
 
 /// The directory of the jobs in our own group.
 const JOBS: &str = "warrant-jobs";
@@ -16,41 +16,29 @@ impl Cgroups {
     ///
     /// Errors: the policy requires control groups, and something is missing.
     pub fn find(policy: &Policy) -> io::Result<Option<Self>> {
-        let is_required = match policy.cgroup {
-            policy::Cgroup::Off => return Ok(None),
-            policy::Cgroup::Auto => false,
-            policy::Cgroup::Require => true,
-        };
+        if policy.cgroup == Cgroup::Off {
+            return Ok(None);
+        }
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let groups = fs::read_to_string("/proc/self/cgroup")?;
         let mut trees: Vec<Tree> = unified(&mounts, &groups).into_iter().collect();
-        let (mut memory, mut pids) = (false, false);
-        for tree in &trees {
-            if let Kind::Unified { memory: m, pids: p } = tree.kind {
-                (memory, pids) = (m, p);
+        for duty in DUTIES {
+            if trees.iter().any(|tree| tree.does(duty)) {
+                continue;
             }
+            let own = own_group(&mounts, &groups, Some(duty));
+            let dir = own.and_then(|own| make_dir(&own.join(JOBS)).ok());
+            let tree = |dir| Tree::new(dir, false, vec![duty]);
+            trees.extend(dir.map(tree));
         }
-        let wanted = [
-            ("freezer", Kind::Freezer, trees.is_empty()),
-            ("memory", Kind::Memory, !memory),
-            ("pids", Kind::Pids, !pids),
-        ];
-        for (controller, kind, _) in wanted.into_iter().filter(|(_, _, wanted)| *wanted) {
-            let dir = own_group(&mounts, &groups, Some(controller))
-                .and_then(|own| make_dir(&own.join(JOBS)).ok());
-            trees.extend(dir.map(|dir| Tree { dir, kind }));
-        }
-        let missing = [(memory, Kind::Memory), (pids, Kind::Pids)]
-            .iter()
-            .any(|(found, kind)| !found && trees.iter().all(|tree| tree.kind != *kind));
-        let tracks = trees.iter().any(|tree| tree.kind.tracks());
-        if is_required && (missing || !tracks) {
+        let has = |duty: &str| trees.iter().any(|tree| tree.does(duty));
+        if policy.cgroup == Cgroup::Require && !DUTIES.into_iter().all(has) {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "control groups for processes, memory and pids are required and not all there",
             ));
         }
-        Ok(tracks.then_some(Self { trees }))
+        Ok(has(TRACKING).then_some(Self { trees }))
     }
 }
 
@@ -67,12 +55,11 @@ fn unified(mounts: &str, groups: &str) -> Option<Tree> {
         }
     }
     let controllers = get(&dir, "cgroup.subtree_control").ok()?;
-    let has = |name| controllers.split_whitespace().any(|word| word == name);
-    let (memory, pids) = (has("memory"), has("pids"));
-    Some(Tree {
-        dir,
-        kind: Kind::Unified { memory, pids },
-    })
+    let has = |duty: &&str| controllers.split_whitespace().any(|word| word == *duty);
+    let duties = DUTIES
+        .into_iter()
+        .filter(|duty| *duty == TRACKING || has(duty));
+    Some(Tree::new(dir, true, duties.collect()))
 }
 
 /// Where the directory of the jobs goes: in our own group, or beside it if it

@@ -2,7 +2,8 @@
 //! counted and ended together.
 //!
 //! Three layouts: one tree for everything (v2); a v2 tree without the
-//! controllers, which v1 trees have; and v1 trees alone. Jobs are in a
+//! controllers, which v1 trees have; and v1 trees alone. Each tree says what
+//! it does for us, and only its files have other names. Jobs are in a
 //! directory below our own control group, or beside it if it is a unit of
 //! systemd: a unit whose group hands controllers down could not be restarted
 //! while jobs run. Every path is made of run ids, below a held directory.
@@ -10,7 +11,7 @@
 mod find;
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use warrant_wire::RunId;
 
-use crate::sys::process;
+use crate::sys::{process, signal};
 
 /// How long the end of a group is awaited, at most.
 const END_TIME: Duration = Duration::from_millis(500);
@@ -33,31 +34,20 @@ pub struct Cgroups {
     trees: Vec<Tree>,
 }
 
+/// What a tree can do for us, by the names of the v1 controllers: tell which
+/// processes there are and end them, which v2 does without one, and keep each
+/// of the limits.
+const DUTIES: [&str; 3] = [TRACKING, MEMORY, PIDS];
+const TRACKING: &str = "freezer";
+const MEMORY: &str = "memory";
+const PIDS: &str = "pids";
+
+/// A tree of control groups and what it does for us.
 struct Tree {
     dir: OwnedFd,
-    kind: Kind,
-}
-
-/// What a tree is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// v2: tracking and killing, and those limits that it has.
-    Unified { memory: bool, pids: bool },
-    /// v1: tracking and killing where there is no v2 tree.
-    Freezer,
-    /// v1: the memory limit.
-    Memory,
-    /// v1: the limit on processes.
-    Pids,
-}
-
-impl Kind {
-    fn tracks(self) -> bool {
-        match self {
-            Self::Unified { .. } | Self::Freezer => true,
-            Self::Memory | Self::Pids => false,
-        }
-    }
+    /// Whether it is the v2 tree, where processes can be born.
+    is_unified: bool,
+    duties: Vec<&'static str>,
 }
 
 /// The limits of one job; 0 means none.
@@ -71,6 +61,7 @@ pub struct CgroupLimits {
 
 /// The control group of one job, in each tree that is used for it.
 pub struct JobCgroup<'a> {
+    trees: &'a [Tree],
     name: String,
     places: Vec<Place<'a>>,
 }
@@ -96,27 +87,19 @@ impl Cgroups {
     ///
     /// Errors: it cannot be made, or a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
-        let mut job = JobCgroup {
-            name: run.to_string(),
-            places: Vec::new(),
-        };
+        let mut job = self.group(run);
+        if !job.places.is_empty() {
+            self.end(run)?;
+        }
+        job.places.clear();
         for tree in &self.trees {
-            let is_used = match tree.kind {
-                Kind::Unified { .. } | Kind::Freezer => true,
-                Kind::Memory => limits.memory_bytes > 0,
-                Kind::Pids => limits.pids > 0,
+            let limits = CgroupLimits {
+                memory_bytes: limits.memory_bytes * u64::from(tree.does(MEMORY)),
+                pids: limits.pids * u64::from(tree.does(PIDS)),
             };
-            if !is_used {
-                continue;
-            }
-            let made = tree
-                .make(&job.name, run, self)
-                .and_then(|dir| tree.limit(&dir, limits).map(|()| dir));
-            match made {
-                Ok(dir) => job.places.push(Place { tree, dir }),
-                Err(error) => {
+            if tree.does(TRACKING) || limits.memory_bytes > 0 || limits.pids > 0 {
+                if let Err(error) = job.add(tree, limits) {
                     job.remove();
-                    let _ = unlinkat(&tree.dir, job.name.as_str(), UnlinkatFlags::RemoveDir);
                     return Err(error);
                 }
             }
@@ -129,97 +112,95 @@ impl Cgroups {
     ///
     /// Errors: `EBUSY` if something is still there: try again.
     pub fn end(&self, run: RunId) -> io::Result<()> {
-        let name = run.to_string();
-        let places = self.trees.iter().filter_map(|tree| {
-            let dir = open_dir(&tree.dir, &name).ok()?;
-            Some(Place { tree, dir })
-        });
-        let job = JobCgroup {
-            places: places.collect(),
-            name: name.clone(),
-        };
-        match job.end() {
+        match self.group(run).end() {
             true => Ok(()),
             false => Err(Errno::EBUSY.into()),
+        }
+    }
+
+    /// What there is of the control group of a run.
+    fn group(&self, run: RunId) -> JobCgroup<'_> {
+        let name = run.to_string();
+        let open = |tree| Place::open(tree, &name).ok();
+        let places = self.trees.iter().filter_map(open).collect();
+        JobCgroup {
+            trees: &self.trees,
+            name,
+            places,
         }
     }
 }
 
 impl Tree {
-    fn make(&self, name: &str, run: RunId, all: &Cgroups) -> io::Result<OwnedFd> {
-        const MODE: Mode = Mode::from_bits_truncate(0o755);
-        match mkdirat(&self.dir, name, MODE) {
-            Ok(()) => {}
-            Err(Errno::EEXIST) => {
-                all.end(run)?;
-                mkdirat(&self.dir, name, MODE)?;
-            }
-            Err(errno) => return Err(errno.into()),
+    fn new(dir: OwnedFd, is_unified: bool, duties: Vec<&'static str>) -> Self {
+        Self {
+            dir,
+            is_unified,
+            duties,
         }
-        open_dir(&self.dir, name)
     }
 
-    fn limit(&self, dir: &OwnedFd, limits: CgroupLimits) -> io::Result<()> {
-        let (memory, pids) = (limits.memory_bytes, limits.pids);
-        match self.kind {
-            Kind::Unified {
-                memory: has_memory,
-                pids: has_pids,
-            } => {
-                if has_memory && memory > 0 {
-                    put(dir, "memory.max", memory)?;
-                    // A job is not to slip into swap, nor to lose single
-                    // processes unnoticed; older kernels have neither file.
-                    let _ = put(dir, "memory.swap.max", 0);
-                    let _ = put(dir, "memory.oom.group", 1);
-                }
-                if has_pids && pids > 0 {
-                    put(dir, "pids.max", pids)?;
-                }
-            }
-            Kind::Freezer => {}
-            Kind::Memory => {
-                put(dir, "memory.limit_in_bytes", memory)?;
-                let _ = put(dir, "memory.memsw.limit_in_bytes", memory);
-            }
-            Kind::Pids => put(dir, "pids.max", pids)?,
-        }
-        Ok(())
+    fn does(&self, duty: &str) -> bool {
+        self.duties.contains(&duty)
     }
 }
 
-impl JobCgroup<'_> {
+impl<'a> Place<'a> {
+    fn open(tree: &'a Tree, name: &str) -> io::Result<Self> {
+        let dir = openat(&tree.dir, name, DIR_FLAGS, Mode::empty())?;
+        Ok(Self { tree, dir })
+    }
+}
+
+impl<'a> JobCgroup<'a> {
+    fn add(&mut self, tree: &'a Tree, limits: CgroupLimits) -> io::Result<()> {
+        mkdirat(
+            &tree.dir,
+            self.name.as_str(),
+            Mode::from_bits_truncate(0o755),
+        )?;
+        let place = Place::open(tree, &self.name)?;
+        let dir = self.places.push_mut(place).dir.as_fd();
+        if limits.memory_bytes > 0 {
+            let file = match tree.is_unified {
+                true => "memory.max",
+                false => "memory.limit_in_bytes",
+            };
+            put(dir, file, limits.memory_bytes)?;
+            // A job is not to slip into swap, nor to lose single processes
+            // unnoticed; not every version has these files.
+            let _ = put(dir, "memory.swap.max", 0);
+            let _ = put(dir, "memory.oom.group", 1);
+            let _ = put(dir, "memory.memsw.limit_in_bytes", limits.memory_bytes);
+        }
+        if limits.pids > 0 {
+            put(dir, "pids.max", limits.pids)?;
+        }
+        Ok(())
+    }
+
     /// The directory that processes of the job are born in, where there is one.
     #[must_use]
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        let place = self.places.iter().find(|place| match place.tree.kind {
-            Kind::Unified { .. } => true,
-            Kind::Freezer | Kind::Memory | Kind::Pids => false,
-        });
+        let place = self.places.iter().find(|place| place.tree.is_unified);
         place.map(|place| place.dir.as_fd())
     }
 
     /// Moves this process into the rest of it.
     pub fn join(&self) -> io::Result<()> {
-        for place in &self.places {
-            match place.tree.kind {
-                Kind::Unified { .. } => {}
-                Kind::Freezer | Kind::Memory | Kind::Pids => put(&place.dir, "cgroup.procs", 0)?,
-            }
-        }
-        Ok(())
+        let mut rest = self.places.iter().filter(|place| !place.tree.is_unified);
+        rest.try_for_each(|place| put(&place.dir, "cgroup.procs", 0))
     }
 
     /// Asks every process to end; those that are stopped are woken to hear it.
     pub fn terminate(&self) {
         for pid in self.members() {
-            let pid = Pid::from_raw(pid);
-            let Ok(handle) = process::open(pid) else {
+            let Ok(handle) = process::open(Pid::from_raw(pid)) else {
                 continue;
             };
             // With the handle held: it is the process that is listed, or one
             // that has ended.
-            if self.members().contains(&pid.as_raw()) {
+            if self.members().contains(&pid) {
                 let _ = process::send(handle.as_fd(), SIGTERM);
                 let _ = process::send(handle.as_fd(), SIGCONT);
             }
@@ -234,13 +215,13 @@ impl JobCgroup<'_> {
             return;
         }
         // Frozen, none can slip away, nor its number become another's.
-        let (file, stop, go) = match place.tree.kind {
-            Kind::Freezer => ("freezer.state", "FROZEN", "THAWED"),
-            Kind::Unified { .. } | Kind::Memory | Kind::Pids => ("cgroup.freeze", "1", "0"),
+        let (file, stop, go) = match place.tree.is_unified {
+            true => ("cgroup.freeze", "1", "0"),
+            false => ("freezer.state", "FROZEN", "THAWED"),
         };
         let _ = put(&place.dir, file, stop);
         for pid in self.members() {
-            let _ = crate::sys::signal::send_child(Pid::from_raw(pid), SIGKILL);
+            let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
         }
         let _ = put(&place.dir, file, go);
     }
@@ -251,9 +232,9 @@ impl JobCgroup<'_> {
         let Some(place) = self.tracker() else {
             return true;
         };
-        let file = match place.tree.kind {
-            Kind::Unified { .. } => "cgroup.events",
-            Kind::Freezer | Kind::Memory | Kind::Pids => "cgroup.procs",
+        let file = match place.tree.is_unified {
+            true => "cgroup.events",
+            false => "cgroup.procs",
         };
         match get(&place.dir, file) {
             Ok(text) => text.is_empty() || text.lines().any(|line| line == "populated 0"),
@@ -265,13 +246,18 @@ impl JobCgroup<'_> {
     /// Whether the kernel killed a process of it at its memory limit.
     #[must_use]
     pub fn ran_out_of_memory(&self) -> bool {
-        self.places.iter().any(|place| {
-            let file = match place.tree.kind {
-                Kind::Unified { memory: true, .. } => "memory.events",
-                Kind::Memory => "memory.oom_control",
-                Kind::Unified { memory: false, .. } | Kind::Freezer | Kind::Pids => return false,
+        let mut limited = self.places.iter().filter(|place| place.tree.does(MEMORY));
+        limited.any(|place| {
+            let file = match place.tree.is_unified {
+                true => "memory.events",
+                false => "memory.oom_control",
             };
-            counter(&place.dir, file, "oom_kill").is_some_and(|count| count > 0)
+            let counts = get(&place.dir, file).unwrap_or_default();
+            let kills = |line: &str| line.strip_prefix("oom_kill ")?.parse::<u64>().ok();
+            counts
+                .lines()
+                .find_map(kills)
+                .is_some_and(|count| count > 0)
         })
     }
 
@@ -289,30 +275,27 @@ impl JobCgroup<'_> {
     /// Removes it once it is empty, and says whether it is gone.
     pub fn remove(&self) -> bool {
         let over = Instant::now() + END_TIME;
-        self.places.iter().all(|place| {
+        let remove = |tree: &Tree| {
             loop {
-                match unlinkat(
-                    &place.tree.dir,
-                    self.name.as_str(),
-                    UnlinkatFlags::RemoveDir,
-                ) {
+                match unlinkat(&tree.dir, self.name.as_str(), UnlinkatFlags::RemoveDir) {
                     Ok(()) | Err(Errno::ENOENT) => return true,
                     // A process that has ended is counted for a moment more.
                     Err(Errno::EBUSY) if Instant::now() < over => std::thread::sleep(END_PAUSE),
                     Err(_) => return false,
                 }
             }
-        })
+        };
+        self.trees.iter().all(remove)
     }
 
     /// The numbers of all descriptors that it uses.
     pub fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
-        let both = |place: &Place<'_>| [place.dir.as_raw_fd(), place.tree.dir.as_raw_fd()];
-        self.places.iter().flat_map(both)
+        let trees = self.trees.iter().map(|tree| tree.dir.as_raw_fd());
+        trees.chain(self.places.iter().map(|place| place.dir.as_raw_fd()))
     }
 
     fn tracker(&self) -> Option<&Place<'_>> {
-        self.places.iter().find(|place| place.tree.kind.tracks())
+        self.places.iter().find(|place| place.tree.does(TRACKING))
     }
 
     fn members(&self) -> Vec<i32> {
@@ -337,27 +320,14 @@ fn make_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, DIR_FLAGS, Mode::empty())?)
 }
 
-fn open_dir(above: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    Ok(openat(above, name, DIR_FLAGS, Mode::empty())?)
-}
-
-fn put(dir: &OwnedFd, file: &str, value: impl ToString) -> io::Result<()> {
+fn put(dir: impl AsFd, file: &str, value: impl ToString) -> io::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
     let mut file = fs::File::from(openat(dir, file, flags, Mode::empty())?);
     file.write_all(value.to_string().as_bytes())
 }
 
-fn get(dir: &OwnedFd, file: &str) -> io::Result<String> {
+fn get(dir: impl AsFd, file: &str) -> io::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let mut file = fs::File::from(openat(dir, file, flags, Mode::empty())?);
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// The number behind a word in a file of such lines.
-fn counter(dir: &OwnedFd, file: &str, word: &str) -> Option<u64> {
-    let text = get(dir, file).ok()?;
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    lines.find_map(|(name, number)| (name == word).then(|| number.parse().ok())?)
+    let file = fs::File::from(openat(dir, file, flags, Mode::empty())?);
+    io::read_to_string(file)
 }

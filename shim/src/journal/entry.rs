@@ -1,26 +1,8 @@
 //! What a journal tells, and how that is written as bytes.
 
-use warrant_wire::{Cursor, RunId};
+use warrant_wire::Cursor;
 
 use crate::identity::Identity;
-
-/// One thing that has happened.
-pub(super) enum Entry<'a> {
-    /// A warrant was accepted.
-    Admitted {
-        task: Task,
-        warrant: Warrant,
-        identity: Identity,
-        launch: &'a [u8],
-    },
-    /// A run is about to be started, in this boot of the machine.
-    Started { run: RunId, boot_id: [u8; 16] },
-    /// An admission that was not used was forgotten.
-    Dropped { task: Task },
-    /// The run that was to be started never began, and the admission may be
-    /// used again.
-    NotBegun { task: Task },
-}
 
 /// Which task of which job.
 pub type Task = (u64, u32);
@@ -38,21 +20,31 @@ pub struct Warrant {
     pub exp_s: u64,
 }
 
+/// One thing that has happened to the admission of a task.
+pub(super) enum Entry<'a> {
+    /// There is one now.
+    Admitted(Warrant, Identity, &'a [u8]),
+    /// It was used by this attempt, in this boot of the machine.
+    Started(u32, [u8; 16]),
+    /// It was not used and is forgotten.
+    Dropped,
+    /// The run that used it never began, and it may be used again.
+    NotBegun,
+    /// There was one once, by this warrant, which ends then.
+    Spent([u8; 16], u64),
+}
+
 impl<'a> Entry<'a> {
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut begin = |kind: u8, (job, task): Task| {
+    /// Writes an entry of a task.
+    pub(super) fn write(&self, (job, task): Task, out: &mut Vec<u8>) {
+        let mut begin = |kind: u8| {
             out.push(kind);
             out.extend(job.to_le_bytes());
             out.extend(task.to_le_bytes());
         };
         match self {
-            Self::Admitted {
-                task,
-                warrant,
-                identity,
-                launch,
-            } => {
-                begin(1, *task);
+            Self::Admitted(warrant, identity, launch) => {
+                begin(1);
                 out.extend(warrant.jti);
                 out.extend(warrant.sha256);
                 out.extend(warrant.iat_s.to_le_bytes());
@@ -65,46 +57,43 @@ impl<'a> Entry<'a> {
                     out.extend(counted);
                 }
             }
-            Self::Started { run, boot_id } => {
-                begin(2, (run.job, run.task));
-                out.extend(run.attempt.to_le_bytes());
+            Self::Started(attempt, boot_id) => {
+                begin(2);
+                out.extend(attempt.to_le_bytes());
                 out.extend(boot_id);
             }
-            Self::Dropped { task } => begin(3, *task),
-            Self::NotBegun { task } => begin(4, *task),
+            Self::Dropped => begin(3),
+            Self::NotBegun => begin(4),
+            Self::Spent(jti, exp_s) => {
+                begin(5);
+                out.extend(jti);
+                out.extend(exp_s.to_le_bytes());
+            }
         }
     }
 
-    /// Reads one entry; `None` if there is none.
-    pub(super) fn read(from: &mut Cursor<'a>) -> Option<Self> {
+    /// Reads one entry, and of which task it is; `None` if there is none.
+    pub(super) fn read(from: &mut Cursor<'a>) -> Option<(Task, Self)> {
         let kind = from.u8().ok()?;
-        let task @ (job, number) = (from.u64().ok()?, from.u32().ok()?);
-        Some(match kind {
-            1 => Self::Admitted {
-                task,
-                warrant: Warrant {
+        let task = (from.u64().ok()?, from.u32().ok()?);
+        let entry = match kind {
+            1 => {
+                let warrant = Warrant {
                     jti: from.array().ok()?,
                     sha256: from.array().ok()?,
                     iat_s: from.u64().ok()?,
                     exp_s: from.u64().ok()?,
-                },
-                identity: Identity {
-                    uid: from.u32().ok()?,
-                    name: String::from_utf8(from.counted().ok()?.to_vec()).ok()?,
-                },
-                launch: from.counted().ok()?,
-            },
-            2 => Self::Started {
-                run: RunId {
-                    job,
-                    task: number,
-                    attempt: from.u32().ok()?,
-                },
-                boot_id: from.array().ok()?,
-            },
-            3 => Self::Dropped { task },
-            4 => Self::NotBegun { task },
+                };
+                let uid = from.u32().ok()?;
+                let name = String::from_utf8(from.counted().ok()?.to_vec()).ok()?;
+                Self::Admitted(warrant, Identity { name, uid }, from.counted().ok()?)
+            }
+            2 => Self::Started(from.u32().ok()?, from.array().ok()?),
+            3 => Self::Dropped,
+            4 => Self::NotBegun,
+            5 => Self::Spent(from.array().ok()?, from.u64().ok()?),
             _ => return None,
-        })
+        };
+        Some((task, entry))
     }
 }

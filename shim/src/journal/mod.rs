@@ -1,42 +1,48 @@
 //! The journal of warrants: which were accepted and which were used. What is
 //! not in it, durably, has not happened.
 //!
-//! It is a row of append-only segments. Memory holds an index alone; the
-//! launch of a job that waits is read back from its segment when it starts.
-//! A segment is deleted once it holds nothing that counts: no job that waits,
-//! and no warrant that has not ended. What is left in a segment that is mostly
-//! dead is carried over to the newest one.
+//! It is one file that grows at its end. Memory holds an index alone; the
+//! launch of a job that waits is read back when it starts. Once more than
+//! half of the file is about what does not count any more, the rest is
+//! written to a new one.
 //!
 //! The largest time that was ever written is the high-water mark. A warrant
 //! is forgotten only when that is beyond its end, and nothing is admitted
 //! while the clock is behind it, so that no warrant can come back.
 
 mod entry;
-mod index;
-mod segment;
+mod frames;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-use warrant_wire::RunId;
+use nix::fcntl::renameat;
+use warrant_wire::{Cursor, RunId};
 
 use self::entry::Entry;
 pub use self::entry::{Task, Warrant};
-use self::index::Index;
-pub use self::index::{Admission, State};
-use self::segment::{FRAME_BYTES, HEADER_BYTES, Segment};
+use self::frames::Frames;
 use crate::identity::Identity;
-use crate::self_check::Doubt;
+use crate::self_check::{about, doubt};
+use crate::warrant::LEEWAY_S;
 
-/// A segment that has grown to this is closed.
-const SEGMENT_BYTES: u64 = 16 << 20;
+const NAME: &str = "journal";
+/// A file that is not whole yet.
+const NEW_NAME: &str = "journal.new";
+/// Each time that the file has grown by so much, it is looked at what of it
+/// still counts.
+const GROWTH_BYTES: u64 = 16 << 20;
+/// About what an admission or a warrant takes in the file, its launch aside.
+const ENTRY_BYTES: u64 = 128;
 /// What waits for the disk together has at most about so many bytes, and so
 /// many entries.
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_ENTRIES: usize = 256;
+/// How often, in seconds, warrants that have ended are looked for.
+const PURGE_S: u64 = 30;
 /// A keeper that was just forked holds the lock until it has closed its files.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -44,10 +50,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// An open journal, locked for this process.
 pub struct Journal {
     dir: File,
-    /// The newest segment's file.
-    file: File,
-    /// Whether the newest segment may hold something behind its end.
-    torn: bool,
+    frames: Frames,
+    /// Whether the file certainly has its name, also after a power cut.
+    is_placed: bool,
+    /// The size of the file at which it is looked at next.
+    look_at_bytes: u64,
     index: Index,
     /// What waits to be written, and somebody for it.
     batch: Vec<u8>,
@@ -56,54 +63,76 @@ pub struct Journal {
     late: Vec<u8>,
 }
 
+/// The sum of all entries.
+#[derive(Default)]
+struct Index {
+    admissions: HashMap<Task, Admission>,
+    /// When the warrants end that must not come again.
+    used: HashMap<[u8; 16], u64>,
+    waiting: usize,
+    high_water_s: u64,
+    purged_s: u64,
+}
+
+/// A job that was admitted.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// By which warrant.
+    pub warrant: Warrant,
+    /// For whom.
+    pub identity: Identity,
+    /// Whether it may be started.
+    pub state: State,
+    /// Where its launch is.
+    place: u64,
+    /// None are left once its run is known to have begun.
+    launch_bytes: usize,
+}
+
+/// Whether an admission may be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It may.
+    Waiting,
+    /// It was used.
+    Used {
+        /// By which attempt.
+        attempt: u32,
+        /// In which boot of the machine.
+        boot_id: [u8; 16],
+    },
+}
+
 impl Journal {
     /// Opens the journal in a directory that belongs to root alone. Answers
     /// how many bytes at its end were given up: of what a crash cut short.
     ///
-    /// Errors: another process has it open; it is damaged, or of a newer
+    /// Errors: another process has it open; it is damaged, or of another
     /// version; it cannot be read or written.
-    pub fn open(path: &Path) -> Result<(Self, u64), Doubt> {
-        let about = |error| Doubt::about(path, error);
-        let dir = File::open(path).map_err(about)?;
+    pub fn open(path: &Path) -> io::Result<(Self, u64)> {
+        let about = about(path);
+        let dir = File::open(path).map_err(&about)?;
         lock(&dir, path)?;
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(about)? {
-            let name = entry.map_err(about)?.file_name();
-            numbers.extend(name.to_str().and_then(segment::number));
+        let mut index = Index::default();
+        let opened = Frames::open(&dir, NAME, |body, place| index.apply_all(body, place));
+        let is_new = matches!(&opened, Err(error) if error.kind() == io::ErrorKind::NotFound);
+        let (frames, cut_bytes) = match is_new {
+            true => Frames::create(&dir, NEW_NAME).map(|frames| (frames, 0)),
+            false => opened,
         }
-        numbers.sort_unstable();
-        if numbers
-            .windows(2)
-            .any(|pair| !matches!(pair, [a, b] if a + 1 == *b))
-        {
-            return Err(Doubt::new(path, "a segment of the journal is missing"));
-        }
-        let newest = numbers.last().copied();
-        let file = match newest {
-            Some(number) => segment::open(&dir, number),
-            None => segment::create(&dir, 1, 0).map(|(file, _)| file),
-        };
-        if newest.is_none() {
-            numbers.push(1);
-        }
+        .map_err(&about)?;
         let mut journal = Self {
             dir,
-            file: file.map_err(about)?,
-            torn: false,
-            index: Index::default(),
+            frames,
+            is_placed: false,
+            look_at_bytes: GROWTH_BYTES,
+            index,
             batch: Vec::new(),
             pending: Vec::new(),
             late: Vec::new(),
         };
-        let mut cut_bytes = 0;
-        for number in &numbers {
-            let newest = numbers.last() == Some(number);
-            cut_bytes = journal.replay(*number, newest).map_err(|error| {
-                about(io::Error::new(
-                    error.kind(),
-                    format!("segment {number}: {error}"),
-                ))
-            })?;
+        if is_new {
+            journal.compact().map_err(&about)?;
         }
         Ok((journal, cut_bytes))
     }
@@ -140,9 +169,8 @@ impl Journal {
     /// Whether the batch holds something about this task or this warrant.
     #[must_use]
     pub fn is_pending(&self, task: Task, jti: Option<&[u8; 16]>) -> bool {
-        self.pending
-            .iter()
-            .any(|(other, used)| *other == task || (jti.is_some() && used.as_ref() == jti))
+        let mut pending = self.pending.iter();
+        pending.any(|(other, used)| *other == task || (jti.is_some() && used.as_ref() == jti))
     }
 
     /// Whether the batch is large enough to be written at once.
@@ -154,46 +182,40 @@ impl Journal {
     /// Adds an admission to the batch.
     pub fn admit(&mut self, task: Task, warrant: Warrant, identity: Identity, launch: &[u8]) {
         self.pending.push((task, Some(warrant.jti)));
-        let entry = Entry::Admitted {
-            task,
-            warrant,
-            identity,
-            launch,
-        };
-        entry.write(&mut self.batch);
+        Entry::Admitted(warrant, identity, launch).write(task, &mut self.batch);
     }
 
     /// Adds the mark that a run starts to the batch.
     pub fn start(&mut self, run: RunId, boot_id: [u8; 16]) {
-        self.pending.push(((run.job, run.task), None));
-        Entry::Started { run, boot_id }.write(&mut self.batch);
+        let task = (run.job, run.task);
+        self.pending.push((task, None));
+        Entry::Started(run.attempt, boot_id).write(task, &mut self.batch);
     }
 
     /// Forgets an admission that waits. It is written with the next batch.
     pub fn drop_waiting(&mut self, task: Task) {
-        self.happened(&Entry::Dropped { task });
+        self.happened(task, &Entry::Dropped);
     }
 
     /// Lets the admission that a run used be used again, because that run
     /// certainly never began. It is written with the next batch.
     pub fn not_begun(&mut self, run: RunId) {
-        if self.index.is_begin_open(run) {
-            let task = (run.job, run.task);
-            self.happened(&Entry::NotBegun { task });
+        if self.index.used_by(run).is_some() {
+            self.happened((run.job, run.task), &Entry::NotBegun);
         }
     }
 
     /// Notes that a run has begun, or never will: the admission that it used
     /// will not be used again.
     pub fn begun(&mut self, run: RunId) {
-        if self.index.is_begin_open(run) {
-            self.index.release((run.job, run.task));
+        if let Some(admission) = self.index.used_by(run) {
+            admission.launch_bytes = 0;
         }
     }
 
-    fn happened(&mut self, entry: &Entry<'_>) {
-        entry.write(&mut self.late);
-        self.index.apply(entry, 0, 0);
+    fn happened(&mut self, task: Task, entry: &Entry<'_>) {
+        entry.write(task, &mut self.late);
+        self.index.apply(task, entry, 0);
     }
 
     /// Writes what waits, durably, in one go. After an error nothing of the
@@ -206,167 +228,176 @@ impl Journal {
         if batch.is_empty() && self.late.is_empty() {
             return Ok(());
         }
-        let mut body = now_s.to_le_bytes().to_vec();
-        body.extend_from_slice(&self.late);
-        body.extend(batch);
-        self.write(&body)?;
+        if !self.is_placed {
+            self.dir.sync_all()?;
+            self.is_placed = true;
+        }
+        let body = [&now_s.to_le_bytes()[..], &self.late, &batch].concat();
+        let place = self.frames.append(&body)?;
         self.late = Vec::new();
-        self.tidy(now_s);
+        self.index.apply_all(&body, place);
+        self.index.purge();
+        if self.frames.bytes >= self.look_at_bytes {
+            if self.frames.bytes / 2 > self.index.live_bytes() {
+                // After an error the file there is goes on.
+                let _ = self.compact();
+            }
+            self.look_at_bytes = self.frames.bytes.saturating_add(GROWTH_BYTES);
+        }
         Ok(())
     }
 
     /// The launch of an admission.
     ///
-    /// Errors: what open(2) and read(2) say.
+    /// Errors: what read(2) says.
     pub fn launch(&self, admission: &Admission) -> io::Result<Vec<u8>> {
-        let mut launch = vec![0; admission.place.bytes];
-        segment::open(&self.dir, admission.place.segment)?
-            .read_exact_at(&mut launch, admission.place.offset)?;
-        Ok(launch)
+        self.frames.read(admission.place, admission.launch_bytes)
     }
 
-    /// Writes a frame at the end of the newest segment, and applies it.
-    fn write(&mut self, body: &[u8]) -> io::Result<()> {
-        let bytes = self.newest()?.bytes;
-        if bytes >= SEGMENT_BYTES
-            && let Err(error) = self.rotate()
-            && bytes >= 4 * SEGMENT_BYTES
-        {
-            // Without a new one the old one goes on, up to a point.
-            return Err(error);
+    /// Writes what counts to a new file, which takes the place of the one
+    /// that was there.
+    fn compact(&mut self) -> io::Result<()> {
+        let mut copy = Copy {
+            frames: Frames::create(&self.dir, NEW_NAME)?,
+            index: Index::default(),
+            body: self.index.high_water_s.to_le_bytes().to_vec(),
+        };
+        for (jti, exp_s) in &self.index.used {
+            copy.add((0, 0), &Entry::Spent(*jti, *exp_s))?;
         }
-        let newest = self.newest()?;
-        let (number, end, salt) = (newest.number, newest.bytes, newest.salt);
-        if self.torn {
-            self.file.set_len(end)?;
-            self.file.sync_data()?;
-        }
-        let frame = segment::frame(&salt, end, body)?;
-        // Until the disk says otherwise, nobody knows what is there.
-        self.torn = true;
-        self.file.write_all_at(&frame, end)?;
-        self.file.sync_data()?;
-        self.torn = false;
-        self.index
-            .apply_all(body, number, end + FRAME_BYTES as u64)
-            .ok_or_else(|| io::Error::other("an entry cannot be read back"))?;
-        if let Some(newest) = self.index.segments.back_mut() {
-            newest.bytes = end + frame.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn newest(&self) -> io::Result<&Segment> {
-        self.index
-            .segments
-            .back()
-            .ok_or_else(|| io::Error::other("there is no segment"))
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        if self.torn {
-            // What may be behind its end must not stay in a closed segment.
-            self.file.set_len(self.newest()?.bytes)?;
-            self.file.sync_data()?;
-        }
-        let number = self.newest()?.number + 1;
-        let (file, segment) = segment::create(&self.dir, number, self.index.high_water_s)?;
-        self.file = file;
-        self.torn = false;
-        self.index.segments.push_back(segment);
-        Ok(())
-    }
-
-    /// Reads a segment and applies what is in it. Answers how many bytes at
-    /// its end were given up, which only the newest one may have.
-    fn replay(&mut self, number: u64, newest: bool) -> io::Result<u64> {
-        let damaged = |text: &'static str| io::Error::new(io::ErrorKind::InvalidData, text);
-        let file = segment::open(&self.dir, number)?;
-        let content = segment::content(&file)?;
-        let (segment, high_water_s) = segment::read_header(&content, number).map_err(damaged)?;
-        let salt = segment.salt;
-        self.index.high_water_s = self.index.high_water_s.max(high_water_s);
-        self.index.segments.push_back(segment);
-        let mut at = HEADER_BYTES;
-        while let Some(body) = segment::body(&content, &salt, at) {
-            self.index
-                .apply_all(body, number, (at + FRAME_BYTES) as u64)
-                .ok_or_else(|| damaged("was written by another version of the shim"))?;
-            at += FRAME_BYTES + body.len();
-        }
-        if let Some(segment) = self.index.segments.back_mut() {
-            segment.bytes = at as u64;
-        }
-        if at == content.len() {
-            return Ok(0);
-        }
-        // A frame is begun when the one before is durable: a good one behind
-        // a bad one means damage, not a crash.
-        let good_behind =
-            (at + 1..content.len()).any(|at| segment::body(&content, &salt, at).is_some());
-        if !newest || good_behind {
-            return Err(damaged("is damaged"));
-        }
-        file.set_len(at as u64)?;
-        file.sync_all()?;
-        Ok((content.len() - at) as u64)
-    }
-
-    /// Forgets what has ended and deletes segments that hold nothing else. An
-    /// error means that it is tried again with the next batch.
-    fn tidy(&mut self, now_s: u64) {
-        self.index.purge();
-        while let [oldest, _, ..] = self.index.segments.make_contiguous() {
-            let (number, live_bytes, last_exp_s) =
-                (oldest.number, oldest.live_bytes, oldest.last_exp_s);
-            if !self.index.is_over(last_exp_s) {
-                return;
-            }
-            if live_bytes > 0
-                && (!self.index.is_mostly_dead(4 * SEGMENT_BYTES)
-                    || self.carry_over(number, now_s).is_err())
-            {
-                return;
-            }
-            if segment::remove(&self.dir, number).is_err() {
-                return;
-            }
-            self.index.segments.pop_front();
-        }
-    }
-
-    /// Writes what is live in a segment once more, at the end of the journal.
-    fn carry_over(&mut self, number: u64, now_s: u64) -> io::Result<()> {
-        let mut body = now_s.to_le_bytes().to_vec();
         for (task, admission) in &self.index.admissions {
-            if admission.place.segment != number || !admission.is_live {
-                continue;
-            }
-            let entry = Entry::Admitted {
-                task: *task,
-                warrant: admission.warrant,
-                identity: admission.identity.clone(),
-                launch: &self.launch(admission)?,
-            };
-            entry.write(&mut body);
+            let (launch, identity) = (self.launch(admission)?, admission.identity.clone());
+            copy.add(
+                *task,
+                &Entry::Admitted(admission.warrant, identity, &launch),
+            )?;
             if let State::Used { attempt, boot_id } = admission.state {
-                let (job, task) = *task;
-                let run = RunId { job, task, attempt };
-                Entry::Started { run, boot_id }.write(&mut body);
+                copy.add(*task, &Entry::Started(attempt, boot_id))?;
             }
         }
-        self.write(&body)
+        copy.write()?;
+        renameat(&self.dir, NEW_NAME, &self.dir, NAME)?;
+        (self.frames, self.index) = (copy.frames, copy.index);
+        self.is_placed = false;
+        Ok(())
+    }
+}
+
+/// A journal that takes over what counts in another one.
+struct Copy {
+    frames: Frames,
+    index: Index,
+    body: Vec<u8>,
+}
+
+impl Copy {
+    fn add(&mut self, task: Task, entry: &Entry<'_>) -> io::Result<()> {
+        entry.write(task, &mut self.body);
+        match self.body.len() < BATCH_BYTES {
+            true => Ok(()),
+            false => self.write(),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let place = self.frames.append(&self.body)?;
+        self.index.apply_all(&self.body, place);
+        self.body.truncate(size_of::<u64>());
+        Ok(())
+    }
+}
+
+impl Index {
+    /// Applies a frame's body, which is at `place`: a time, and entries.
+    /// `None` if there is something else in it.
+    fn apply_all(&mut self, body: &[u8], place: u64) -> Option<()> {
+        let mut from = Cursor::new(body);
+        self.high_water_s = self.high_water_s.max(from.u64().ok()?);
+        while from.left() > 0 {
+            let (task, entry) = Entry::read(&mut from)?;
+            self.apply(task, &entry, place + (body.len() - from.left()) as u64);
+        }
+        Some(())
+    }
+
+    /// `end` is where the entry ends, and with it the launch of an admission.
+    fn apply(&mut self, task: Task, entry: &Entry<'_>, end: u64) {
+        let waited = self.is_waiting(task);
+        let admission = self.admissions.get_mut(&task);
+        match (entry, admission) {
+            (Entry::Admitted(warrant, identity, launch), _) => {
+                self.used.insert(warrant.jti, warrant.exp_s);
+                let admission = Admission {
+                    warrant: *warrant,
+                    identity: identity.clone(),
+                    state: State::Waiting,
+                    place: end.saturating_sub(launch.len() as u64),
+                    launch_bytes: launch.len(),
+                };
+                self.admissions.insert(task, admission);
+            }
+            (Entry::Started(attempt, boot_id), Some(admission)) => {
+                let (attempt, boot_id) = (*attempt, *boot_id);
+                admission.state = State::Used { attempt, boot_id };
+            }
+            (Entry::NotBegun, Some(admission)) => admission.state = State::Waiting,
+            (Entry::Dropped, _) => drop(self.admissions.remove(&task)),
+            (Entry::Spent(jti, exp_s), _) => drop(self.used.insert(*jti, *exp_s)),
+            (Entry::Started(..) | Entry::NotBegun, None) => {}
+        }
+        let waits = self.is_waiting(task);
+        self.waiting = (self.waiting + usize::from(waits)).saturating_sub(usize::from(waited));
+    }
+
+    fn is_waiting(&self, task: Task) -> bool {
+        let admission = self.admissions.get(&task);
+        admission.is_some_and(|admission| admission.state == State::Waiting)
+    }
+
+    /// The admission that a run has used, while nobody has said yet whether
+    /// it began.
+    fn used_by(&mut self, run: RunId) -> Option<&mut Admission> {
+        let admission = self.admissions.get_mut(&(run.job, run.task))?;
+        let is_by =
+            matches!(admission.state, State::Used { attempt, .. } if attempt == run.attempt);
+        (is_by && admission.is_live()).then_some(admission)
+    }
+
+    /// Forgets warrants that have ended, from time to time.
+    fn purge(&mut self) {
+        if self.high_water_s < self.purged_s.saturating_add(PURGE_S) {
+            return;
+        }
+        self.purged_s = self.high_water_s;
+        let mark = self.high_water_s.saturating_sub(2 * LEEWAY_S);
+        self.used.retain(|_, exp_s| *exp_s >= mark);
+        self.admissions
+            .retain(|_, admission| admission.is_live() || admission.warrant.exp_s >= mark);
+    }
+
+    /// About how many bytes would be written if all that counts were.
+    fn live_bytes(&self) -> u64 {
+        let launches = self.admissions.values().map(|it| it.launch_bytes as u64);
+        let entries = (self.admissions.len() + self.used.len()) as u64;
+        launches.sum::<u64>() + entries * ENTRY_BYTES
+    }
+}
+
+impl Admission {
+    /// Whether it waits, or was used and may yet be given back.
+    fn is_live(&self) -> bool {
+        self.state == State::Waiting || self.launch_bytes > 0
     }
 }
 
 /// Takes the lock that keeps a second monitor out.
-fn lock(dir: &File, path: &Path) -> Result<(), Doubt> {
+fn lock(dir: &File, path: &Path) -> io::Result<()> {
     for _ in 0..LOCK_TRIES {
         match dir.try_lock() {
             Ok(()) => return Ok(()),
             Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(std::fs::TryLockError::Error(error)) => return Err(Doubt::about(path, error)),
+            Err(std::fs::TryLockError::Error(error)) => return Err(about(path)(error)),
         }
     }
-    Err(Doubt::new(path, "another monitor uses this directory"))
+    Err(doubt(path, "another monitor uses this directory"))
 }

@@ -23,7 +23,7 @@ use warrant_wire::{Limits, Placement, Refusal, Report, RunId, encode_report};
 
 use self::job::Job;
 pub(crate) use self::pipes::Ends;
-use crate::cgroup::{CgroupLimits, Cgroups};
+use crate::cgroup::{CgroupLimits, Cgroups, JobCgroup};
 use crate::identity::OnBehalf;
 use crate::runner::User;
 use crate::spool::{RecordFile, Spool};
@@ -68,7 +68,7 @@ pub fn keep(assignment: &Assignment<'_>) -> i32 {
     settle_in(assignment)
         .and_then(|()| take_record(assignment))
         .and_then(|record| match assignment.on_behalf {
-            None => keep_job(Job::new(assignment, None), assignment, &record),
+            None => keep_job(Job::new(assignment, None)?, assignment, &record),
             Some(behalf) => match keep_for(behalf, assignment, &record) {
                 Ok(kept) => kept,
                 Err(refusal) => {
@@ -84,15 +84,10 @@ pub fn keep(assignment: &Assignment<'_>) -> i32 {
 /// to which every orphan of the run falls. On behalf of a user, standard
 /// error stays: it leads to the audit.
 fn settle_in(assignment: &Assignment<'_>) -> io::Result<()> {
-    let cgroups = assignment.cgroups.into_iter();
-    let kept = [
-        assignment.spool.dir().as_raw_fd(),
-        assignment.reports.as_raw_fd(),
-        assignment.null.as_raw_fd(),
-    ]
-    .into_iter()
-    .chain(cgroups.flat_map(Cgroups::raw_fds));
-    sys::fd::close_all_but(kept.collect())?;
+    let spool = assignment.spool.dir();
+    let own = [spool, assignment.reports, assignment.null].map(AsRawFd::as_raw_fd);
+    let cgroups = assignment.cgroups.into_iter().flat_map(Cgroups::raw_fds);
+    sys::fd::close_all_but(own.into_iter().chain(cgroups).collect())?;
     dup2_stdin(assignment.null)?;
     dup2_stdout(assignment.null)?;
     setsid()?;
@@ -165,7 +160,10 @@ fn keep_for(
         session: &[],
         cgroup: cgroup.as_ref(),
     };
-    let mut job = Job::new(&assignment, Some(user));
+    let mut job = Job::new(&assignment, Some(user)).map_err(|error| {
+        cgroup.as_ref().map(JobCgroup::remove);
+        unprepared(error)
+    })?;
     if policy.pam
         && let Err(refusal) = job.open_session()
     {

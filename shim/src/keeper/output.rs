@@ -8,29 +8,28 @@ use std::os::unix::fs::FileExt;
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
 use nix::unistd::read;
+use warrant_wire::RunFile;
 use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
-use warrant_wire::{RunFile, RunId};
 
+use super::Assignment;
 use crate::clock;
-use crate::spool::Spool;
 
 /// Output of one process within this time is one entry of the index.
 const ENTRY_SPAN_US: u64 = 1_000_000;
 /// Bytes taken from one pipe before the next has its turn: what a pipe holds.
-const TAKE_BYTES: usize = 64 * 1024;
+const TAKE_BYTES: u64 = 64 * 1024;
 
 /// A run's output, stored up to its cap; the rest is counted and dropped.
 /// Whatever the disk says, the run goes on.
 pub(super) struct Output<'a> {
-    spool: &'a Spool,
-    run: RunId,
-    cap: u64,
-    null: BorrowedFd<'a>,
+    assignment: &'a Assignment<'a>,
     files: Option<Files>,
     /// How many bytes are in the file and in the index.
-    stored: u64,
-    dropped: u64,
-    failed: bool,
+    pub(super) stored: u64,
+    /// How many bytes were dropped.
+    pub(super) dropped: u64,
+    /// Whether bytes were dropped because they could not be written.
+    pub(super) failed: bool,
     capped: bool,
     entries: u64,
     last: Option<Entry>,
@@ -44,12 +43,9 @@ struct Files {
 impl<'a> Output<'a> {
     /// Nothing yet, and no files before the first byte.
     #[must_use]
-    pub(super) fn new(spool: &'a Spool, run: RunId, cap: u64, null: BorrowedFd<'a>) -> Self {
+    pub(super) fn new(assignment: &'a Assignment<'a>) -> Self {
         Self {
-            spool,
-            run,
-            cap,
-            null,
+            assignment,
             files: None,
             stored: 0,
             dropped: 0,
@@ -58,24 +54,6 @@ impl<'a> Output<'a> {
             entries: 0,
             last: None,
         }
-    }
-
-    /// How many bytes were stored.
-    #[must_use]
-    pub(super) fn stored_bytes(&self) -> u64 {
-        self.stored
-    }
-
-    /// How many bytes were dropped.
-    #[must_use]
-    pub(super) fn dropped_bytes(&self) -> u64 {
-        self.dropped
-    }
-
-    /// Whether bytes were dropped because they could not be written.
-    #[must_use]
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed
     }
 
     /// Takes bytes that a process wrote from its pipe, which must have some,
@@ -88,15 +66,26 @@ impl<'a> Output<'a> {
         stream: Stream,
         pipe: BorrowedFd<'_>,
     ) -> Result<usize, Errno> {
+        let cap = self.assignment.limits.output_cap_bytes;
         let room = match self.capped {
             true => 0,
-            false => usize::try_from(self.cap.saturating_sub(self.stored)).unwrap_or(usize::MAX),
-        };
+            false => cap.saturating_sub(self.stored).min(TAKE_BYTES),
+        } as usize;
         if room > 0 {
-            match self.keep(pipe, room.min(TAKE_BYTES)) {
+            match self.keep(pipe, room) {
+                Ok(0) => return Ok(0),
                 Ok(count) => {
-                    if count > 0 && self.enter(rank, stream, count).is_err() {
-                        self.lose(count);
+                    self.enter(rank, stream, count)
+                        .unwrap_or_else(|_| self.lose(count));
+                    return Ok(count);
+                }
+                // Not every file system can: then through our memory.
+                Err(Errno::EINVAL) => {
+                    let mut bytes = vec![0; room];
+                    let count = read(pipe, &mut bytes)?;
+                    bytes.truncate(count);
+                    if count > 0 {
+                        self.store(rank, stream, &bytes);
                     }
                     return Ok(count);
                 }
@@ -104,16 +93,22 @@ impl<'a> Output<'a> {
                 Err(_) => self.failed = true,
             }
         }
-        let count = self.discard(pipe)?;
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+        let count = splice(
+            pipe,
+            None,
+            self.assignment.null,
+            None,
+            TAKE_BYTES as usize,
+            flags,
+        )?;
         self.dropped += count as u64;
         if room == 0 && count > 0 && !self.capped {
             self.capped = true;
             let break_line = if self.ends_line() { "" } else { "\n" };
-            let marker = format!(
-                "{break_line}warrant: output limit of {} bytes reached; the rest is dropped\n",
-                self.cap
-            );
-            self.store(rank, Stream::Stderr, marker.as_bytes());
+            let marker =
+                format!("warrant: output limit of {cap} bytes reached; the rest is dropped\n");
+            self.note(rank, &[break_line, &marker].concat());
         }
         Ok(count)
     }
@@ -124,13 +119,10 @@ impl<'a> Output<'a> {
     }
 
     fn store(&mut self, rank: u16, stream: Stream, bytes: &[u8]) {
-        let written = self
-            .files()
+        self.files()
             .and_then(|(files, end)| files.data.write_all_at(bytes, end))
-            .and_then(|()| self.enter(rank, stream, bytes.len()));
-        if written.is_err() {
-            self.lose(bytes.len());
-        }
+            .and_then(|()| self.enter(rank, stream, bytes.len()))
+            .unwrap_or_else(|_| self.lose(bytes.len()));
     }
 
     fn lose(&mut self, count: usize) {
@@ -140,11 +132,12 @@ impl<'a> Output<'a> {
 
     /// The files, and where the output ends in its file.
     fn files(&mut self) -> io::Result<(&mut Files, u64)> {
+        let Assignment { spool, run, .. } = *self.assignment;
         let files = match &mut self.files {
             Some(files) => files,
             none => none.insert(Files {
-                data: self.spool.create_output(self.run, RunFile::Output)?,
-                index: self.spool.create_output(self.run, RunFile::Index)?,
+                data: spool.create_output(run, RunFile::Output)?,
+                index: spool.create_output(run, RunFile::Index)?,
             }),
         };
         Ok((files, self.stored))
@@ -156,28 +149,7 @@ impl<'a> Output<'a> {
         let (files, end) = self.files().map_err(errno)?;
         let mut place = i64::try_from(end).map_err(|_| Errno::EFBIG)?;
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
-        match splice(pipe, None, &files.data, Some(&mut place), most, flags) {
-            // Not every file system can: then through our memory.
-            Err(Errno::EINVAL) => {
-                let mut bytes = vec![0; most];
-                let count = read(pipe, &mut bytes)?;
-                let bytes = bytes.get(..count).unwrap_or_default();
-                if files.data.write_all_at(bytes, end).is_err() {
-                    self.lose(count);
-                    return Err(Errno::EAGAIN);
-                }
-                Ok(count)
-            }
-            other => other,
-        }
-    }
-
-    fn discard(&self, pipe: BorrowedFd<'_>) -> Result<usize, Errno> {
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
-        match splice(pipe, None, self.null, None, TAKE_BYTES, flags) {
-            Err(Errno::EINVAL) => read(pipe, &mut vec![0; TAKE_BYTES]),
-            other => other,
-        }
+        splice(pipe, None, &files.data, Some(&mut place), most, flags)
     }
 
     fn ends_line(&self) -> bool {
@@ -193,31 +165,24 @@ impl<'a> Output<'a> {
     fn enter(&mut self, rank: u16, stream: Stream, count: usize) -> io::Result<()> {
         let now_us = clock::now_us();
         let len = u32::try_from(count).map_err(io::Error::other)?;
-        let (last, entries) = (self.last, self.entries);
+        let (last, mut number) = (self.last, self.entries);
         let (files, end) = self.files()?;
-        let grown = last.and_then(|last| {
-            let fits = last.rank == rank
-                && last.stream == stream
-                && now_us.saturating_sub(last.time_us) < ENTRY_SPAN_US;
-            let len = last.len.checked_add(len)?;
-            fits.then_some(Entry { len, ..last })
-        });
-        let (entry, number) = match grown {
-            Some(entry) => (entry, entries - 1),
-            None => {
-                let entry = Entry {
-                    offset: end,
-                    time_us: now_us,
-                    len,
-                    rank,
-                    stream,
-                };
-                (entry, entries)
-            }
+        let mut entry = Entry {
+            offset: end,
+            time_us: now_us,
+            len,
+            rank,
+            stream,
         };
-        files
-            .index
-            .write_all_at(&entry.encode(), number * ENTRY_BYTES as u64)?;
+        if let Some(last) = last.filter(|last| (last.rank, last.stream) == (rank, stream))
+            && now_us.saturating_sub(last.time_us) < ENTRY_SPAN_US
+            && let Some(len) = last.len.checked_add(len)
+        {
+            entry = Entry { len, ..last };
+            number -= 1;
+        }
+        let place = number * ENTRY_BYTES as u64;
+        files.index.write_all_at(&entry.encode(), place)?;
         self.entries = number + 1;
         self.last = Some(entry);
         self.stored += count as u64;

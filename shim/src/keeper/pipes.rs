@@ -42,9 +42,8 @@ pub(crate) struct Ends {
 pub(super) struct Ready {
     /// The signals do.
     pub(super) signals: bool,
-    pipes: Vec<usize>,
-    /// Pipes that are empty and that nobody holds the other end of.
-    ended: Vec<usize>,
+    /// What poll(2) says of each pipe.
+    pipes: Vec<PollFlags>,
 }
 
 impl Pipes {
@@ -62,75 +61,55 @@ impl Pipes {
     }
 
     /// Waits until a pipe, or the signals, have something; at most `pause`.
-    pub(super) fn wait(&self, signals: Option<&SignalFd>, pause: Option<Duration>) -> Ready {
-        let mut fds = Vec::with_capacity(self.open.len() + 1);
-        fds.extend(
-            self.open
-                .iter()
-                .map(|pipe| pipe.end.as_fd())
-                .chain(signals.map(AsFd::as_fd))
-                .map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
-        );
-        let mut ready = Ready::default();
-        if poll(&mut fds, poll_timeout(pause)).is_err() {
+    pub(super) fn wait(&self, signals: &SignalFd, pause: Option<Duration>) -> Ready {
+        let timeout = pause.map_or(PollTimeout::NONE, |pause| {
+            PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds: Vec<_> = self
+            .open
+            .iter()
+            .map(|pipe| pipe.end.as_fd())
+            .chain([signals.as_fd()])
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        if poll(&mut fds, timeout).is_err() {
             std::thread::sleep(FAILURE_PAUSE);
-            return ready;
+            return Ready::default();
         }
-        for (number, fd) in fds.iter().enumerate() {
-            let events = fd.revents().unwrap_or(PollFlags::empty());
-            if events.is_empty() {
-                continue;
-            }
-            match number < self.open.len() {
-                true if events.contains(PollFlags::POLLIN) => ready.pipes.push(number),
-                true => ready.ended.push(number),
-                false => ready.signals = true,
-            }
-        }
-        ready
+        let events = fds
+            .iter()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        let mut pipes: Vec<_> = events.collect();
+        let signals = pipes.pop().is_some_and(|events| !events.is_empty());
+        Ready { signals, pipes }
     }
 
     /// Empties each pipe that is ready once, so that none holds up the
     /// others, and closes those that have ended.
     pub(super) fn pump(&mut self, ready: &Ready, output: &mut Output<'_>) {
-        let mut ended = ready.ended.clone();
-        for number in &ready.pipes {
-            let Some(pipe) = self.open.get(*number) else {
-                continue;
-            };
-            match output.take(pipe.rank, pipe.stream, pipe.end.as_fd()) {
-                Ok(count) if count > 0 => {}
-                Err(Errno::EINTR | Errno::EAGAIN) => {}
-                Ok(_) | Err(_) => ended.push(*number),
+        let mut events = ready.pipes.iter();
+        self.open.retain(|pipe| match events.next() {
+            Some(events) if events.contains(PollFlags::POLLIN) => {
+                match output.take(pipe.rank, pipe.stream, pipe.end.as_fd()) {
+                    Ok(count) => count > 0,
+                    Err(errno) => matches!(errno, Errno::EINTR | Errno::EAGAIN),
+                }
             }
-        }
-        ended.sort_unstable();
-        for number in ended.into_iter().rev() {
-            self.open.swap_remove(number);
-        }
+            // Whatever else there is to say: nobody holds the other end.
+            Some(events) => events.is_empty(),
+            None => true,
+        });
     }
 
     /// Reads what the processes wrote before the last of them ended.
-    pub(super) fn drain(&mut self, output: &mut Output<'_>) {
+    pub(super) fn drain(&mut self, signals: &SignalFd, output: &mut Output<'_>) {
         let over = Instant::now() + DRAIN_TIME;
         while Instant::now() < over {
-            let ready = self.wait(None, Some(Duration::ZERO));
-            if ready.pipes.is_empty() && ready.ended.is_empty() {
+            let ready = self.wait(signals, Some(Duration::ZERO));
+            if ready.pipes.iter().all(PollFlags::is_empty) {
                 return;
             }
             self.pump(&ready, output);
         }
     }
-}
-
-/// Rounded up, so that the time is over when poll(2) comes back.
-fn poll_timeout(pause: Option<Duration>) -> PollTimeout {
-    let Some(pause) = pause else {
-        return PollTimeout::NONE;
-    };
-    let millis = pause.as_micros().div_ceil(1000);
-    i32::try_from(millis)
-        .ok()
-        .and_then(|millis| PollTimeout::try_from(millis).ok())
-        .unwrap_or(PollTimeout::MAX)
 }

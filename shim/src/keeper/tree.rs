@@ -1,9 +1,9 @@
 //! Every process that descends from this one, and how to end them all.
 //!
 //! The keeper is their reaper of last resort (a child subreaper), so however
-//! they detach themselves they stay its descendants. Its own children keep
-//! their process ids until it waits for them; any other descendant is
-//! signalled through a handle, after a look at whose child it is.
+//! they detach themselves they stay its descendants. Each is signalled through
+//! a handle, after a look at whose child it is. Where a control group has them
+//! all, none of this is needed.
 
 use std::collections::HashSet;
 use std::fs;
@@ -66,29 +66,24 @@ struct Target {
 }
 
 impl Target {
-    fn is_own_child(&self) -> bool {
-        self.parent == getpid().as_raw()
-    }
-
     /// A process that has ended meanwhile needs no signal, and one that may
     /// not be signalled (it has changed its user) cannot be helped.
     fn send(&self, number: i32) {
-        if self.is_own_child() {
-            let _ = signal::send_child(Pid::from_raw(self.pid), number);
-        } else if let Ok(handle) = process::open(Pid::from_raw(self.pid)) {
-            // With the handle held: is it still the process that was found?
-            // If its parent has died since, it is a child of our own by now.
-            let parent = parent_of(self.pid);
-            if parent == Some(self.parent) || parent == Some(getpid().as_raw()) {
-                let _ = process::send(handle.as_fd(), number);
-            }
+        let Ok(handle) = process::open(Pid::from_raw(self.pid)) else {
+            return;
+        };
+        // With the handle held: is it still the process that was found? If
+        // its parent has died since, it is a child of our own by now.
+        let parent = parent_of(self.pid);
+        if parent == Some(self.parent) || parent == Some(getpid().as_raw()) {
+            let _ = process::send(handle.as_fd(), number);
         }
     }
 
     /// Takes the whole process group in one go, if an own child proves that
     /// the group is of this run: nothing in it can slip away by forking.
     fn send_with_group(&self, number: i32) {
-        if self.is_own_child()
+        if self.parent == getpid().as_raw()
             && let Ok(group) = getpgid(Some(Pid::from_raw(self.pid)))
             && group != getpid()
         {

@@ -7,8 +7,6 @@
 //! [`open`] makes one that is root, takes connections of the broker, and starts nothing
 //! without a warrant.
 
-mod admission;
-mod connection;
 mod listener;
 mod peers;
 mod root;
@@ -52,7 +50,7 @@ pub struct Monitor {
     /// Where jobs are tracked that run on behalf of users.
     cgroups: Option<Cgroups>,
     /// Where signals arrive that mean the monitor itself.
-    signals: Option<SignalFd>,
+    signals: SignalFd,
     /// Where messages of keepers arrive, and the end that they inherit.
     messages: OwnedFd,
     reports: OwnedFd,
@@ -61,25 +59,14 @@ pub struct Monitor {
     runs: HashMap<RunId, Watched>,
 }
 
-#[derive(Default)]
-struct Ready {
-    signals: bool,
-    connections: bool,
-    messages: bool,
-    /// Who has sent something.
-    requests: Vec<PeerId>,
-    /// Runs whose keeper has ended, or whose standing was unclear.
-    look_at: Vec<RunId>,
-}
-
-/// What one of the descriptors stands for that are waited for.
+/// What there is to do.
 #[derive(Clone, Copy)]
-enum Waited {
-    Signals,
-    Messages,
-    Listener,
-    Peer(PeerId),
-    Run(RunId),
+enum Task {
+    Obey,
+    RelayMessages,
+    LookAt(RunId),
+    Accept,
+    Serve(PeerId),
 }
 
 impl Monitor {
@@ -90,22 +77,17 @@ impl Monitor {
     /// sent what is not a request.
     pub fn serve(&mut self) -> io::Result<()> {
         loop {
-            let ready = self.wait()?;
-            if ready.signals && self.obey() == Wish::End {
-                return Ok(());
-            }
-            if ready.messages {
-                self.relay_messages();
-            }
-            for run in ready.look_at {
-                self.look_at(run);
-            }
-            if ready.connections {
-                self.peers.accept();
-            }
-            for id in ready.requests {
-                if self.peers.hear(id)? {
-                    self.serve_one(id)?;
+            for task in self.wait()? {
+                match task {
+                    Task::Obey => {
+                        if self.is_to_end() {
+                            return Ok(());
+                        }
+                    }
+                    Task::RelayMessages => self.relay_messages(),
+                    Task::LookAt(run) => self.look_at(run),
+                    Task::Accept => self.peers.accept(),
+                    Task::Serve(id) => self.serve_one(id),
                 }
             }
             self.commit();
@@ -115,69 +97,57 @@ impl Monitor {
         }
     }
 
-    fn wait(&self) -> io::Result<Ready> {
-        let mut ready = Ready::default();
-        let mut fds = vec![PollFd::new(self.messages.as_fd(), PollFlags::POLLIN)];
-        let mut waited = vec![Waited::Messages];
-        if let Some(signals) = &self.signals {
-            fds.push(PollFd::new(signals.as_fd(), PollFlags::POLLIN));
-            waited.push(Waited::Signals);
-        }
-        if let Some(listener) = self.peers.listener() {
-            fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
-            waited.push(Waited::Listener);
-        }
-        for (id, peer) in self.peers.connections() {
-            fds.push(PollFd::new(peer.as_fd(), peer.interest()));
-            waited.push(Waited::Peer(id));
-        }
+    /// Waits until there is something to do.
+    fn wait(&self) -> io::Result<Vec<Task>> {
+        let (mut fds, mut tasks, mut unclear) = (Vec::new(), Vec::new(), Vec::new());
+        let mut wait = |fd, task| {
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            tasks.push(task);
+        };
+        wait(self.signals.as_fd(), Task::Obey);
+        wait(self.messages.as_fd(), Task::RelayMessages);
         for (run, watch) in &self.runs {
             match &watch.keeper {
-                Keeper::Alive { handle, .. } => {
-                    fds.push(PollFd::new(handle.as_fd(), PollFlags::POLLIN));
-                    waited.push(Waited::Run(*run));
-                }
-                Keeper::Gone { .. } | Keeper::Unclear { .. } => ready.look_at.push(*run),
+                Keeper::Alive(handle, _) => wait(handle.as_fd(), Task::LookAt(*run)),
+                Keeper::Gone(_) | Keeper::Unclear { .. } => unclear.push(Task::LookAt(*run)),
             }
         }
-        let again = (!ready.look_at.is_empty()).then_some(LOOK_AGAIN);
-        let pause = match [again, self.peers.patience()].into_iter().flatten().min() {
-            Some(pause) => PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX),
-            None => PollTimeout::NONE,
-        };
+        if let Some(listener) = &self.peers.listener {
+            wait(listener.socket.as_fd(), Task::Accept);
+        }
+        for (id, fd) in self.peers.poll_fds() {
+            fds.push(fd);
+            tasks.push(Task::Serve(id));
+        }
+        let again = (!unclear.is_empty()).then_some(LOOK_AGAIN);
+        let pause = again.into_iter().chain(self.peers.patience()).min();
+        let pause = pause.map_or(PollTimeout::NONE, |pause| {
+            PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)
+        });
         match poll(&mut fds, pause) {
             Ok(_) | Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
-        for (fd, waited) in fds.iter().zip(waited) {
-            let events = fd.revents().unwrap_or(PollFlags::empty());
-            if events.is_empty() {
-                continue;
-            }
-            match waited {
-                Waited::Signals => ready.signals = true,
-                Waited::Messages => ready.messages = true,
-                Waited::Listener => ready.connections = true,
-                Waited::Peer(id) if events.intersects(!PollFlags::POLLOUT) => {
-                    ready.requests.push(id);
-                }
-                Waited::Peer(_) => {}
-                Waited::Run(run) => ready.look_at.push(run),
-            }
-        }
-        Ok(ready)
+        // Who can only take something again is served by every turn.
+        let is_due = |fd: &PollFd<'_>| {
+            fd.revents()
+                .is_some_and(|it| it.intersects(!PollFlags::POLLOUT))
+        };
+        let due = fds.iter().zip(tasks).filter(|(fd, _)| is_due(fd));
+        Ok(due.map(|(_, task)| task).chain(unclear).collect())
     }
 
-    /// Does what signals to the monitor itself ask for.
-    fn obey(&mut self) -> Wish {
-        let mut wish = Wish::GoOn;
-        while let Some(Ok(Some(info))) = self.signals.as_ref().map(SignalFd::read_signal) {
+    /// Does what signals to the monitor itself ask for. Answers whether one
+    /// asks it to end.
+    fn is_to_end(&mut self) -> bool {
+        let mut is_to_end = false;
+        while let Ok(Some(info)) = self.signals.read_signal() {
             match (&mut self.root, info.ssi_signo.cast_signed()) {
                 (Some(root), libc::SIGHUP) => root.reload_keys(),
-                _ => wish = Wish::End,
+                _ => is_to_end = true,
             }
         }
-        wish
+        is_to_end
     }
 
     /// Passes on what keepers say: that they have started.
@@ -202,26 +172,24 @@ impl Monitor {
     }
 
     /// Does what one asks for.
-    fn serve_one(&mut self, id: PeerId) -> io::Result<()> {
-        while let Some(request) = self.peers.next_request(id)? {
+    fn serve_one(&mut self, id: PeerId) {
+        self.peers.hear(id);
+        while let Some(request) = self.peers.next_request(id) {
+            let run = request.run();
+            self.settle(run);
             match request {
                 Request::Launch {
-                    run,
-                    placement,
-                    launch,
+                    placement, launch, ..
                 } => self.launch(run, &placement, &launch),
                 Request::Admit {
-                    run,
-                    warrant,
-                    launch,
+                    warrant, launch, ..
                 } => self.admit(id, run, &warrant, &launch),
-                Request::Start { run, placement } => self.start(id, run, placement),
-                Request::Revoke { run } => self.revoke(run),
-                Request::Signal { run, signal } => self.signal(run, signal),
-                Request::Watch { run, same_boot } => self.watch(id, run, same_boot),
+                Request::Start { placement, .. } => self.start(id, run, placement),
+                Request::Revoke { .. } => self.revoke(run),
+                Request::Signal { signal, .. } => self.signal(run, signal),
+                Request::Watch { same_boot, .. } => self.watch(id, run, same_boot),
             }
         }
-        Ok(())
     }
 
     /// Starts a run without a warrant, which only a monitor does that is not
@@ -236,14 +204,14 @@ impl Monitor {
         let keeper = Limits::read(launch)
             .map_err(|_| Errno::EINVAL.into())
             .and_then(|limits| self.fork_keeper(run, limits, placement, launch, None))
-            .unwrap_or_else(|error| gone(&error));
+            .unwrap_or_else(|error| Keeper::gone(&error));
         self.begin_to_watch(run, keeper);
     }
 
     fn begin_to_watch(&mut self, run: RunId, keeper: Keeper) {
-        let is_gone = matches!(keeper, Keeper::Gone { .. });
+        let is_alive = matches!(keeper, Keeper::Alive(..));
         self.runs.insert(run, Watched::new(keeper));
-        if is_gone {
+        if !is_alive {
             self.look_at(run);
         }
     }
@@ -272,16 +240,13 @@ impl Monitor {
             })
         })?;
         Ok(match sys::process::open(child) {
-            Ok(handle) => Keeper::Alive {
-                handle,
-                child: Some(child),
-            },
+            Ok(handle) => Keeper::Alive(handle, Some(child)),
             Err(error) => {
                 // A keeper that cannot be watched must not run; how far it
                 // came is in its record.
                 let _ = sys::signal::send_child(child, libc::SIGKILL);
                 let _ = sys::process::wait_for(child);
-                gone(&error)
+                Keeper::gone(&error)
             }
         })
     }
@@ -298,21 +263,13 @@ impl Monitor {
     }
 
     fn watch(&mut self, id: PeerId, run: RunId, same_boot: bool) {
-        match self.runs.entry(run) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Watched::new(Keeper::Unclear {
-                    same_boot,
-                    signals: Vec::new(),
-                }));
-                self.look_at(run);
-            }
+        match self.runs.get(&run).map(|watched| watched.started_us) {
+            None => self.begin_to_watch(run, Keeper::unclear(same_boot)),
             // Who asks may have come after it started.
-            Entry::Occupied(watched) if self.root.is_some() => {
-                if let Some(started_us) = watched.get().started_us() {
-                    self.peers.answer(id, &Report::Started { run, started_us });
-                }
+            Some(Some(started_us)) if self.root.is_some() => {
+                self.peers.answer(id, &Report::Started { run, started_us });
             }
-            Entry::Occupied(_) => {}
+            Some(_) => {}
         }
     }
 
@@ -322,25 +279,11 @@ impl Monitor {
         if let Entry::Occupied(mut watched) = self.runs.entry(run)
             && let Some(last) = watched.get_mut().look(&self.spool, &mut self.peers, run)
         {
-            let watched = watched.remove();
+            let is_witnessed = watched.remove().is_witnessed;
             self.peers.report(&last);
             if self.root.is_some() {
-                self.conclude(&last, watched.is_witnessed());
+                self.conclude(&last, is_witnessed);
             }
         }
-    }
-}
-
-/// Whether the monitor is to go on.
-#[derive(PartialEq, Eq)]
-enum Wish {
-    GoOn,
-    End,
-}
-
-/// A keeper that is no more, because of this error.
-fn gone(error: &io::Error) -> Keeper {
-    Keeper::Gone {
-        errno: error.raw_os_error().unwrap_or(Errno::EINVAL as i32),
     }
 }

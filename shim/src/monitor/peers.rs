@@ -1,15 +1,17 @@
 //! Everybody whom the monitor talks to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use warrant_wire::{Report, Request};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
+use warrant_wire::{Decoder, Report, Request, encode_report};
 
-use super::connection::{Connection, Silence};
-use super::listener::Listener;
-use crate::audit;
+use super::listener::{self, Listener};
+use crate::{audit, sys};
 
 /// Most connections; a new one takes the place of the one that was silent
 /// for longest.
@@ -19,6 +21,10 @@ const MAX_ACCEPTED: usize = 256;
 /// Most bytes that wait for all of them together.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 const READ_BYTES: usize = 64 * 1024;
+/// A queue that has grown beyond this is given back once it is empty.
+const KEPT_BYTES: usize = 64 * 1024;
+/// How long a frame may take to arrive, once it has begun.
+const FRAME_TIME: Duration = Duration::from_secs(10);
 
 /// A connection's number, which no other one ever has.
 pub(super) type PeerId = u64;
@@ -26,26 +32,27 @@ pub(super) type PeerId = u64;
 /// The connections, and the socket on which new ones come.
 pub(super) struct Peers {
     /// `None` where the one connection was inherited, and all ends with it.
-    listener: Option<Listener>,
+    pub(super) listener: Option<Listener>,
     connections: BTreeMap<PeerId, Connection>,
     last: PeerId,
     buffer: Vec<u8>,
 }
 
+/// Requests in, reports out. Reports that the broker is slow to take wait
+/// here; there are never more than a few for each run.
+struct Connection {
+    socket: OwnedFd,
+    decoder: Decoder,
+    outgoing: VecDeque<u8>,
+    last_heard: Instant,
+    /// By when the frame that has begun must be complete.
+    frame_due: Option<Instant>,
+    /// Why it is to be closed, if it is; empty if the broker is gone.
+    over: Option<&'static str>,
+}
+
 impl Peers {
-    /// The one broker at the other end of `socket`.
-    pub(super) fn one(socket: OwnedFd) -> io::Result<Self> {
-        let mut peers = Self::listening(None);
-        peers.connections.insert(0, Connection::on(socket, None)?);
-        Ok(peers)
-    }
-
-    /// Whoever may connect.
-    pub(super) fn on(listener: Listener) -> Self {
-        Self::listening(Some(listener))
-    }
-
-    fn listening(listener: Option<Listener>) -> Self {
+    pub(super) fn new(listener: Option<Listener>) -> Self {
         Self {
             listener,
             connections: BTreeMap::new(),
@@ -54,89 +61,114 @@ impl Peers {
         }
     }
 
-    pub(super) fn listener(&self) -> Option<&Listener> {
-        self.listener.as_ref()
-    }
-
-    pub(super) fn connections(&self) -> impl Iterator<Item = (PeerId, &Connection)> {
-        self.connections.iter().map(|(id, peer)| (*id, peer))
-    }
-
-    /// Takes new connections.
+    /// Takes new connections of the one who is let in. Any error in asking
+    /// who it is means no.
     pub(super) fn accept(&mut self) {
-        let Some(listener) = &self.listener else {
-            return;
-        };
-        let only = Some(listener.only());
         for _ in 0..MAX_ACCEPTED {
-            let Some(socket) = listener.accept() else {
+            let Some(listener) = &self.listener else {
                 return;
             };
-            let Ok(connection) = Connection::on(socket, only) else {
-                continue;
+            let Ok((socket, _)) = listener.socket.accept() else {
+                return;
             };
-            while self.connections.len() >= MAX_CONNECTIONS {
-                let idlest = self
-                    .connections
-                    .iter()
-                    .min_by_key(|(_, peer)| peer.last_heard());
-                let Some(idlest) = idlest.map(|(id, _)| *id) else {
-                    break;
-                };
-                self.connections.remove(&idlest);
-            }
-            self.last = self.last.saturating_add(1);
-            self.connections.insert(self.last, connection);
+            let uid = match getsockopt(&socket, sockopt::PeerCredentials) {
+                Ok(peer) if peer.uid() == listener.only && listener::guard(&socket).is_ok() => {
+                    self.welcome(socket.into());
+                    continue;
+                }
+                Ok(peer) => peer.uid().to_string(),
+                Err(errno) => errno.to_string(),
+            };
+            audit::line("peer-refused", &[("uid", &uid)]);
         }
     }
 
-    /// Takes what one has sent. Answers whether there may be requests.
-    ///
-    /// Errors: the one connection that there was has failed.
-    pub(super) fn hear(&mut self, id: PeerId) -> io::Result<bool> {
+    /// Takes a connection.
+    pub(super) fn welcome(&mut self, socket: OwnedFd) {
+        let idlest = self
+            .connections
+            .iter()
+            .map(|(id, peer)| (peer.last_heard, *id));
+        if self.connections.len() >= MAX_CONNECTIONS
+            && let Some((_, idlest)) = idlest.min()
+        {
+            self.connections.remove(&idlest);
+        }
+        self.last = self.last.saturating_add(1);
+        let connection = Connection {
+            socket,
+            decoder: Decoder::new(),
+            outgoing: VecDeque::new(),
+            last_heard: Instant::now(),
+            frame_due: None,
+            over: None,
+        };
+        self.connections.insert(self.last, connection);
+    }
+
+    /// What to wait for.
+    pub(super) fn poll_fds(&self) -> impl Iterator<Item = (PeerId, PollFd<'_>)> {
+        self.connections.iter().map(|(id, peer)| {
+            let interest = match peer.outgoing.is_empty() {
+                true => PollFlags::POLLIN,
+                false => PollFlags::POLLIN | PollFlags::POLLOUT,
+            };
+            (*id, PollFd::new(peer.socket.as_fd(), interest))
+        })
+    }
+
+    /// Takes what one has sent, without waiting for it.
+    pub(super) fn hear(&mut self, id: PeerId) {
+        let only = self.listener.as_ref().map(|listener| listener.only);
         let Some(peer) = self.connections.get_mut(&id) else {
-            return Ok(false);
+            return;
         };
-        let (why, error) = match peer.hear(&mut self.buffer) {
-            Ok(()) => return Ok(true),
-            Err(Silence::End) => {
-                self.connections.remove(&id);
-                return Ok(false);
+        match sys::socket::receive(&peer.socket, &mut self.buffer) {
+            Ok(received)
+                if received.is_laden || (received.count > 0 && received.sender != only) =>
+            {
+                peer.over = Some("not the broker's bytes alone");
             }
-            Err(Silence::Foul) => ("not the broker's bytes alone", None),
-            Err(Silence::Failed(error)) => ("it failed", Some(error)),
-        };
-        self.close(id, why, error)?;
-        Ok(false)
+            Ok(received) if received.count == 0 => peer.over = Some(""),
+            Ok(received) => {
+                peer.last_heard = Instant::now();
+                let bytes = self.buffer.get(..received.count);
+                peer.decoder.push(bytes.unwrap_or_default());
+            }
+            Err(errno) => peer.fail(errno),
+        }
     }
 
     /// The next request of one that has arrived whole.
-    ///
-    /// Errors: the one connection that there was has sent something else.
-    pub(super) fn next_request(&mut self, id: PeerId) -> io::Result<Option<Request>> {
-        let Some(peer) = self.connections.get_mut(&id) else {
-            return Ok(None);
-        };
-        match peer.next_request() {
-            Ok(request) => Ok(request),
-            Err(error) => {
-                self.close(id, "malformed frame", Some(error))?;
-                Ok(None)
-            }
+    pub(super) fn next_request(&mut self, id: PeerId) -> Option<Request> {
+        let peer = self
+            .connections
+            .get_mut(&id)
+            .filter(|peer| peer.over.is_none())?;
+        let next = peer.decoder.next_request();
+        if matches!(next, Ok(Some(_))) || peer.decoder.is_at_frame_end() {
+            peer.frame_due = None;
+        } else if peer.frame_due.is_none() && self.listener.is_some() {
+            peer.frame_due = Instant::now().checked_add(FRAME_TIME);
         }
+        next.unwrap_or_else(|_| {
+            peer.over = Some("malformed frame");
+            None
+        })
     }
 
     /// Tells everybody.
     pub(super) fn report(&mut self, report: &Report) {
+        let frame = encode_report(report);
         for peer in self.connections.values_mut() {
-            peer.report(report);
+            peer.outgoing.extend(&frame);
         }
     }
 
     /// Tells one.
     pub(super) fn answer(&mut self, id: PeerId, report: &Report) {
         if let Some(peer) = self.connections.get_mut(&id) {
-            peer.report(report);
+            peer.outgoing.extend(encode_report(report));
         }
     }
 
@@ -146,50 +178,59 @@ impl Peers {
     /// Errors: the one connection that there was has failed.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         let now = Instant::now();
-        let most = MAX_WAITING_BYTES
-            .checked_div(self.connections.len())
-            .unwrap_or(MAX_WAITING_BYTES);
-        let mut over = Vec::new();
-        for (id, peer) in &mut self.connections {
-            match peer.flush() {
-                Ok(true) if self.listener.is_none() => {}
-                Ok(true) if peer.waiting_bytes() > most => {
-                    over.push((*id, "takes no reports", None))
-                }
-                Ok(true) if peer.frame_due().is_some_and(|due| due <= now) => {
-                    over.push((*id, "incomplete frame", None));
-                }
-                Ok(true) => {}
-                Ok(false) => over.push((*id, "", None)),
-                Err(error) => over.push((*id, "it failed", Some(error))),
+        let most = MAX_WAITING_BYTES.checked_div(self.connections.len());
+        let mut failed = None;
+        self.connections.retain(|_, peer| {
+            peer.flush();
+            if peer.over.is_none() && most.is_some_and(|most| peer.outgoing.len() > most) {
+                peer.over = Some("takes no reports");
+            } else if peer.over.is_none() && peer.frame_due.is_some_and(|due| due <= now) {
+                peer.over = Some("incomplete frame");
             }
+            if let Some(why) = peer.over.filter(|why| !why.is_empty()) {
+                audit::line("connection-closed", &[("reason", why)]);
+                failed = Some(why);
+            }
+            peer.over.is_none()
+        });
+        match (failed, &self.listener) {
+            (Some(why), None) => Err(io::Error::other(why)),
+            _ => Ok(self.listener.is_some() || !self.connections.is_empty()),
         }
-        for (id, why, error) in over {
-            self.close(id, why, error)?;
-        }
-        Ok(self.listener.is_some() || !self.connections.is_empty())
     }
 
     /// How long until a frame must be complete.
     pub(super) fn patience(&self) -> Option<Duration> {
-        self.listener.as_ref()?;
         let due = self
             .connections
             .values()
-            .filter_map(Connection::frame_due)
+            .filter_map(|peer| peer.frame_due)
             .min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
+}
 
-    fn close(&mut self, id: PeerId, why: &str, error: Option<io::Error>) -> io::Result<()> {
-        self.connections.remove(&id);
-        match error {
-            Some(error) if self.listener.is_none() => return Err(error),
-            Some(_) | None => {}
+impl Connection {
+    /// Sends what the broker has room for.
+    fn flush(&mut self) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        while !self.outgoing.is_empty() {
+            let (front, _) = self.outgoing.as_slices();
+            match send(self.socket.as_raw_fd(), front, flags) {
+                Ok(count) => drop(self.outgoing.drain(..count)),
+                Err(errno) => return self.fail(errno),
+            }
         }
-        if !why.is_empty() {
-            audit::line("connection-closed", &[("reason", why)]);
+        if self.outgoing.capacity() > KEPT_BYTES {
+            self.outgoing = VecDeque::new();
         }
-        Ok(())
+    }
+
+    fn fail(&mut self, errno: Errno) {
+        if matches!(errno, Errno::EPIPE | Errno::ECONNRESET) {
+            self.over = Some("");
+        } else if !matches!(errno, Errno::EAGAIN | Errno::EINTR) {
+            self.over = Some(errno.desc());
+        }
     }
 }

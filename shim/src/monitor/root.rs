@@ -1,52 +1,58 @@
-//! What a monitor that is root knows besides: whom to believe, and what is in
-//! the journal.
+//! What a monitor that is root does: nothing runs without a warrant that is
+//! in the journal.
 
+use std::io;
 use std::time::Instant;
 
 use warrant_wire::record::Record;
-use warrant_wire::{Claims, Placement, Refusal, RunId};
+use warrant_wire::warrant::hex;
+use warrant_wire::{Claims, Limits, Placement, Refusal, Report, RunId};
 
-use super::admission::audit_run;
+use super::Monitor;
 use super::peers::PeerId;
-use crate::journal::{Journal, State, Task};
+use super::watch::Keeper;
+use crate::identity::{Identity, OnBehalf};
+use crate::journal::{Journal, State, Task, Warrant};
 use crate::keys::Keys;
 use crate::policy::Policy;
-use crate::self_check::Doubt;
 use crate::spool::{Spool, Standing};
-use crate::warrant::{self, LEEWAY_S};
-use crate::{audit, clock};
+use crate::warrant::{self, LEEWAY_S, sha256};
+use crate::{audit, clock, hardening, sys};
 
 /// A step of the clock of more than so many seconds is told.
 const STEP_S: u64 = 60;
+/// How often, each half a second long, what is left of a run is ended.
+const END_TRIES: u32 = 20;
+/// Descriptors that runs must leave for connections and all else.
+const SPARE_FILES: u64 = 128;
 
-/// What it knows for that.
+/// What it knows besides: whom to believe, and what is in the journal.
 pub(super) struct Root {
     pub(super) policy: Policy,
     pub(super) keys: Keys,
     pub(super) journal: Journal,
-    /// What waits for the journal's disk, in order.
-    pub(super) asked: Vec<Asked>,
+    /// What is answered once the journal is written, in order.
+    asked: Vec<Asked>,
     /// What the clock showed, and when that was.
     seen: (u64, Instant),
 }
 
-/// What is answered once the journal is written.
-pub(super) enum Asked {
-    Admit { peer: PeerId, run: RunId },
-    Start { run: RunId, placement: Placement },
+enum Asked {
+    Admit(PeerId, RunId),
+    Start(RunId, Placement),
 }
 
-pub(super) fn now_s() -> u64 {
+fn now_s() -> u64 {
     clock::now_us() / 1_000_000
 }
 
-pub(super) fn task_of(run: RunId) -> Task {
+fn task_of(run: RunId) -> Task {
     (run.job, run.task)
 }
 
 impl Root {
     /// Errors: the journal cannot be used.
-    pub(super) fn open(policy: Policy, keys: Keys) -> Result<Self, Doubt> {
+    pub(super) fn open(policy: Policy, keys: Keys) -> io::Result<Self> {
         let (journal, cut_bytes) = Journal::open(&policy.state)?;
         if cut_bytes > 0 {
             audit::line("journal-cut", &[("bytes", &cut_bytes.to_string())]);
@@ -63,13 +69,13 @@ impl Root {
     /// Sees to it that a start that was cut off between its mark and its
     /// keeper is known as that: it is not tried again.
     pub(super) fn rule_out_lost_starts(&mut self, spool: &Spool) {
-        let used = self.journal.admissions().filter_map(|(task, admission)| {
-            let (job, task) = *task;
-            match admission.state {
-                State::Waiting => None,
+        let used = self
+            .journal
+            .admissions()
+            .filter_map(|(&(job, task), it)| match it.state {
                 State::Used { attempt, boot_id } => Some((RunId { job, task, attempt }, boot_id)),
-            }
-        });
+                State::Waiting => None,
+            });
         for (run, boot_id) in used.collect::<Vec<_>>() {
             let lost = Record::Refused(Refusal::LostStart);
             let is_lost = match spool.look(run) {
@@ -92,21 +98,17 @@ impl Root {
     /// Trusts the keys that are there now. Where there is any doubt about
     /// them, none is trusted.
     pub(super) fn reload_keys(&mut self) {
-        match Keys::load(&self.policy.keys) {
-            Ok(keys) => {
-                audit::line("keys-loaded", &[("count", &keys.count().to_string())]);
-                self.keys = keys;
-            }
-            Err(doubt) => {
-                audit::line("keys-refused", &[("reason", &doubt.to_string())]);
-                self.keys = Keys::default();
-            }
+        let keys = Keys::load(&self.policy.keys);
+        match &keys {
+            Ok(keys) => audit::line("keys-loaded", &[("count", &keys.count().to_string())]),
+            Err(doubt) => audit::line("keys-refused", &[("reason", &doubt.to_string())]),
         }
+        self.keys = keys.unwrap_or_default();
     }
 
     /// Tells of a step of the clock. Running jobs do not care about it, and a
     /// warrant is judged by what the clock shows now.
-    pub(super) fn check_clock(&mut self, now_s: u64) {
+    fn check_clock(&mut self, now_s: u64) {
         let (before_s, then) = self.seen;
         let expected_s = before_s.saturating_add(then.elapsed().as_secs());
         if now_s.abs_diff(expected_s) > STEP_S {
@@ -116,36 +118,267 @@ impl Root {
         self.seen = (now_s, Instant::now());
     }
 
-    /// Judges a warrant whose signature is right.
+    /// Judges a warrant whose signature is right. Answers whether it is new:
+    /// it may have been admitted for this task before.
     ///
-    /// Errors: why it is refused. `Ok(false)` if it was admitted before.
-    pub(super) fn judge(
-        &mut self,
-        task: Task,
-        claims: &Claims,
-        launch: &[u8],
-        now_s: u64,
-    ) -> Result<bool, Refusal> {
-        if self.journal.is_used(&claims.jti) {
+    /// Errors: why it is refused.
+    fn judge(&mut self, task: Task, claims: &Claims, launch: &[u8]) -> Result<bool, Refusal> {
+        let now_s = now_s();
+        self.check_clock(now_s);
+        let is_pending = self.journal.is_pending(task, Some(&claims.jti));
+        if is_pending || self.journal.is_used(&claims.jti) {
             let same = self.journal.find(task).is_some_and(|admission| {
                 admission.state == State::Waiting
                     && admission.warrant.jti == claims.jti
                     && admission.warrant.sha256 == claims.job_sha256
             });
-            return if same {
-                Ok(false)
-            } else {
-                Err(Refusal::AlreadyUsed)
-            };
+            return same.then_some(false).ok_or(Refusal::AlreadyUsed);
         }
         if now_s.saturating_add(LEEWAY_S) < self.journal.high_water_s() {
             return Err(Refusal::Clock);
         }
         warrant::in_time(claims, now_s)?;
         warrant::within_policy(claims, launch, &self.policy)?;
-        if self.journal.waiting() as u64 >= self.policy.max_admitted {
-            return Err(Refusal::Full);
+        match self.journal.waiting() as u64 >= self.policy.max_admitted {
+            true => Err(Refusal::Full),
+            false => Ok(true),
         }
-        Ok(true)
     }
+}
+
+impl Monitor {
+    /// Has the journal written if the next request about this run depends on
+    /// it, or if enough waits.
+    pub(super) fn settle(&mut self, run: RunId) {
+        let is_due = |root: &Root| {
+            root.journal.is_pending(task_of(run), None) || root.journal.is_batch_full()
+        };
+        if self.root.as_ref().is_some_and(is_due) {
+            self.commit();
+        }
+    }
+
+    /// Admits a warrant, or says why not.
+    pub(super) fn admit(&mut self, peer: PeerId, run: RunId, warrant: &[u8], launch: &[u8]) {
+        let Some(root) = &mut self.root else {
+            return self.refuse(peer, run, Refusal::Mode, None);
+        };
+        let claims = warrant::authentic(warrant, &sha256(launch), &root.keys, &root.policy);
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(refusal) => return self.refuse(peer, run, refusal, None),
+        };
+        match root.judge(task_of(run), &claims, launch) {
+            Ok(false) => self.peers.answer(peer, &Report::Admitted { run }),
+            Err(refusal) => self.refuse(peer, run, refusal, Some(&claims)),
+            Ok(true) => {
+                let warrant = Warrant {
+                    jti: claims.jti,
+                    sha256: claims.job_sha256,
+                    iat_s: claims.iat,
+                    exp_s: claims.exp,
+                };
+                let (name, uid) = (claims.sub, claims.uid);
+                let identity = Identity { name, uid };
+                root.journal.admit(task_of(run), warrant, identity, launch);
+                root.asked.push(Asked::Admit(peer, run));
+            }
+        }
+    }
+
+    /// Refuses a warrant, whose claims are given if it is authentic.
+    fn refuse(&mut self, peer: PeerId, run: RunId, refusal: Refusal, claims: Option<&Claims>) {
+        let why = ("reason", refusal.word());
+        match claims {
+            Some(it) => audit_user("refused", run, (&it.sub, it.uid, &it.jti), &[why]),
+            None => audit_run("refused", run, &[why]),
+        }
+        self.peers.answer(peer, &Report::Refused { run, refusal });
+    }
+
+    /// Starts a run whose job was admitted, unless that was used.
+    pub(super) fn start(&mut self, peer: PeerId, run: RunId, placement: Placement) {
+        let Some(root) = &mut self.root else {
+            return self.not_started(run, Refusal::Mode);
+        };
+        // What there is of the run says more than the journal does.
+        match self.spool.open_record(run) {
+            Ok(None) if !self.runs.contains_key(&run) => {}
+            Ok(_) => return self.watch(peer, run, true),
+            Err(_) => return self.not_started(run, Refusal::Unprepared),
+        }
+        let refusal = match root.journal.find(task_of(run)).map(|it| it.state) {
+            Some(State::Waiting) => {
+                root.journal.start(run, self.spool.boot_id());
+                return root.asked.push(Asked::Start(run, placement));
+            }
+            // A crash of the machine may have taken the record.
+            Some(State::Used { attempt, boot_id })
+                if attempt == run.attempt && boot_id != self.spool.boot_id() =>
+            {
+                return self.peers.report(&Report::Lost { run });
+            }
+            Some(State::Used { attempt, .. }) if attempt == run.attempt => Refusal::LostStart,
+            Some(State::Used { .. }) => Refusal::AlreadyUsed,
+            None => Refusal::NotAdmitted,
+        };
+        self.not_started(run, refusal);
+    }
+
+    pub(super) fn not_started(&mut self, run: RunId, refusal: Refusal) {
+        audit_run("not-started", run, &[("reason", refusal.word())]);
+        self.peers.report(&Report::NotStarted {
+            run,
+            errno: 0,
+            refusal: Some(refusal),
+        });
+    }
+
+    /// Forgets an admission that was not used.
+    pub(super) fn revoke(&mut self, run: RunId) {
+        let Some(root) = &mut self.root else { return };
+        let found = root.journal.find(task_of(run));
+        if found.is_some_and(|admission| admission.state == State::Waiting) {
+            root.journal.drop_waiting(task_of(run));
+            let _ = self.spool.rule_out(run, &Record::Revoked);
+            audit_run("revoked", run, &[]);
+        }
+    }
+
+    /// Writes what waits for the journal, then does what waited for that.
+    pub(super) fn commit(&mut self) {
+        let Some(root) = &mut self.root else { return };
+        let asked = std::mem::take(&mut root.asked);
+        let written = root.journal.commit(now_s());
+        if let Err(error) = &written {
+            audit::line("journal-failed", &[("reason", &error.to_string())]);
+        }
+        for asked in asked {
+            match (asked, &written) {
+                (Asked::Admit(peer, run), Ok(())) => self.admitted(peer, run),
+                (Asked::Admit(peer, run), Err(_)) => {
+                    self.refuse(peer, run, Refusal::Journal, None);
+                }
+                (Asked::Start(run, placement), Ok(())) => self.begin(run, &placement),
+                (Asked::Start(run, _), Err(_)) => self.not_started(run, Refusal::Journal),
+            }
+        }
+    }
+
+    fn admitted(&mut self, peer: PeerId, run: RunId) {
+        let journal = self.root.as_ref().map(|root| &root.journal);
+        if let Some(it) = journal.and_then(|journal| journal.find(task_of(run))) {
+            let who = (&*it.identity.name, it.identity.uid, &it.warrant.jti);
+            audit_user("admitted", run, who, &[]);
+        }
+        self.peers.answer(peer, &Report::Admitted { run });
+    }
+
+    /// Forks the keeper of a run whose start is in the journal.
+    fn begin(&mut self, run: RunId, placement: &Placement) {
+        match self.try_begin(run, placement) {
+            Ok(keeper) => {
+                audit_run("starting", run, &[]);
+                self.begin_to_watch(run, keeper);
+            }
+            Err(refusal) => {
+                self.note_whether_begun(run, !refusal.is_passing());
+                self.not_started(run, refusal);
+            }
+        }
+    }
+
+    /// Errors: why there is no keeper, and never was.
+    fn try_begin(&self, run: RunId, placement: &Placement) -> Result<Keeper, Refusal> {
+        if self.runs.len() as u64 + SPARE_FILES >= self.open_files.1 {
+            return Err(Refusal::Unprepared);
+        }
+        let root = self.root.as_ref().ok_or(Refusal::Mode)?;
+        let admission = root
+            .journal
+            .find(task_of(run))
+            .ok_or(Refusal::NotAdmitted)?;
+        let launch = root
+            .journal
+            .launch(admission)
+            .map_err(|_| Refusal::Journal)?;
+        if sha256(&launch) != admission.warrant.sha256 {
+            return Err(Refusal::Hash);
+        }
+        let limits = Limits::read(&launch).map_err(|_| Refusal::LaunchMalformed)?;
+        let limits = root.policy.bound(limits)?;
+        let on_behalf = OnBehalf {
+            identity: &admission.identity,
+            policy: &root.policy,
+        };
+        self.fork_keeper(run, limits, placement, &launch, Some(on_behalf))
+            .map_err(|_| Refusal::Unprepared)
+    }
+
+    /// A run that certainly never began, for a reason that passes, gives its
+    /// admission back to a later attempt.
+    pub(super) fn note_whether_begun(&mut self, run: RunId, has_begun: bool) {
+        match &mut self.root {
+            Some(root) if has_begun => root.journal.begun(run),
+            Some(root) => root.journal.not_begun(run),
+            None => {}
+        }
+    }
+
+    /// Notes the last report of a run.
+    pub(super) fn conclude(&mut self, last: &Report, is_witnessed: bool) {
+        let run = last.run();
+        let (event, why) = match last {
+            Report::Ended { outcome, .. } => (
+                "ended",
+                format!("{:?}:{}", outcome.cause, outcome.wait_status),
+            ),
+            Report::NotStarted {
+                refusal: Some(refusal),
+                ..
+            } => ("not-started", refusal.word().to_owned()),
+            Report::NotStarted { errno, .. } => ("not-started", errno.to_string()),
+            Report::Lost { .. } => ("lost", String::new()),
+            Report::Started { .. } | Report::Admitted { .. } | Report::Refused { .. } => return,
+        };
+        if is_witnessed {
+            audit_run(event, run, &[("reason", &why)]);
+        } else {
+            // Asked for again, or what happened while nobody was here.
+            audit_run("recalled", run, &[("as", event), ("reason", &why)]);
+        }
+        // Its keeper may have died before it could clear up.
+        if !matches!(last, Report::Ended { .. }) {
+            self.end_left(run);
+        }
+        let never_began = matches!(last, Report::NotStarted { refusal, .. } if refusal.is_none_or(Refusal::is_passing));
+        self.note_whether_begun(run, !never_began);
+    }
+
+    /// Ends what is left of a run whose keeper has. That may take a while, so
+    /// a process of its own does it, which nobody waits for.
+    fn end_left(&self, run: RunId) {
+        let Some(cgroups) = &self.cgroups else { return };
+        let tend = || {
+            let is_apart = sys::fd::close_all_but(cgroups.raw_fds().collect()).is_ok()
+                && hardening::preparing_keeper().is_ok();
+            i32::from(!(is_apart && (0..END_TRIES).any(|_| cgroups.end(run).is_ok())))
+        };
+        let between = sys::process::fork(|| i32::from(sys::process::fork(tend).is_err()));
+        if let Ok(between) = between {
+            let _ = sys::process::wait_for(between);
+        }
+    }
+}
+
+fn audit_run(event: &str, run: RunId, more: &[(&str, &str)]) {
+    let run = run.to_string();
+    audit::line(event, &[&[("run", run.as_str())], more].concat());
+}
+
+/// The same, of a warrant: for whom it is, and its id.
+fn audit_user(event: &str, run: RunId, who: (&str, u32, &[u8; 16]), more: &[(&str, &str)]) {
+    let (user, uid, jti) = (who.0, who.1.to_string(), hex(who.2));
+    let who = [("user", user), ("uid", &uid), ("jti", &jti)];
+    audit_run(event, run, &[&who, more].concat());
 }

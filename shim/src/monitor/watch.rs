@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
 use warrant_wire::record::Record;
-use warrant_wire::{JobSignal, Refusal, Report, RunId};
+use warrant_wire::{JobSignal, Report, RunId};
 
 use super::peers::Peers;
 use crate::spool::{Spool, Standing};
@@ -16,28 +16,39 @@ use crate::sys;
 /// A run that the broker awaits a last report of.
 pub(super) struct Watched {
     pub(super) keeper: Keeper,
-    started_us: Option<u64>,
-    /// Whether this monitor saw its keeper alive, or would have made it.
-    is_witnessed: bool,
+    /// When it started, as far as that was reported.
+    pub(super) started_us: Option<u64>,
+    /// Whether this monitor saw its keeper alive, or would have made it, so
+    /// that its end has not been told before.
+    pub(super) is_witnessed: bool,
 }
 
 /// What is known of a run's keeper.
 pub(super) enum Keeper {
-    /// It lives, as far as its handle tells.
-    Alive {
-        handle: OwnedFd,
-        /// Its process id if it is a child of this monitor.
-        child: Option<Pid>,
-    },
+    /// It lives, as far as its handle tells; with its process id if it is a
+    /// child of this monitor.
+    Alive(OwnedFd, Option<Pid>),
     /// It has ended, or could not be made. If it did not start the run, this
-    /// is why; 0 if nobody knows.
-    Gone { errno: i32 },
+    /// errno(3) number is why; 0 if nobody knows.
+    Gone(i32),
     /// An earlier monitor may have made one.
     Unclear {
         same_boot: bool,
         /// What to send to it if it turns out to live.
         signals: Vec<JobSignal>,
     },
+}
+
+impl Keeper {
+    /// One that is no more, or never was, because of this error.
+    pub(super) fn gone(error: &io::Error) -> Self {
+        Self::Gone(error.raw_os_error().unwrap_or(Errno::EINVAL as i32))
+    }
+
+    pub(super) fn unclear(same_boot: bool) -> Self {
+        let signals = Vec::new();
+        Self::Unclear { same_boot, signals }
+    }
 }
 
 impl Watched {
@@ -49,16 +60,6 @@ impl Watched {
         }
     }
 
-    /// When it started, as far as that was reported.
-    pub(super) fn started_us(&self) -> Option<u64> {
-        self.started_us
-    }
-
-    /// Whether its end has not been told before.
-    pub(super) fn is_witnessed(&self) -> bool {
-        self.is_witnessed
-    }
-
     pub(super) fn report_started(&mut self, peers: &mut Peers, run: RunId, started_us: u64) {
         if self.started_us.is_none() {
             self.started_us = Some(started_us);
@@ -68,141 +69,102 @@ impl Watched {
 
     pub(super) fn signal(&mut self, signal: JobSignal) {
         match &mut self.keeper {
-            Keeper::Alive { handle, .. } => send(handle, signal),
-            Keeper::Gone { .. } => {}
+            Keeper::Alive(handle, _) => send(handle, signal),
+            Keeper::Gone(_) => {}
             Keeper::Unclear { signals, .. } => signals.push(signal),
         }
     }
 
-    /// Looks at the run's record. Answers the last report, or `None` if it is
-    /// to be looked at again.
+    /// Looks at a run whose keeper has ended, or may have. Answers the last
+    /// report, or `None` if it is to be looked at again.
     pub(super) fn look(&mut self, spool: &Spool, peers: &mut Peers, run: RunId) -> Option<Report> {
-        if let Keeper::Alive { child, .. } = &self.keeper {
-            self.keeper = match child.map_or(Ok(0), sys::process::wait_for) {
-                // It found a record that is not its own.
-                Ok(status) if exit_code(status) == Errno::EEXIST as i32 => Keeper::Unclear {
-                    same_boot: true,
-                    signals: Vec::new(),
-                },
-                Ok(status) => Keeper::Gone {
-                    errno: exit_code(status),
-                },
-                Err(_) => Keeper::Gone { errno: 0 },
+        if let Keeper::Alive(_, child) = self.keeper {
+            let code = child
+                .map_or(Ok(0), sys::process::wait_for)
+                .map_or(0, exit_code);
+            // It may have found a record that is not its own.
+            self.is_witnessed = code != Errno::EEXIST as i32;
+            self.keeper = match self.is_witnessed {
+                true => Keeper::Gone(code),
+                false => Keeper::unclear(true),
             };
         }
-        match &mut self.keeper {
-            Keeper::Alive { .. } => None,
-            Keeper::Gone { errno } => {
-                let last = conclude(spool, run, *errno).ok()?;
-                match last {
-                    Report::Ended { outcome, .. } => {
-                        self.report_started(peers, run, outcome.started_us);
-                        Some(last)
-                    }
-                    // A run that has started cannot have its record undone.
-                    Report::NotStarted { .. } if self.started_us.is_some() => {
-                        Some(Report::Lost { run })
-                    }
-                    Report::NotStarted { .. }
-                    | Report::Lost { .. }
-                    | Report::Started { .. }
-                    | Report::Admitted { .. }
-                    | Report::Refused { .. } => Some(last),
-                }
-            }
-            Keeper::Unclear { same_boot, signals } => {
-                let found = find_out(spool, run, *same_boot).ok()?;
-                match found {
-                    Found::Over(last) => Some(last),
-                    Found::Later => None,
-                    Found::Alive(handle, started_us) => {
-                        for signal in signals.drain(..) {
-                            send(&handle, signal);
-                        }
-                        self.keeper = Keeper::Alive {
-                            handle,
-                            child: None,
-                        };
-                        self.is_witnessed = true;
-                        self.report_started(peers, run, started_us);
-                        None
-                    }
-                }
-            }
+        // Where the record cannot be read, or written, now, it may be later.
+        let last = self.find_out(spool, peers, run).ok()??;
+        if let Report::Ended { outcome, .. } = last
+            && self.is_witnessed
+        {
+            self.report_started(peers, run, outcome.started_us);
+        }
+        // A run that has started cannot have its record undone.
+        match matches!(last, Report::NotStarted { .. }) && self.started_us.is_some() {
+            true => Some(Report::Lost { run }),
+            false => Some(last),
         }
     }
-}
 
-/// What became of a run whose keeper is certainly gone.
-///
-/// Errors: the record cannot be read now.
-fn conclude(spool: &Spool, run: RunId, errno: i32) -> io::Result<Report> {
-    let not_started = |refusal: Option<Refusal>| Report::NotStarted {
-        run,
-        errno: if refusal.is_some() { 0 } else { errno },
-        refusal,
-    };
-    let Some(file) = spool.open_record(run)? else {
-        // At best the broker never asks again; at worst it is told again.
-        let _ = spool.revoke_missing(run);
-        return Ok(not_started(None));
-    };
-    match file.read() {
-        Ok(Record::Ended { outcome, .. }) => Ok(Report::Ended { run, outcome }),
-        Ok(Record::Started(_)) => Ok(Report::Lost { run }),
-        // Any record at all keeps the run from being started.
-        Ok(Record::Empty | Record::Revoked) => Ok(not_started(None)),
-        Ok(Record::Refused(refusal)) => Ok(not_started(Some(refusal))),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Report::Lost { run }),
-        Err(error) => Err(error),
-    }
-}
-
-enum Found {
-    Over(Report),
-    Alive(OwnedFd, u64),
-    Later,
-}
-
-/// What became of a run that an earlier monitor may have made a keeper for.
-/// If there is no sign of it, it is kept from starting from here on.
-///
-/// Errors: the record cannot be read, or written, now.
-fn find_out(spool: &Spool, run: RunId, same_boot: bool) -> io::Result<Found> {
-    let lost = Found::Over(Report::Lost { run });
-    let not_started = |refusal| {
-        Found::Over(Report::NotStarted {
+    /// What became of a run whose keeper is not known to live. If there is no
+    /// sign of one, the run is kept from starting from here on.
+    fn find_out(
+        &mut self,
+        spool: &Spool,
+        peers: &mut Peers,
+        run: RunId,
+    ) -> io::Result<Option<Report>> {
+        let (is_gone, same_boot, errno) = match self.keeper {
+            Keeper::Gone(errno) => (true, true, errno),
+            Keeper::Unclear { same_boot, .. } => (false, same_boot, 0),
+            Keeper::Alive(..) => return Ok(None),
+        };
+        let (lost, refusal) = (Report::Lost { run }, None);
+        let not_started = Report::NotStarted {
             run,
-            errno: 0,
+            errno,
             refusal,
-        })
-    };
-    match spool.look(run) {
-        Ok(Standing::Missing) if same_boot => match spool.revoke_missing(run) {
-            Ok(()) => Ok(not_started(None)),
-            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => Ok(Found::Later),
-            Err(error) => Err(error),
-        },
-        // A crash of the machine may have taken the record, or its content.
-        Ok(Standing::Missing) => Ok(lost),
-        Ok(Standing::Free(_, Record::Empty)) if !same_boot => Ok(lost),
-        Ok(Standing::Free(_, Record::Refused(refusal))) if !same_boot && refusal.is_passing() => {
-            Ok(lost)
-        }
-        Ok(Standing::Free(file, Record::Empty)) => {
-            file.write(&Record::Revoked)?;
-            Ok(not_started(None))
-        }
-        Ok(Standing::Free(_, Record::Revoked)) => Ok(not_started(None)),
-        Ok(Standing::Free(_, Record::Refused(refusal))) => Ok(not_started(Some(refusal))),
-        Ok(Standing::Free(_, Record::Started(_))) => Ok(lost),
-        Ok(Standing::Free(_, Record::Ended { outcome, .. })) => {
-            Ok(Found::Over(Report::Ended { run, outcome }))
-        }
-        Ok(Standing::Kept(handle, ticket)) => Ok(Found::Alive(handle, ticket.started_us)),
-        Ok(Standing::Unclear) => Ok(Found::Later),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(lost),
-        Err(error) => Err(error),
+        };
+        let standing = match spool.look(run) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Some(lost)),
+            standing => standing?,
+        };
+        Ok(Some(match standing {
+            // A crash of the machine may have taken the record, or its content.
+            Standing::Missing | Standing::Free(_, Record::Empty) if !same_boot => lost,
+            Standing::Free(_, Record::Refused(it)) if !same_boot && it.is_passing() => lost,
+            Standing::Missing => match spool.rule_out(run, &Record::Revoked) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+                // At best the broker never asks again; at worst it is told again.
+                Err(error) if !is_gone => return Err(error),
+                Ok(()) | Err(_) => not_started,
+            },
+            // Any record at all keeps the run from being started, unless its
+            // keeper is about to.
+            Standing::Free(_, Record::Empty) if is_gone => not_started,
+            Standing::Free(file, Record::Empty) => {
+                file.write(&Record::Revoked)?;
+                not_started
+            }
+            Standing::Free(_, Record::Revoked) => not_started,
+            Standing::Free(_, Record::Refused(refusal)) => {
+                let (errno, refusal) = (0, Some(refusal));
+                Report::NotStarted {
+                    run,
+                    errno,
+                    refusal,
+                }
+            }
+            Standing::Free(_, Record::Started(_)) => lost,
+            Standing::Free(_, Record::Ended { outcome, .. }) => Report::Ended { run, outcome },
+            Standing::Unclear => return Ok(None),
+            Standing::Kept(handle, ticket) => {
+                if let Keeper::Unclear { signals, .. } = &self.keeper {
+                    signals.iter().for_each(|signal| send(&handle, *signal));
+                }
+                self.keeper = Keeper::Alive(handle, None);
+                self.is_witnessed = true;
+                self.report_started(peers, run, ticket.started_us);
+                return Ok(None);
+            }
+        }))
     }
 }
 
@@ -219,9 +181,8 @@ pub(super) fn send(keeper: &OwnedFd, signal: JobSignal) {
 
 /// 0 if it did not exit by itself.
 fn exit_code(status: i32) -> i32 {
-    if libc::WIFEXITED(status) {
-        libc::WEXITSTATUS(status)
-    } else {
-        0
+    match libc::WIFEXITED(status) {
+        true => libc::WEXITSTATUS(status),
+        false => 0,
     }
 }

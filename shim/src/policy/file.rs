@@ -1,8 +1,5 @@
 //! Reading the policy file: `key = value` lines, a small part of TOML.
 
-use std::fmt;
-use std::ops::RangeInclusive;
-
 use warrant_wire::launch::MAX_PROCESSES;
 use warrant_wire::warrant::MAX_TEXT_BYTES;
 
@@ -13,24 +10,6 @@ use crate::identity::{NO_UID_FROM, is_account_name};
 pub const MAX_FILE_BYTES: usize = 64 * 1024;
 /// Most bytes of a path of a socket. Source: unix(7), less the final NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
-
-/// What is wrong with a policy file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
-    /// The line, from 1; 0 if it is the file as a whole.
-    pub line: usize,
-    /// What, and what is allowed. It never quotes a value.
-    pub text: String,
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.text),
-            line => write!(f, "line {line}: {}", self.text),
-        }
-    }
-}
 
 /// A value as it stands in the file.
 #[derive(Debug)]
@@ -43,37 +22,33 @@ enum Value {
 
 /// Reads a policy file. A key that is absent has its default.
 ///
-/// Errors: the first line that is wrong; unknown keys and keys given twice
-/// are.
-pub fn parse(file: &[u8]) -> Result<Policy, Wrong> {
-    let whole = |text: &str| Wrong {
-        line: 0,
-        text: text.into(),
-    };
+/// Errors: what is wrong with the first line that is, and what is allowed;
+/// unknown keys and keys given twice are wrong. No value is ever quoted.
+pub fn parse(file: &[u8]) -> Result<Policy, String> {
     if file.len() > MAX_FILE_BYTES {
-        return Err(whole("must be at most 64 KiB"));
+        return Err("must be at most 64 KiB".into());
     }
-    let text = std::str::from_utf8(file).map_err(|_| whole("must be UTF-8"))?;
+    let text = std::str::from_utf8(file).map_err(|_| "must be UTF-8")?;
     let mut policy = Policy::default();
     let mut seen = Vec::new();
     for (line, number) in text.lines().zip(1..) {
-        let wrong = |text: String| Wrong { line: number, text };
-        let Some((key, value)) = entry(line).map_err(|text| wrong(text.into()))? else {
+        let wrong = |text: &str| format!("line {number}: {text}");
+        let Some((key, value)) = entry(line).map_err(wrong)? else {
             continue;
         };
         if seen.contains(&key) {
-            return Err(wrong(format!("{key}: must be given once")));
+            return Err(wrong(&format!("{key}: must be given once")));
         }
         seen.push(key);
         set(&mut policy, key, value).map_err(|allowed| match allowed {
-            UNKNOWN => wrong("there is no such key".into()),
-            allowed => wrong(format!("{key}: must be {allowed}")),
+            UNKNOWN => wrong("there is no such key"),
+            allowed => wrong(&format!("{key}: must be {allowed}")),
         })?;
     }
-    if policy.min_uid > policy.max_uid {
-        return Err(whole("min_uid: must be at most max_uid"));
+    match policy.min_uid > policy.max_uid {
+        true => Err("min_uid: must be at most max_uid".into()),
+        false => Ok(policy),
     }
-    Ok(policy)
 }
 
 /// The key and the value of a line, if it has any.
@@ -158,51 +133,71 @@ fn items(mut text: &str) -> Result<(Vec<String>, &str), &'static str> {
     }
 }
 
+/// The largest user id that is anybody's.
+const LAST_UID: u32 = NO_UID_FROM - 1;
 /// What stands for a key that there is not.
 const UNKNOWN: &str = "";
-const ON_OFF: [(&str, bool); 2] = [("on", true), ("off", false)];
-const VERDICTS: [(&str, Verdict); 2] = [("allow", Verdict::Allow), ("deny", Verdict::Deny)];
-const DENIED_GROUPS: [(&str, DeniedGroup); 2] = [
-    ("refuse", DeniedGroup::Refuse),
-    ("remove", DeniedGroup::Remove),
-];
-const CGROUPS: [(&str, Cgroup); 3] = [
-    ("auto", Cgroup::Auto),
-    ("require", Cgroup::Require),
-    ("off", Cgroup::Off),
-];
+const ACCOUNT: &str = "the name of an account";
+const ACCOUNTS: &str = "a list of names of accounts";
+const CLAIM: &str = "1 to 255 characters in quotation marks";
+const PLACE: &str = "an absolute path";
+const SOCKET: &str = "an absolute path of at most 107 bytes";
+const SEARCH_PATH: &str = "absolute paths with : between them";
 const UID: &str = "a whole number from 1 to 4294967293";
-const LAST_UID: u32 = NO_UID_FROM - 1;
-const PROCESSES: &str = "a whole number from 1 to 4096";
+const VERDICT: &str = "\"allow\" or \"deny\"";
 
 /// Puts a value into its place.
 ///
 /// Errors: what is allowed there; [`UNKNOWN`].
 fn set(policy: &mut Policy, key: &str, value: Value) -> Result<(), &'static str> {
     match key {
-        "broker_user" => policy.broker_user = value.account()?,
-        "broker_group" => policy.broker_group = value.account()?,
-        "issuer" => policy.issuer = value.claim()?,
-        "audience" => policy.audience = value.claim()?,
-        "keys" => policy.keys = value.place()?.into(),
-        "socket" => policy.socket = value.socket()?.into(),
-        "spool" => policy.spool = value.place()?.into(),
-        "state" => policy.state = value.place()?.into(),
-        "min_uid" => policy.min_uid = value.number(1..=LAST_UID, UID)?,
-        "max_uid" => policy.max_uid = value.number(1..=LAST_UID, UID)?,
-        "deny_users" => policy.deny_users = value.accounts()?,
-        "deny_groups" => policy.deny_groups = value.accounts()?,
+        "broker_user" => policy.broker_user = value.text(is_account_name).ok_or(ACCOUNT)?,
+        "broker_group" => policy.broker_group = value.text(is_account_name).ok_or(ACCOUNT)?,
+        "issuer" => policy.issuer = value.text(is_claim).ok_or(CLAIM)?,
+        "audience" => policy.audience = value.text(is_claim).ok_or(CLAIM)?,
+        "keys" => policy.keys = value.text(is_place).ok_or(PLACE)?.into(),
+        "socket" => policy.socket = value.text(is_socket).ok_or(SOCKET)?.into(),
+        "spool" => policy.spool = value.text(is_place).ok_or(PLACE)?.into(),
+        "state" => policy.state = value.text(is_place).ok_or(PLACE)?.into(),
+        "min_uid" => policy.min_uid = value.number(1, LAST_UID).ok_or(UID)?,
+        "max_uid" => policy.max_uid = value.number(1, LAST_UID).ok_or(UID)?,
+        "deny_users" => policy.deny_users = value.accounts().ok_or(ACCOUNTS)?,
+        "deny_groups" => policy.deny_groups = value.accounts().ok_or(ACCOUNTS)?,
         "denied_group" => {
-            policy.denied_group = value.choice(&DENIED_GROUPS, "\"refuse\" or \"remove\"")?;
+            policy.denied_group = match value.word() {
+                "refuse" => DeniedGroup::Refuse,
+                "remove" => DeniedGroup::Remove,
+                _ => return Err("\"refuse\" or \"remove\""),
+            }
         }
-        "locked" => policy.locked = value.choice(&VERDICTS, "\"allow\" or \"deny\"")?,
-        "nologin" => policy.nologin = value.choice(&VERDICTS, "\"allow\" or \"deny\"")?,
-        "pam" => policy.pam = value.choice(&ON_OFF, "\"on\" or \"off\"")?,
-        "no_new_privs" => policy.no_new_privs = value.truth()?,
-        "cgroup" => policy.cgroup = value.choice(&CGROUPS, "\"auto\", \"require\" or \"off\"")?,
-        "path" => policy.path = value.search_path()?,
-        "umask" => policy.umask = value.number(0..=0o777, "a whole number from 0 to 0o777")?,
-        "max_processes" => policy.max_processes = value.number(1..=MAX_PROCESSES, PROCESSES)?,
+        "locked" => policy.locked = value.verdict().ok_or(VERDICT)?,
+        "nologin" => policy.nologin = value.verdict().ok_or(VERDICT)?,
+        "pam" => {
+            policy.pam = match value.word() {
+                "on" => true,
+                "off" => false,
+                _ => return Err("\"on\" or \"off\""),
+            }
+        }
+        "no_new_privs" => policy.no_new_privs = value.truth().ok_or("true or false")?,
+        "cgroup" => {
+            policy.cgroup = match value.word() {
+                "auto" => Cgroup::Auto,
+                "require" => Cgroup::Require,
+                "off" => Cgroup::Off,
+                _ => return Err("\"auto\", \"require\" or \"off\""),
+            }
+        }
+        "path" => policy.path = value.text(is_search_path).ok_or(SEARCH_PATH)?,
+        "umask" => {
+            policy.umask = value
+                .number(0, 0o777)
+                .ok_or("a whole number from 0 to 0o777")?;
+        }
+        "max_processes" => {
+            let number = value.number(1, MAX_PROCESSES);
+            policy.max_processes = number.ok_or("a whole number from 1 to 4096")?;
+        }
         "max_pids" => policy.max_pids = value.size()?,
         "max_time_s" => policy.max_time_s = value.size()?,
         "max_output_bytes" => policy.max_output_bytes = value.size()?,
@@ -213,89 +208,69 @@ fn set(policy: &mut Policy, key: &str, value: Value) -> Result<(), &'static str>
     Ok(())
 }
 
-/// What a value is where it must be of one kind. Errors: what is allowed.
 impl Value {
-    fn text(
-        self,
-        fits: impl Fn(&str) -> bool,
-        allowed: &'static str,
-    ) -> Result<String, &'static str> {
+    /// A text; empty if it is something else.
+    fn word(&self) -> &str {
         match self {
-            Self::Text(text) if fits(&text) => Ok(text),
-            Self::Text(_) | Self::Number(_) | Self::Truth(_) | Self::List(_) => Err(allowed),
+            Self::Text(text) => text,
+            Self::Number(_) | Self::Truth(_) | Self::List(_) => "",
         }
     }
 
-    fn claim(self) -> Result<String, &'static str> {
-        let fits = |text: &str| (1..=MAX_TEXT_BYTES).contains(&text.len());
-        self.text(fits, "1 to 255 characters in quotation marks")
+    /// A text of a kind of which none is empty.
+    fn text(&self, is_right: fn(&str) -> bool) -> Option<String> {
+        is_right(self.word()).then(|| self.word().to_owned())
     }
 
-    fn account(self) -> Result<String, &'static str> {
-        self.text(is_account_name, "the name of an account")
-    }
-
-    fn accounts(self) -> Result<Vec<String>, &'static str> {
-        match self {
-            Self::List(names) if names.iter().all(|name| is_account_name(name)) => Ok(names),
-            Self::Text(_) | Self::Number(_) | Self::Truth(_) | Self::List(_) => {
-                Err("a list of names of accounts")
-            }
+    fn verdict(&self) -> Option<Verdict> {
+        match self.word() {
+            "allow" => Some(Verdict::Allow),
+            "deny" => Some(Verdict::Deny),
+            _ => None,
         }
     }
 
-    fn place(self) -> Result<String, &'static str> {
-        self.text(is_place, "an absolute path")
-    }
-
-    fn socket(self) -> Result<String, &'static str> {
-        let fits = |path: &str| is_place(path) && path.len() <= MAX_SOCKET_PATH_BYTES;
-        self.text(fits, "an absolute path of at most 107 bytes")
-    }
-
-    fn search_path(self) -> Result<String, &'static str> {
-        let fits = |path: &str| path.split(':').all(is_place);
-        self.text(fits, "absolute paths with : between them")
-    }
-
-    fn size(self) -> Result<u64, &'static str> {
+    fn accounts(self) -> Option<Vec<String>> {
         match self {
-            Self::Number(number) => Ok(number),
+            Self::List(names) => names.iter().all(|it| is_account_name(it)).then_some(names),
+            Self::Text(_) | Self::Number(_) | Self::Truth(_) => None,
+        }
+    }
+
+    fn size(&self) -> Result<u64, &'static str> {
+        match self {
+            Self::Number(number) => Ok(*number),
             Self::Text(_) | Self::Truth(_) | Self::List(_) => Err("a whole number"),
         }
     }
 
-    fn number(
-        self,
-        range: RangeInclusive<u32>,
-        allowed: &'static str,
-    ) -> Result<u32, &'static str> {
-        let number = self.size().ok().and_then(|number| number.try_into().ok());
-        number
-            .filter(|number| range.contains(number))
-            .ok_or(allowed)
+    fn number(&self, least: u32, most: u32) -> Option<u32> {
+        let number = u32::try_from(self.size().ok()?).ok()?;
+        (least..=most).contains(&number).then_some(number)
     }
 
-    fn truth(self) -> Result<bool, &'static str> {
+    fn truth(&self) -> Option<bool> {
         match self {
-            Self::Truth(truth) => Ok(truth),
-            Self::Text(_) | Self::Number(_) | Self::List(_) => Err("true or false"),
+            Self::Truth(truth) => Some(*truth),
+            Self::Text(_) | Self::Number(_) | Self::List(_) => None,
         }
     }
+}
 
-    fn choice<T: Copy>(
-        self,
-        choices: &[(&str, T)],
-        allowed: &'static str,
-    ) -> Result<T, &'static str> {
-        let word = self.text(|_| true, allowed)?;
-        let choice = choices.iter().find(|(name, _)| *name == word);
-        choice.map(|(_, choice)| *choice).ok_or(allowed)
-    }
+fn is_claim(text: &str) -> bool {
+    (1..=MAX_TEXT_BYTES).contains(&text.len())
 }
 
 /// An absolute path in its one plain form.
 fn is_place(path: &str) -> bool {
     path.strip_prefix('/')
         .is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")))
+}
+
+fn is_socket(path: &str) -> bool {
+    is_place(path) && path.len() <= MAX_SOCKET_PATH_BYTES
+}
+
+fn is_search_path(path: &str) -> bool {
+    path.split(':').all(is_place)
 }

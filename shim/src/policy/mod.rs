@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 use warrant_wire::{Limits, Refusal};
 
-pub use file::{MAX_FILE_BYTES, Wrong, parse};
+pub use file::{MAX_FILE_BYTES, parse};
+
+/// Groups whose members can do what root can, or nearly.
+const DENIED_GROUPS: &str =
+    "root adm disk shadow sudo wheel kmem docker lxd libvirt warrant warrant-auth";
 
 /// Who a warrant may make a process of, and what such a process may do. Read
 /// from a file that belongs to root; a perfectly signed warrant is bound by
@@ -130,7 +134,7 @@ fn within(asked: u64, most: u64) -> Result<u64, Refusal> {
 
 impl Default for Policy {
     fn default() -> Self {
-        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+        let words = |words: &str| words.split_whitespace().map(str::to_owned).collect();
         Self {
             broker_user: "warrant".into(),
             broker_group: "warrant".into(),
@@ -142,21 +146,8 @@ impl Default for Policy {
             state: "/var/lib/warrant-shim".into(),
             min_uid: 1000,
             max_uid: 60_000,
-            deny_users: words(&["nobody"]),
-            deny_groups: words(&[
-                "root",
-                "adm",
-                "disk",
-                "shadow",
-                "sudo",
-                "wheel",
-                "kmem",
-                "docker",
-                "lxd",
-                "libvirt",
-                "warrant",
-                "warrant-auth",
-            ]),
+            deny_users: words("nobody"),
+            deny_groups: words(DENIED_GROUPS),
             denied_group: DeniedGroup::Refuse,
             locked: Verdict::Allow,
             nologin: Verdict::Deny,

@@ -23,14 +23,13 @@ pub(super) fn drop_to(user: &User<'_>) -> io::Result<()> {
     // The monitor and the keepers may be protected; their jobs are not.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
     umask(Mode::from_bits_truncate(user.policy.umask & 0o777));
-    capability::clear_ambient()?;
     if user.policy.no_new_privs {
         capability::bound(0)?;
     }
     setgroups(&account.groups)?;
     setresgid(account.gid, account.gid, account.gid)?;
     setresuid(account.uid, account.uid, account.uid)?;
-    Sets::default().set()?;
+    Sets::set(0, 0)?;
     prove(account)?;
     if user.policy.no_new_privs {
         prctl::set_no_new_privs()?;

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::unistd::execve;
 
 use super::environment::Entry;
-use super::{CANNOT_EXECUTE, Failure, NOT_FOUND, line};
+use super::{CANNOT_EXECUTE, Failure, NOT_FOUND};
 
 /// Where programs are looked for if the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
@@ -45,10 +45,7 @@ pub(super) fn execute(
         .filter(|directory| !absolute_only || !matches!(*directory, b"" | b"."));
     let errno = search(directories, name, &arguments, &entries);
     if errno == Errno::ENOENT {
-        return Err(Failure {
-            code: NOT_FOUND,
-            line: line(&[name, b": command not found"]),
-        });
+        return Err(Failure::new(NOT_FOUND, &[name, b": command not found"]));
     }
     Err(cannot_execute(name, errno))
 }
@@ -97,14 +94,11 @@ fn execute_file(file: &[u8], argv: &[CString], env: &[CString]) -> Errno {
 }
 
 pub(super) fn cannot_execute(name: &[u8], errno: Errno) -> Failure {
-    Failure {
-        code: if errno == Errno::ENOENT {
-            NOT_FOUND
-        } else {
-            CANNOT_EXECUTE
-        },
-        line: line(&[name, b": ", errno.desc().as_bytes()]),
-    }
+    let code = match errno {
+        Errno::ENOENT => NOT_FOUND,
+        _ => CANNOT_EXECUTE,
+    };
+    Failure::new(code, &[name, b": ", errno.desc().as_bytes()])
 }
 
 fn c_strings(items: &[Vec<u8>]) -> Result<Vec<CString>, Failure> {

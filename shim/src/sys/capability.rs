@@ -5,6 +5,8 @@ use std::io;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::done;
+
 /// A set of capabilities: bit `n` is the one with number `n`.
 pub type Set = u64;
 
@@ -25,13 +27,10 @@ const HEADER: [u32; 2] = [0x2008_0522, 0];
 impl Sets {
     /// Those of this process. Source: capget(2).
     pub fn get() -> io::Result<Self> {
-        let mut header = HEADER;
-        let mut data = [0_u32; 6];
+        let (mut header, mut data) = (HEADER, [0_u32; 6]);
         // SAFETY: version 3 writes two records of three words, the size of
         // `data`; both arrays live through the call.
-        let result =
-            unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) };
-        Errno::result(result)?;
+        done(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut data) })?;
         let [e0, p0, i0, e1, p1, i1] = data;
         let join = |low, high| Set::from(low) | Set::from(high) << 32;
         Ok(Self {
@@ -41,21 +40,18 @@ impl Sets {
         })
     }
 
-    /// Gives this process these sets. Source: capset(2).
+    /// Gives this process these sets, and nothing to hand on to a program:
+    /// the inheritable set becomes empty, and the ambient set with it.
+    /// Source: capset(2), capabilities(7).
     ///
     /// Errors: `EPERM` if one of them would gain what the process lacks.
-    pub fn set(&self) -> io::Result<()> {
-        let split = |set: Set| ((set & 0xffff_ffff) as u32, (set >> 32) as u32);
-        let (e0, e1) = split(self.effective);
-        let (p0, p1) = split(self.permitted);
-        let (i0, i1) = split(self.inheritable);
-        let mut header = HEADER;
-        let data = [e0, p0, i0, e1, p1, i1];
+    pub fn set(permitted: Set, effective: Set) -> io::Result<()> {
+        let split = |set: Set| [(set & 0xffff_ffff) as u32, (set >> 32) as u32];
+        let ([p0, p1], [e0, e1]) = (split(permitted), split(effective));
+        let (mut header, data) = (HEADER, [e0, p0, 0, e1, p1, 0]);
         // SAFETY: version 3 reads two records of three words, the size of
         // `data`; both arrays live through the call.
-        let result = unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), data.as_ptr()) };
-        Errno::result(result)?;
-        Ok(())
+        done(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, &raw const data) })
     }
 }
 
@@ -72,22 +68,5 @@ pub fn bound(kept: Set) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(())
-}
-
-/// Gives up what programs would keep without being privileged themselves.
-/// Source: capabilities(7), `PR_CAP_AMBIENT_CLEAR_ALL`.
-pub fn clear_ambient() -> io::Result<()> {
-    // SAFETY: prctl takes integers here and touches no memory.
-    let result = unsafe {
-        libc::prctl(
-            libc::PR_CAP_AMBIENT,
-            libc::PR_CAP_AMBIENT_CLEAR_ALL,
-            0,
-            0,
-            0,
-        )
-    };
-    Errno::result(result)?;
     Ok(())
 }

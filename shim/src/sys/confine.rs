@@ -1,10 +1,12 @@
 //! Telling the kernel to refuse what this process has no business with.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+
+use super::{done, made};
 
 /// Puts a filter on the system calls of this process and of all processes
 /// that it makes. Source: seccomp(2), `SECCOMP_SET_MODE_FILTER`.
@@ -12,57 +14,40 @@ use nix::libc;
 /// Errors: `EACCES` if the process could still gain privileges and is not
 /// privileged to filter; `EINVAL` if the kernel has no filters.
 pub fn filter_calls(program: &mut [libc::sock_filter]) -> io::Result<()> {
+    const MODE: libc::c_uint = libc::SECCOMP_SET_MODE_FILTER;
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?,
         filter: program.as_mut_ptr(),
     };
     // SAFETY: the kernel reads the program, whose length is that of the
     // slice, during the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    done(unsafe { libc::syscall(libc::SYS_seccomp, MODE, 0, &raw const program) })
 }
 
 /// Which version of Landlock the kernel has; 0 for none.
 /// Source: landlock_create_ruleset(2), `LANDLOCK_CREATE_RULESET_VERSION`.
 #[must_use]
-pub fn landlock_version() -> u32 {
+pub fn landlock_version() -> usize {
+    const VERSION: libc::c_uint = 1;
     // SAFETY: with this flag the kernel reads no attributes.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            std::ptr::null::<u64>(),
-            0,
-            1,
-        )
-    };
-    u32::try_from(result).unwrap_or(0)
+    let result = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0_usize, 0, VERSION) };
+    usize::try_from(result).unwrap_or(0)
 }
 
-/// A ruleset that denies these kinds of access to files, to the network and
+/// A ruleset that denies these kinds of access: to files, to the network and
 /// beyond the process's own domain. Source: landlock_create_ruleset(2).
-pub fn landlock_ruleset(files: u64, network: u64, scopes: u64) -> io::Result<OwnedFd> {
-    // A kernel that knows fewer fields takes them if they are zero.
-    let attributes = [files, network, scopes];
-    // SAFETY: the kernel reads as many bytes as `attributes` has.
-    let result = unsafe {
+pub fn landlock_ruleset(denied: [u64; 3]) -> io::Result<OwnedFd> {
+    let size = size_of_val(&denied);
+    // SAFETY: the kernel reads as many bytes as `denied` has. One that knows
+    // fewer fields takes them if they are zero.
+    made(unsafe {
         libc::syscall(
             libc::SYS_landlock_create_ruleset,
-            attributes.as_ptr(),
-            size_of_val(&attributes),
+            &raw const denied,
+            size,
             0,
         )
-    };
-    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the call has just made this descriptor and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    })
 }
 
 /// Allows these kinds of access to whatever is beneath a directory.
@@ -70,33 +55,16 @@ pub fn landlock_ruleset(files: u64, network: u64, scopes: u64) -> io::Result<Own
 pub fn landlock_allow(ruleset: &OwnedFd, access: u64, dir: BorrowedFd<'_>) -> io::Result<()> {
     /// The kernel's `landlock_path_beneath_attr`, which is packed.
     #[repr(C, packed)]
-    struct PathBeneath {
-        access: u64,
-        dir: i32,
-    }
-    let rule = PathBeneath {
-        access,
-        dir: dir.as_raw_fd(),
-    };
+    struct PathBeneath(u64, i32);
+    let (add, ruleset) = (libc::SYS_landlock_add_rule, ruleset.as_raw_fd());
+    let rule = PathBeneath(access, dir.as_raw_fd());
     // SAFETY: the kernel reads one rule of this layout during the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_add_rule,
-            ruleset.as_raw_fd(),
-            1,
-            &raw const rule,
-            0,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    done(unsafe { libc::syscall(add, ruleset, 1, &raw const rule, 0) })
 }
 
 /// Puts a ruleset into force for this process, for good.
 /// Source: landlock_restrict_self(2).
 pub fn landlock_enforce(ruleset: &OwnedFd) -> io::Result<()> {
     // SAFETY: landlock_restrict_self takes two integers.
-    let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
-    Errno::result(result)?;
-    Ok(())
+    done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })
 }

@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use super::{done, made};
+
 /// A copy, closed on exec and numbered 3 or more, of a descriptor that this
 /// process was started with.
 ///
@@ -18,9 +20,7 @@ pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the borrow lasts for one call, which answers EBADF if the
     // number is not an open descriptor.
     let inherited = unsafe { BorrowedFd::borrow_raw(number) };
-    let copy = fcntl(inherited, FcntlArg::F_DUPFD_CLOEXEC(3))?;
-    // SAFETY: fcntl has just made this descriptor and nobody else knows it.
-    Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(copy) })
+    made(fcntl(inherited, FcntlArg::F_DUPFD_CLOEXEC(3))?.into())
 }
 
 /// Closes every descriptor from `first` to `last`.
@@ -29,22 +29,9 @@ pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
 /// drop, anything that owns one of them afterwards.
 /// Source: close_range(2).
 pub fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
-    range_call(first, last, 0)
-}
-
-/// Marks every descriptor from `first` on to be closed on exec.
-/// Source: close_range(2), `CLOSE_RANGE_CLOEXEC`.
-pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
-    range_call(first, RawFd::MAX, CLOSE_RANGE_CLOEXEC)
-}
-
-fn range_call(first: RawFd, last: RawFd, flags: libc::c_uint) -> io::Result<()> {
     // SAFETY: close_range takes three integers and touches no memory. That
-    // nothing uses the closed descriptors is the contract of `close_range`.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
-    Errno::result(result)?;
-    Ok(())
+    // nothing uses the closed descriptors is the contract of this function.
+    done(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
 }
 
 /// Closes every descriptor but 0, 1, 2 and `kept`; the warning of

@@ -2,11 +2,9 @@
 //!
 //! Source: pam(3) and the pages it names; the numbers are those of Linux-PAM.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::io;
+use std::sync::{Mutex, PoisonError};
 
-use nix::errno::Errno;
 use nix::libc;
 
 const LIBRARY: &CStr = c"libpam.so.0";
@@ -16,66 +14,47 @@ const MOST_TEXT: usize = 1024;
 const MOST_ENTRIES: usize = 1024;
 
 const PAM_SUCCESS: c_int = 0;
+const PAM_SYMBOL_ERR: c_int = 2;
 const PAM_BUF_ERR: c_int = 5;
 const PAM_CONV_ERR: c_int = 19;
 /// The styles of messages that want no answer.
 const PAM_ERROR_MSG: c_int = 3;
 const PAM_TEXT_INFO: c_int = 4;
+/// Where the user is, and who asks on the user's behalf.
+const PAM_TTY: c_int = 3;
+const PAM_RUSER: c_int = 8;
 
-/// Something that modules are told of the session. Source: pam_set_item(3).
+/// A step of a session: a function of libpam and its flags.
 #[derive(Debug, Clone, Copy)]
-#[repr(i32)]
-pub enum Item {
-    /// `PAM_TTY`: where the user is.
-    Tty = 3,
-    /// `PAM_RUSER`: who asks on the user's behalf.
-    Ruser = 8,
-}
+pub struct Step(&'static CStr, c_int);
 
-/// A step of a session: a function of libpam with a handle and flags.
-#[derive(Debug, Clone, Copy)]
-pub enum Step {
-    /// pam_acct_mgmt(3).
-    Account,
-    /// pam_setcred(3), `PAM_ESTABLISH_CRED`.
-    Establish,
-    /// pam_open_session(3).
-    Open,
-    /// pam_close_session(3).
-    Close,
-    /// pam_setcred(3), `PAM_DELETE_CRED`.
-    Delete,
-}
+/// Judges the account: pam_acct_mgmt(3).
+pub const ACCOUNT: Step = Step(c"pam_acct_mgmt", 0);
+/// Gives the user's credentials: pam_setcred(3), `PAM_ESTABLISH_CRED`.
+pub const ESTABLISH: Step = Step(c"pam_setcred", 2);
+/// Opens the session: pam_open_session(3).
+pub const OPEN: Step = Step(c"pam_open_session", 0);
+/// Closes it: pam_close_session(3).
+pub const CLOSE: Step = Step(c"pam_close_session", 0);
+/// Takes the credentials back: pam_setcred(3), `PAM_DELETE_CRED`.
+pub const DELETE: Step = Step(c"pam_setcred", 4);
 
 /// A refusal by libpam: its number, see `_pam_types.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code(pub i32);
 
 type Handle = *mut c_void;
-
-/// The functions, by the types that the manual gives them.
-struct Library {
-    start: unsafe extern "C" fn(
-        *const c_char,
-        *const c_char,
-        *const Conversation,
-        *mut Handle,
-    ) -> c_int,
-    end: unsafe extern "C" fn(Handle, c_int) -> c_int,
-    set_item: unsafe extern "C" fn(Handle, c_int, *const c_void) -> c_int,
-    getenvlist: unsafe extern "C" fn(Handle) -> *mut *mut c_char,
-    acct_mgmt: WithFlags,
-    setcred: WithFlags,
-    open_session: WithFlags,
-    close_session: WithFlags,
-}
-
+type Start =
+    unsafe extern "C" fn(*const c_char, *const c_char, *const Conversation, *mut Handle) -> c_int;
+type SetItem = unsafe extern "C" fn(Handle, c_int, *const c_char) -> c_int;
 type WithFlags = unsafe extern "C" fn(Handle, c_int) -> c_int;
+type Environment = unsafe extern "C" fn(Handle) -> *mut *mut c_char;
 
+/// Source: pam_conv(3). Nothing is passed on to the function.
 #[repr(C)]
 struct Conversation {
-    converse: extern "C" fn(c_int, *const *const Message, *mut *mut Response, *mut c_void) -> c_int,
-    data: *const c_void,
+    converse: extern "C" fn(c_int, *const *const Message, *mut *mut c_void, *mut c_void) -> c_int,
+    data: usize,
 }
 
 #[repr(C)]
@@ -84,77 +63,56 @@ struct Message {
     text: *const c_char,
 }
 
-#[repr(C)]
-struct Response {
-    text: *mut c_char,
-    code: c_int,
-}
+/// The size of an answer to a message: a pointer and a number, both unused.
+const RESPONSE_BYTES: usize = 16;
+
+static CONVERSATION: Conversation = Conversation { converse, data: 0 };
+/// What modules have said and nobody has asked for yet.
+static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// A transaction with libpam. It ends when this is dropped.
 pub struct Pam {
-    library: Library,
+    library: *mut c_void,
     handle: Handle,
     last: c_int,
-    /// What modules said; libpam holds pointers to both.
-    said: Box<RefCell<Vec<u8>>>,
-    _conversation: Box<Conversation>,
 }
 
 impl Pam {
-    /// Loads libpam and begins. Source: pam_start(3).
+    /// Loads libpam and begins, as `user` at `tty`. Source: pam_start(3),
+    /// pam_set_item(3).
     ///
-    /// Errors: there is no libpam; what it says.
-    pub fn start(service: &CStr, user: &CStr) -> io::Result<Self> {
-        let library = Library::load()?;
-        let said = Box::new(RefCell::new(Vec::new()));
-        let conversation = Box::new(Conversation {
-            converse,
-            data: (&raw const *said).cast(),
-        });
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: the texts live through the call; the conversation and its
-        // data are boxed and live as long as the handle.
-        let code = unsafe {
-            (library.start)(
-                service.as_ptr(),
-                user.as_ptr(),
-                &raw const *conversation,
-                &raw mut handle,
-            )
-        };
-        if code != PAM_SUCCESS || handle.is_null() {
-            return Err(io::Error::other("libpam does not start"));
-        }
-        Ok(Self {
-            library,
-            handle,
+    /// Errors: there is no libpam (`PAM_SYMBOL_ERR`); what it says.
+    pub fn start(service: &CStr, user: &CStr, tty: &CStr) -> Result<Self, Code> {
+        let mut pam = Self {
+            // SAFETY: loading a library runs its constructors; this is the
+            // system's own libpam, found as for any program that links it.
+            library: unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW) },
+            handle: std::ptr::null_mut(),
             last: PAM_SUCCESS,
-            said,
-            _conversation: conversation,
-        })
-    }
-
-    /// Tells the modules something; libpam copies it.
-    pub fn tell(&mut self, item: Item, text: &CStr) -> Result<(), Code> {
-        // SAFETY: the handle is open and the text lives through the call.
-        let code =
-            unsafe { (self.library.set_item)(self.handle, item as c_int, text.as_ptr().cast()) };
-        self.answer(code)
+        };
+        let (service, name) = (service.as_ptr(), user.as_ptr());
+        // SAFETY: the function has this type; the texts live through the call
+        // and the conversation for ever.
+        let code = unsafe {
+            let start = pam.function::<Start>(c"pam_start")?;
+            start(service, name, &raw const CONVERSATION, &raw mut pam.handle)
+        };
+        pam.answer(code)?;
+        for (item, text) in [(PAM_TTY, tty), (PAM_RUSER, user)] {
+            // SAFETY: the function has this type, the handle is open, and
+            // libpam copies the text.
+            let code = unsafe {
+                pam.function::<SetItem>(c"pam_set_item")?(pam.handle, item, text.as_ptr())
+            };
+            pam.answer(code)?;
+        }
+        Ok(pam)
     }
 
     /// Takes one step.
-    pub fn take(&mut self, step: Step) -> Result<(), Code> {
-        const PAM_ESTABLISH_CRED: c_int = 2;
-        const PAM_DELETE_CRED: c_int = 4;
-        let (function, flags) = match step {
-            Step::Account => (self.library.acct_mgmt, 0),
-            Step::Establish => (self.library.setcred, PAM_ESTABLISH_CRED),
-            Step::Open => (self.library.open_session, 0),
-            Step::Close => (self.library.close_session, 0),
-            Step::Delete => (self.library.setcred, PAM_DELETE_CRED),
-        };
-        // SAFETY: the handle is open, and these functions take it and flags.
-        let code = unsafe { function(self.handle, flags) };
+    pub fn take(&mut self, Step(name, flags): Step) -> Result<(), Code> {
+        // SAFETY: the functions of steps have this type; the handle is open.
+        let code = unsafe { self.function::<WithFlags>(name)?(self.handle, flags) };
         self.answer(code)
     }
 
@@ -174,7 +132,10 @@ impl Pam {
         // SAFETY: the handle is open. The answer is null, or a list of texts
         // that ends with null; texts and list are from malloc(3) and ours.
         unsafe {
-            let list = (self.library.getenvlist)(self.handle);
+            let Ok(list) = self.function::<Environment>(c"pam_getenvlist") else {
+                return entries;
+            };
+            let list = list(self.handle);
             let mut place = list;
             while !place.is_null() && !(*place).is_null() {
                 if entries.len() < MOST_ENTRIES {
@@ -188,92 +149,71 @@ impl Pam {
         entries
     }
 
-    /// What modules have said since the last time, for the audit.
-    #[must_use]
-    pub fn said(&self) -> Vec<u8> {
-        self.said.take()
+    /// A function of libpam, which stays loaded.
+    ///
+    /// # Safety
+    /// `T` must be the type of the function.
+    unsafe fn function<T>(&self, name: &CStr) -> Result<T, Code> {
+        const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
+        if self.library.is_null() {
+            return Err(Code(PAM_SYMBOL_ERR));
+        }
+        // SAFETY: the library is loaded and the name is a text.
+        let function = unsafe { libc::dlsym(self.library, name.as_ptr()) };
+        if function.is_null() {
+            return Err(Code(PAM_SYMBOL_ERR));
+        }
+        // SAFETY: a function pointer is as large as this one, which is not
+        // null; the caller vouches for its type.
+        Ok(unsafe { std::mem::transmute_copy(&function) })
     }
 }
 
 impl Drop for Pam {
     fn drop(&mut self) {
-        // SAFETY: the handle is open and is not used again.
-        unsafe { (self.library.end)(self.handle, self.last) };
-    }
-}
-
-impl Library {
-    fn load() -> io::Result<Self> {
-        // SAFETY: loading a library runs its constructors; this is the
-        // system's own libpam, found as for any program that links it.
-        let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW) };
-        if library.is_null() {
-            return Err(Errno::ELIBACC.into());
-        }
-        // SAFETY: these are the types of these functions in the manual.
+        // SAFETY: the function has this type; the handle is open, or null,
+        // which libpam refuses, and is not used again.
         unsafe {
-            Ok(Self {
-                start: symbol(library, c"pam_start")?,
-                end: symbol(library, c"pam_end")?,
-                set_item: symbol(library, c"pam_set_item")?,
-                getenvlist: symbol(library, c"pam_getenvlist")?,
-                acct_mgmt: symbol(library, c"pam_acct_mgmt")?,
-                setcred: symbol(library, c"pam_setcred")?,
-                open_session: symbol(library, c"pam_open_session")?,
-                close_session: symbol(library, c"pam_close_session")?,
-            })
+            if let Ok(end) = self.function::<WithFlags>(c"pam_end") {
+                end(self.handle, self.last);
+            }
         }
     }
 }
 
-/// A function of a library that stays loaded.
-///
-/// # Safety
-/// `T` must be the type of the function.
-unsafe fn symbol<T>(library: *mut c_void, name: &CStr) -> io::Result<T> {
-    const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
-    // SAFETY: the library is loaded and the name is a text.
-    let function = unsafe { libc::dlsym(library, name.as_ptr()) };
-    if function.is_null() {
-        return Err(Errno::ELIBACC.into());
-    }
-    // SAFETY: a function pointer is as large as this one, which is not null;
-    // the caller vouches for its type.
-    Ok(unsafe { std::mem::transmute_copy(&function) })
+/// What modules have said since the last time, for the audit.
+#[must_use]
+pub fn said() -> Vec<u8> {
+    std::mem::take(&mut *SAID.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Hears what modules have to say. Nobody is there to answer a question.
 extern "C" fn converse(
     count: c_int,
     messages: *const *const Message,
-    responses: *mut *mut Response,
-    data: *mut c_void,
+    responses: *mut *mut c_void,
+    _: *mut c_void,
 ) -> c_int {
-    let Some(count) = usize::try_from(count)
-        .ok()
-        .filter(|count| (1..=32).contains(count))
-    else {
+    let count = usize::try_from(count).unwrap_or(0);
+    if !(1..=32).contains(&count) {
         return PAM_CONV_ERR;
-    };
-    // SAFETY: libpam passes `count` valid messages, a place for the answer,
-    // and the data of `Pam::start`, which is alive while the handle is; the
-    // answer is from malloc(3), as pam_conv(3) says.
+    }
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: libpam passes `count` valid messages and a place for the answer,
+    // which is from malloc(3), as pam_conv(3) says.
     unsafe {
-        let said = &*data.cast::<RefCell<Vec<u8>>>();
         for number in 0..count {
             let message = &**messages.add(number);
             if !matches!(message.style, PAM_ERROR_MSG | PAM_TEXT_INFO) {
                 return PAM_CONV_ERR;
             }
-            if !message.text.is_null()
-                && let Ok(mut said) = said.try_borrow_mut()
-            {
+            if !message.text.is_null() {
                 let room = MOST_TEXT.saturating_sub(said.len());
                 let text = CStr::from_ptr(message.text).to_bytes();
                 said.extend(text.iter().chain(b" ").take(room));
             }
         }
-        *responses = libc::calloc(count, size_of::<Response>()).cast();
+        *responses = libc::calloc(count, RESPONSE_BYTES);
         if (*responses).is_null() {
             return PAM_BUF_ERR;
         }

@@ -1,11 +1,14 @@
 //! Making processes, holding on to them, and learning how they ended.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{ForkResult, Pid};
+
+use super::{done, made};
 
 /// Forks a child that runs `child` and exits with the code it answers.
 /// No exit handler runs in the child.
@@ -20,69 +23,44 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     }
 }
 
-/// How a child comes into being, beyond what fork(2) has.
-#[derive(Clone, Copy, Default)]
-pub struct Birth<'a> {
-    /// As a child of this process's parent, who waits for it.
-    pub sibling: bool,
-    /// In this directory of the unified tree of control groups.
-    pub cgroup: Option<BorrowedFd<'a>>,
-}
-
-/// Like [`fork`], as `birth` says.
+/// Like [`fork`]; a `sibling` becomes a child of this process's parent, who
+/// waits for it, and `cgroup` is the directory of the unified tree of control
+/// groups that the child is born in.
 ///
 /// Errors: those of clone3(2).
-pub fn fork_as(birth: Birth<'_>, child: impl FnOnce() -> i32) -> io::Result<Pid> {
+pub fn fork_as(
+    sibling: bool,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Pid> {
     const CLONE_INTO_CGROUP: u64 = 1 << 33;
-    if !birth.sibling && birth.cgroup.is_none() {
+    // A sibling is announced by the signal that its maker was made with.
+    let (parent, exit_signal) = match sibling {
+        true => (libc::CLONE_PARENT as u64, 0),
+        false => (0, libc::SIGCHLD as u64),
+    };
+    let (place, cgroup) = match cgroup {
+        Some(dir) => (CLONE_INTO_CGROUP, dir.as_raw_fd() as u64),
+        None => (0, 0),
+    };
+    if parent | place == 0 {
         return fork(child);
     }
-    let flags = match birth.sibling {
-        true => libc::CLONE_PARENT.cast_unsigned().into(),
-        false => 0,
-    };
-    let (flags, cgroup) = match birth.cgroup {
-        Some(dir) => (flags | CLONE_INTO_CGROUP, dir.as_raw_fd()),
-        None => (flags, 0),
-    };
-    // A sibling is announced by the signal that its maker was made with.
-    let exit_signal = if birth.sibling { 0 } else { libc::SIGCHLD };
-    let arguments: [u64; 11] = [
-        flags,
-        0,
-        0,
-        0,
-        u64::from(exit_signal.cast_unsigned()),
-        0,
-        0,
-        0,
-        0,
-        0,
-        u64::from(cgroup.cast_unsigned()),
-    ];
+    let arguments = [parent | place, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup];
+    let (words, size) = (&raw const arguments, size_of_val(&arguments));
     // SAFETY: `arguments` has the layout of clone_args (clone3(2)) and asks
     // for neither shared memory nor a stack, so that this is a fork; what is
     // said of threads in `fork` holds.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            arguments.as_ptr(),
-            size_of_val(&arguments),
-        )
-    };
-    match Errno::result(result)? {
+    match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, words, size) })? {
         0 => exit_after(child),
-        pid => Ok(Pid::from_raw(
-            i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)?,
-        )),
+        pid => Ok(Pid::from_raw(pid as i32)),
     }
 }
 
-/// Ends this process, a new child, with the code that `child` answers.
+/// Ends this process, a new child, with the code that `child` answers. It
+/// must never unwind into its parent's code.
 fn exit_after(child: impl FnOnce() -> i32) -> ! {
-    let guard = AbortOnUnwind;
-    let code = child();
-    std::mem::forget(guard);
+    let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or_else(|_| std::process::abort());
     // SAFETY: _exit ends the process and has no preconditions.
     unsafe { libc::_exit(code) }
 }
@@ -98,15 +76,9 @@ pub fn is_single_threaded() -> io::Result<bool> {
 /// without keys has none to leave.
 /// Source: keyctl(2), `KEYCTL_JOIN_SESSION_KEYRING`.
 pub fn leave_session_keyring() -> io::Result<()> {
+    const JOIN: u32 = libc::KEYCTL_JOIN_SESSION_KEYRING;
     // SAFETY: a null name asks for an anonymous keyring; no memory is touched.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            libc::KEYCTL_JOIN_SESSION_KEYRING,
-            std::ptr::null::<libc::c_char>(),
-        )
-    };
-    match Errno::result(result) {
+    match Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, JOIN, 0_usize) }) {
         // A container that denies the call denies it to jobs as well: then
         // nobody reaches a keyring.
         Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
@@ -121,50 +93,27 @@ pub fn clear_environment() {
     unsafe { libc::clearenv() };
 }
 
-/// A child must never unwind into its parent's code.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        std::process::abort();
-    }
-}
-
-/// What [`wait_any`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waited {
-    /// This child has ended, with this raw status, and is now gone.
-    Ended(Pid, i32),
-    /// There are children, and none has ended.
-    NoneEnded,
-    /// There are no children.
-    NoChildren,
-}
-
-/// Takes one child that has ended, without waiting for it.
+/// Takes one child that has ended, with its raw status, without waiting for
+/// it; `None` if none has.
 ///
-/// The raw status is kept, since a signal above 31 has no name elsewhere.
+/// Errors: `ECHILD` if there are no children.
 /// Source: waitpid(2), `WNOHANG`.
-pub fn wait_any() -> io::Result<Waited> {
-    match wait(-1, libc::WNOHANG) {
-        Ok((0, _)) => Ok(Waited::NoneEnded),
-        Ok((pid, status)) => Ok(Waited::Ended(Pid::from_raw(pid), status)),
-        Err(Errno::ECHILD) => Ok(Waited::NoChildren),
-        Err(errno) => Err(errno.into()),
-    }
+pub fn wait_any() -> nix::Result<Option<(Pid, i32)>> {
+    let (pid, status) = wait(-1, libc::WNOHANG)?;
+    Ok((pid != 0).then_some((Pid::from_raw(pid), status)))
 }
 
 /// Waits for one child and answers its raw status. Source: waitpid(2).
 pub fn wait_for(child: Pid) -> io::Result<i32> {
-    let (_, status) = wait(child.as_raw(), 0)?;
-    Ok(status)
+    Ok(wait(child.as_raw(), 0)?.1)
 }
 
-fn wait(pid: libc::pid_t, options: libc::c_int) -> Result<(libc::pid_t, i32), Errno> {
+/// The raw status is kept, since a signal above 31 has no name elsewhere.
+fn wait(pid: libc::pid_t, options: libc::c_int) -> nix::Result<(libc::pid_t, i32)> {
     let mut status = 0;
     // SAFETY: `status` is a valid place for an int during the call.
-    let result = unsafe { libc::waitpid(pid, &raw mut status, options) };
-    Errno::result(result).map(|pid| (pid, status))
+    let pid = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, options) })?;
+    Ok((pid, status))
 }
 
 /// A handle of a process that stays true whatever becomes of its number.
@@ -174,10 +123,7 @@ fn wait(pid: libc::pid_t, options: libc::c_int) -> Result<(libc::pid_t, i32), Er
 /// Source: pidfd_open(2).
 pub fn open(process: Pid) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and touches no memory.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) };
-    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the call has just made this descriptor and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    made(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
 }
 
 /// Sends a signal, by its number, through a handle.
@@ -185,60 +131,36 @@ pub fn open(process: Pid) -> io::Result<OwnedFd> {
 /// Errors: `ESRCH` if the process has ended.
 /// Source: pidfd_send_signal(2).
 pub fn send(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    // SAFETY: a null siginfo is allowed and means the one of kill(2).
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    send_with(process, signal, std::ptr::null())
 }
 
 /// Queues a signal with a value through a handle; the receiver finds the
 /// value in `ssi_int`. Source: pidfd_send_signal(2), sigqueue(3).
 pub fn queue(process: BorrowedFd<'_>, signal: i32, value: i32) -> io::Result<()> {
+    let sender = Pid::this().as_raw();
+    let user = nix::unistd::getuid().as_raw().cast_signed();
+    let head = [signal, 0, libc::SI_QUEUE, 0, sender, user, value, 0];
     let info = QueuedSignal {
-        signal,
-        errno: 0,
-        code: libc::SI_QUEUE,
-        gap: 0,
-        sender: Pid::this().as_raw(),
-        user: nix::unistd::getuid().as_raw(),
-        value: u64::from(value.cast_unsigned()),
-        rest: [0; 12],
+        head,
+        rest: [0; 24],
     };
-    // SAFETY: `info` has the size and layout of siginfo_t (checked below) and
-    // lives through the call, which only reads it.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            signal,
-            &raw const info,
-            0,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
+    send_with(process, signal, &raw const info)
+}
+
+fn send_with(process: BorrowedFd<'_>, signal: i32, info: *const QueuedSignal) -> io::Result<()> {
+    let (send, process) = (libc::SYS_pidfd_send_signal, process.as_raw_fd());
+    // SAFETY: `info` is null, which means the one of kill(2), or has the size
+    // and layout of siginfo_t (checked below); the call only reads it.
+    done(unsafe { libc::syscall(send, process, signal, info, 0) })
 }
 
 /// The `siginfo_t` of a queued signal on 64-bit little-endian Linux, whose
-/// fields the C library's type does not let us write.
+/// fields the C library's type does not let us write: number, error, code, a
+/// gap, who sent it, as which user, the value.
 #[repr(C, align(8))]
 struct QueuedSignal {
-    signal: i32,
-    errno: i32,
-    code: i32,
-    gap: i32,
-    sender: i32,
-    user: u32,
-    value: u64,
-    rest: [u64; 12],
+    head: [i32; 8],
+    rest: [i32; 24],
 }
 
 const _: () = assert!(

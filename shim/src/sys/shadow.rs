@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -28,43 +29,36 @@ pub struct Shadow {
 /// Errors: the database cannot be read, or the entry is larger than 1 MiB.
 /// Source: getspnam_r(3).
 pub fn look_up(name: &CStr) -> io::Result<Option<Shadow>> {
-    let mut buffer: Vec<libc::c_char> = vec![0; 4096];
-    loop {
-        let mut entry = std::mem::MaybeUninit::<libc::spwd>::uninit();
-        let mut found = std::ptr::null_mut();
-        // SAFETY: all pointers are valid for the call, and the length given
-        // is that of the buffer.
-        let result = unsafe {
-            libc::getspnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            )
-        };
-        if result == Errno::ERANGE as i32 && buffer.len() < MOST_BYTES {
-            let longer = buffer.len().saturating_mul(2);
-            buffer.resize(longer, 0);
-            continue;
-        }
-        if result == Errno::ENOENT as i32 || (result == 0 && found.is_null()) {
-            return Ok(None);
-        }
-        if result != 0 {
-            return Err(io::Error::from_raw_os_error(result));
-        }
-        // SAFETY: `found` is set, so the entry is, and its password is a text
-        // within the buffer, which is still there.
-        let (entry, password) = unsafe {
-            let entry = entry.assume_init();
-            (entry, CStr::from_ptr(entry.sp_pwdp).to_bytes())
-        };
-        return Ok(Some(Shadow {
-            is_locked: matches!(password.first(), Some(b'!' | b'*')),
-            changed: entry.sp_lstchg,
-            lasts: entry.sp_max,
-            expires: entry.sp_expire,
-        }));
+    // Memory that is never touched costs nothing.
+    let mut buffer: Vec<libc::c_char> = vec![0; MOST_BYTES];
+    let (place, size) = (buffer.as_mut_ptr(), buffer.len());
+    let mut entry = MaybeUninit::<libc::spwd>::uninit();
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are valid for the call, and the size given is that
+    // of the buffer.
+    let result = unsafe {
+        libc::getspnam_r(
+            name.as_ptr(),
+            entry.as_mut_ptr(),
+            place,
+            size,
+            &raw mut found,
+        )
+    };
+    if result == Errno::ENOENT as i32 || (result == 0 && found.is_null()) {
+        return Ok(None);
     }
+    if result != 0 {
+        return Err(io::Error::from_raw_os_error(result));
+    }
+    // SAFETY: `found` is set, so the entry is.
+    let entry = unsafe { entry.assume_init() };
+    // SAFETY: the password is a text within the buffer, which is still there.
+    let password = unsafe { CStr::from_ptr(entry.sp_pwdp) };
+    Ok(Some(Shadow {
+        is_locked: matches!(password.to_bytes().first(), Some(b'!' | b'*')),
+        changed: entry.sp_lstchg,
+        lasts: entry.sp_max,
+        expires: entry.sp_expire,
+    }))
 }

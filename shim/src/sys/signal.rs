@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
 
+use super::done;
+
 /// The queued signal that tells a keeper to deliver another one to its
 /// processes. A real-time signal, so that none is lost among several.
 #[must_use]
@@ -18,24 +20,26 @@ pub fn deliver() -> i32 {
 /// The caller must know that the group is its own business: that a child it
 /// has not waited for is in it. Source: kill(2).
 pub fn send_group(group: Pid, signal: i32) -> io::Result<()> {
-    if group.as_raw() <= 1 {
-        return Err(Errno::EINVAL.into());
-    }
-    send_raw(-group.as_raw(), signal)
+    // The number of a group is negative there; 0 and -1 mean something else.
+    let target = if group.as_raw() > 1 {
+        -group.as_raw()
+    } else {
+        0
+    };
+    send(target, signal)
 }
 
 /// Sends a signal to a child that has not been waited for. Source: kill(2).
 pub fn send_child(child: Pid, signal: i32) -> io::Result<()> {
-    if child.as_raw() <= 1 {
-        return Err(Errno::EINVAL.into());
-    }
-    send_raw(child.as_raw(), signal)
+    send(child.as_raw().max(0), signal)
 }
 
-fn send_raw(target: libc::pid_t, signal: i32) -> io::Result<()> {
+fn send(target: libc::pid_t, signal: i32) -> io::Result<()> {
+    if matches!(target, -1..=1) {
+        return Err(Errno::EINVAL.into());
+    }
     // SAFETY: kill takes two integers and touches no memory.
-    Errno::result(unsafe { libc::kill(target, signal) })?;
-    Ok(())
+    done(unsafe { libc::kill(target, signal) }.into())
 }
 
 /// Sets every signal to its default action, whatever this process inherited;
@@ -47,18 +51,11 @@ fn send_raw(target: libc::pid_t, signal: i32) -> io::Result<()> {
 pub fn reset_actions() {
     /// The kernel's `sigaction`, all zero: `SIG_DFL`, no flags, no mask.
     const DEFAULT: [u64; 4] = [0; 4];
+    const SET: libc::c_long = libc::SYS_rt_sigaction;
     const MASK_BYTES: usize = 8;
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: the kernel reads DEFAULT, which is as large as its
         // sigaction, and writes nothing back; the default involves no handler.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                DEFAULT.as_ptr(),
-                std::ptr::null::<u64>(),
-                MASK_BYTES,
-            );
-        }
+        unsafe { libc::syscall(SET, signal, DEFAULT.as_ptr(), 0_usize, MASK_BYTES) };
     }
 }

@@ -50,12 +50,7 @@ fn regain() {
     setgroups(&[wheel]).unwrap_err();
     nix::unistd::setfsuid(root);
     fs::read("/etc/shadow").unwrap_err();
-    let all = Sets {
-        effective: u64::MAX,
-        permitted: u64::MAX,
-        inheritable: 0,
-    };
-    all.set().unwrap_err();
+    Sets::set(u64::MAX, u64::MAX).unwrap_err();
     nix::sys::signal::kill(Pid::from_raw(1), Signal::SIGKILL).unwrap_err();
     nix::sys::signal::kill(nix::unistd::getppid(), Signal::SIGSTOP).unwrap_err();
     fs::write("/proc/self/oom_score_adj", "-1000").unwrap_err();

@@ -432,6 +432,38 @@ fn t26_keys_are_read_in_their_one_form() {
     assert!(Keys::default().add(many.as_bytes()).is_err());
 }
 
+/// The points of small order: with one of them, no secret is needed to sign.
+#[test]
+fn t26_a_key_that_everybody_can_sign_for_is_refused() {
+    let prime = |last_bits: u8| {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (last_bits, 0x7f);
+        point
+    };
+    let small = |first: u8| {
+        let mut point = [0; 32];
+        point[0] = first;
+        point
+    };
+    let eighth = |text: &str| warrant_wire::warrant::from_hex(text.as_bytes()).unwrap();
+    for mut point in [
+        small(0),
+        small(1),
+        prime(0xec),
+        prime(0xed),
+        prime(0xee),
+        eighth("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        eighth("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    ] {
+        for _ in 0..2 {
+            let line = format!("k1 {}\n", URL_SAFE_NO_PAD.encode(point));
+            assert!(Keys::default().add(line.as_bytes()).is_err(), "{point:x?}");
+            // The same, with the other sign.
+            point[31] ^= 0x80;
+        }
+    }
+}
+
 #[test]
 fn t26_a_retired_key_is_not_trusted_and_the_next_one_is() {
     let next = Ed25519KeyPair::from_seed_unchecked(&[2; 32]).unwrap();

@@ -26,8 +26,7 @@ fn run(input: &[u8]) {
         let (kid, _) = line.split_once(' ').unwrap();
         let encoded = URL_SAFE_NO_PAD.encode(header(kid));
         let key = keys.signer(&encoded).expect("each line has its key");
-        assert_eq!(key.id, kid);
-        let line_again = format!("{kid} {}", URL_SAFE_NO_PAD.encode(key.bytes));
+        let line_again = format!("{kid} {}", URL_SAFE_NO_PAD.encode(key));
         assert_eq!(line, line_again, "a key has two forms");
         again.push_str(&line_again);
         again.push('\n');

@@ -397,11 +397,11 @@ fn t94_a_job_whose_launch_was_changed_on_disk_does_not_start() {
         let mut broker = house.connect();
         let run = run_of(1, 1);
         broker.admit(run, &leaves_a_line());
-        let segment = house.path("state/0000000000000001.journal");
-        let mut bytes = fs::read(&segment).unwrap();
+        let journal = house.path("state/journal");
+        let mut bytes = fs::read(&journal).unwrap();
         let at = bytes.windows(3).rposition(|bytes| bytes == b"ran").unwrap();
         bytes[at..at + 3].copy_from_slice(b"RAN");
-        fs::write(&segment, bytes).unwrap();
+        fs::write(&journal, bytes).unwrap();
         broker.send_start(run);
         broker.not_started(run, Some(Refusal::Hash));
         assert_eq!(house.runs(), 0);

@@ -11,7 +11,7 @@ use warrant_shim::journal::{Journal, State, Task, Warrant};
 use warrant_shim::warrant::{LEEWAY_S, sha256};
 use warrant_wire::RunId;
 
-use super::damage::{Damage, Fate, Segment};
+use super::damage::{Content, Damage, Fate};
 use super::model::{BOOT_ID, Entry, Known, Model};
 
 const BEGIN_S: u64 = 1_760_000_000;
@@ -31,14 +31,18 @@ pub(super) struct House {
     /// Whether memory knows what the disk does not.
     is_ahead: bool,
     begun: BTreeSet<RunId>,
-    /// How long the segment was at each commit, and what was in it.
+    /// How long the file was at each commit, and what was in it.
     moments: Vec<(usize, Model)>,
     next_jti: u128,
     next_attempt: u32,
+    /// How large a launch is for each byte of the input.
+    scale: usize,
+    /// Whether the file has ever become smaller.
+    pub(super) has_shrunk: bool,
 }
 
 impl House {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(scale: usize) -> Self {
         // In memory, where a disk's time is not waited for.
         let shm = PathBuf::from("/dev/shm");
         let place = if shm.is_dir() {
@@ -61,6 +65,8 @@ impl House {
             moments: Vec::new(),
             next_jti: 1,
             next_attempt: 1,
+            scale,
+            has_shrunk: false,
         };
         house.open().unwrap_or_else(|doubt| panic!("{doubt}"));
         house.note_moment();
@@ -78,8 +84,8 @@ impl House {
         self.journal.as_mut().expect("it is open")
     }
 
-    fn path(&self, number: u64) -> PathBuf {
-        self.dir.path().join(format!("{number:016}.journal"))
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("journal")
     }
 
     /// Does one thing that a monitor does, or that befalls it.
@@ -125,7 +131,7 @@ impl House {
         }
         // No launch is empty.
         let count = choices.int_in_range(1..=40)?;
-        let launch = choices.bytes(count)?.to_vec();
+        let launch = choices.bytes(count)?.repeat(self.scale);
         let warrant = Warrant {
             jti: self.next_jti.to_le_bytes(),
             sha256: sha256(&launch),
@@ -142,7 +148,7 @@ impl House {
         let known = Known {
             warrant,
             identity,
-            launch,
+            launch: launch.into(),
             used_by: None,
         };
         self.batch.push(Entry::Admitted(task, known));
@@ -217,9 +223,10 @@ impl House {
     }
 
     fn note_moment(&mut self) {
-        let length = fs::metadata(self.path(1)).map_or(0, |metadata| metadata.len());
-        self.moments
-            .push((usize::try_from(length).unwrap(), self.durable.clone()));
+        let length = fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
+        let length = usize::try_from(length).unwrap();
+        self.has_shrunk |= self.moments.last().is_some_and(|last| last.0 > length);
+        self.moments.push((length, self.durable.clone()));
     }
 
     /// Ends without a word, and begins anew.
@@ -233,25 +240,21 @@ impl House {
         self.check();
     }
 
-    /// Closes the journal. Its content, in one segment or spread over some.
-    pub(super) fn segments(&mut self, choices: &mut Unstructured<'_>) -> Result<Vec<Segment>> {
+    /// Closes the journal. Answers its content.
+    pub(super) fn content(&mut self) -> Content {
         self.journal = None;
-        let whole = fs::read(self.path(1)).unwrap();
-        let ends: Vec<_> = (self.moments.iter())
-            .map(|(end, model)| (*end, model.high_water_s))
-            .collect();
-        Segment::spread(&whole, &ends, choices)
+        Content {
+            bytes: fs::read(self.path()).unwrap(),
+            ends: self.moments.iter().map(|(end, _)| *end).collect(),
+        }
     }
 
-    /// Puts damaged segments on the disk and opens them. Answers whether the
+    /// Puts a damaged file on the disk and opens it. Answers whether the
     /// journal can be used further.
-    pub(super) fn suffer(&mut self, damage: &Damage, mut segments: Vec<Segment>) -> bool {
+    pub(super) fn suffer(&mut self, damage: &Damage, mut content: Content) -> bool {
         let last = self.moments.len() - 1;
-        let fate = damage.strike(&mut segments, last);
-        fs::remove_file(self.path(1)).unwrap();
-        for segment in &segments {
-            fs::write(self.path(segment.number), &segment.bytes).unwrap();
-        }
+        let fate = damage.strike(&mut content);
+        fs::write(self.path(), &content.bytes).unwrap();
         let opened = self.open();
         match (fate, opened) {
             (Fate::Moment(at), Ok(_)) => {

@@ -1,6 +1,7 @@
 //! What a journal must remember.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use warrant_shim::identity::Identity;
 use warrant_shim::journal::{Journal, State, Task, Warrant};
@@ -23,7 +24,7 @@ pub(super) struct Model {
 pub(super) struct Known {
     pub(super) warrant: Warrant,
     pub(super) identity: Identity,
-    pub(super) launch: Vec<u8>,
+    pub(super) launch: Rc<[u8]>,
     /// The attempt that used it.
     pub(super) used_by: Option<u32>,
 }
@@ -76,7 +77,8 @@ impl Model {
             assert_eq!(found.warrant, known.warrant);
             assert_eq!(found.identity, known.identity);
             if found.state == State::Waiting {
-                assert_eq!(journal.launch(found).unwrap(), known.launch);
+                let launch = journal.launch(found).unwrap();
+                assert!(*launch == *known.launch, "{task:?}: another launch");
             }
         }
         for (task, _) in journal.admissions() {
