@@ -17,7 +17,6 @@ mod files;
 mod hardening;
 mod house;
 mod identity;
-mod oracle;
 mod probe;
 mod processes;
 mod session;

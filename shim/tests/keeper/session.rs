@@ -223,11 +223,7 @@ fn t49_what_modules_export_is_let_through_by_its_shape_and_ours_win() {
 fn limits_that_modules_set_are_those_of_the_job() {
     as_root(|house| {
         let conf = house.path("limits.conf");
-        fs::write(
-            &conf,
-            "alice hard nofile 77\nalice soft nofile 66\nalice hard nproc 500\n",
-        )
-        .unwrap();
+        fs::write(&conf, "alice hard nofile 77\nalice soft nofile 66\n").unwrap();
         house.use_pam(&format!(
             "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_limits.so conf={}\n",
             conf.display()
