@@ -137,29 +137,21 @@ pub fn keeper<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> 
 /// Leaves a keeper these directories and `/proc`, and no network. A kernel
 /// without Landlock (before 5.13) does without.
 fn fence<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
-    /// What each version can deny: of files, of the network, and beyond one's
-    /// own domain (abstract sockets; signals are a keeper's business). There
-    /// is no version 0. Source: landlock(7).
-    const DENIABLE: [[u64; 3]; 7] = [
-        [0, 0, 0],
-        [0x1fff, 0, 0],
-        [0x3fff, 0, 0],
-        [0x7fff, 0, 0],
-        [0x7fff, 3, 0],
-        [0xffff, 3, 0],
-        [0xffff, 3, 1],
-    ];
+    /// What each version can deny of files, from 1 on. Source: landlock(7).
+    const FILES: [u64; 6] = [0, 0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff];
     /// READ_FILE and READ_DIR.
     const READ: u64 = 1 << 2 | 1 << 3;
     /// And WRITE_FILE, REMOVE_DIR, MAKE_REG and TRUNCATE.
     const OWN: u64 = READ | 1 << 1 | 1 << 4 | 1 << 8 | 1 << 14;
-    let known = confine::landlock_version().min(DENIABLE.len() - 1);
-    let deniable = DENIABLE.get(known).copied().unwrap_or_default();
-    let [files, _, _] = deniable;
-    if files == 0 {
+    let version = confine::landlock_version();
+    if version == 0 {
         return Ok(());
     }
-    let ruleset = confine::landlock_ruleset(deniable)?;
+    let files = FILES.get(version).copied().unwrap_or(0xffff);
+    let network = if version >= 4 { 3 } else { 0 };
+    // No abstract sockets of others; signals are a keeper's business.
+    let scopes = u64::from(version >= 6);
+    let ruleset = confine::landlock_ruleset([files, network, scopes])?;
     for dir in dirs {
         confine::landlock_allow(&ruleset, OWN & files, dir)?;
     }

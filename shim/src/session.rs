@@ -12,7 +12,7 @@
 
 use std::ffi::CStr;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, alarm};
 use warrant_wire::Refusal;
 
+use crate::cgroup::JobCgroup;
 use crate::keeper::Ends;
 use crate::runner::{self, Crew};
 use crate::sys::pam::{self, Code, Pam};
@@ -54,11 +55,8 @@ struct Line(UnixStream);
 
 impl Line {
     fn say(&self, number: i32) {
-        let _ = send(
-            self.0.as_raw_fd(),
-            &number.to_ne_bytes(),
-            MsgFlags::MSG_NOSIGNAL,
-        );
+        let number = number.to_ne_bytes();
+        let _ = send(self.0.as_raw_fd(), &number, MsgFlags::MSG_NOSIGNAL);
     }
 
     /// The next number, or `None` if the other side is gone or takes too long.
@@ -75,7 +73,7 @@ impl Line {
 ///
 /// Errors: it is missing or incomplete, not root's alone to write, or not a
 /// plain file.
-pub fn check_service() -> io::Result<()> {
+fn check_service() -> io::Result<()> {
     let content = self_check::read(Path::new(SERVICE_FILE), MOST_SERVICE_BYTES)?;
     let text = String::from_utf8_lossy(&content);
     // A line may begin with `-`: the module may be missing.
@@ -167,7 +165,7 @@ fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
         if let Err(error) = start(crew, ends, line, &opened) {
             line.say(-error.raw_os_error().unwrap_or(Errno::EIO as i32));
         }
-        let _ = sys::fd::close_all_but(kept(crew, &[line.0.as_raw_fd()]));
+        let _ = close_all_but(crew, &[line.0.as_fd()]);
         let _ = hardening::keep_secrets();
         let _ = line.hear();
     }
@@ -208,13 +206,12 @@ fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Re
 /// Leaves what is the keeper's: files, the record and its lock among them,
 /// and signals. From here on a module that hangs ends this process.
 fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
-    let own = [&line.0 as &dyn AsRawFd, &crew.stdin, &crew.failed].map(AsRawFd::as_raw_fd);
-    let pipes = ends.iter().flat_map(|end| [&end.stdout, &end.stderr]);
-    let files: Vec<_> = own
-        .into_iter()
-        .chain(pipes.map(AsRawFd::as_raw_fd))
-        .collect();
-    sys::fd::close_all_but(kept(crew, &files))?;
+    let mut files = vec![line.0.as_fd(), crew.stdin, crew.failed];
+    files.extend(
+        ends.iter()
+            .flat_map(|end| [end.stdout.as_fd(), end.stderr.as_fd()]),
+    );
+    close_all_but(crew, &files)?;
     prctl::set_name(c"warrant-session")?;
     process::clear_environment();
     SigSet::empty().thread_set_mask()?;
@@ -222,10 +219,11 @@ fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
     Ok(())
 }
 
-fn kept(crew: &Crew<'_>, files: &[i32]) -> Vec<i32> {
-    let cgroup = crew.user.and_then(|user| user.cgroup);
-    let dirs = cgroup.into_iter().flat_map(|cgroup| cgroup.raw_fds());
-    dirs.chain(files.iter().copied()).collect()
+/// Closes everything but the control groups and `files`.
+fn close_all_but(crew: &Crew<'_>, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let cgroup = crew.user.and_then(|user| user.cgroup).into_iter();
+    let files = files.iter().map(AsRawFd::as_raw_fd);
+    sys::fd::close_all_but(files.chain(cgroup.flat_map(JobCgroup::raw_fds)).collect())
 }
 
 /// What modules want for the ranks, besides what they did to this process.
@@ -290,19 +288,20 @@ fn refusal_of(Code(number): Code) -> Refusal {
 /// Source: ld.so(8), the variables that secure execution ignores.
 fn may_be_set(name: &[u8]) -> bool {
     const DENIED: &str = "GCONV_PATH GETCONF_DIR GLIBC_TUNABLES HOSTALIASES LOCALDOMAIN LOCPATH \
-        NIS_PATH NLSPATH RESOLV_HOST_CONF RES_OPTIONS TZDIR BASH_ENV ENV IFS";
-    const DENIED_PREFIXES: [&str; 4] = ["LD_", "MALLOC_", "WARRANT_", "FLUX_"];
+        NIS_PATH NLSPATH RESOLV_HOST_CONF RES_OPTIONS TZDIR BASH_ENV ENV IFS \
+        LD_* MALLOC_* WARRANT_* FLUX_*";
     let Ok(name) = std::str::from_utf8(name) else {
         return false;
     };
     let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let is_denied = |denied: &str| match denied.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == denied,
+    };
     !name.is_empty()
         && name.chars().all(is_plain)
         && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !DENIED.split(' ').any(|denied| denied == name)
-        && !DENIED_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+        && !DENIED.split(' ').any(is_denied)
 }
 
 /// What libpam and its modules say is for the administrator alone.

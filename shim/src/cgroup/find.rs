@@ -33,10 +33,9 @@ impl Cgroups {
         }
         let has = |duty: &str| trees.iter().any(|tree| tree.does(duty));
         if policy.cgroup == Cgroup::Require && !DUTIES.into_iter().all(has) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "control groups for processes, memory and pids are required and not all there",
-            ));
+            let text =
+                "control groups for processes, memory and pids are required and not all there";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         Ok(has(TRACKING).then_some(Self { trees }))
     }

@@ -2,8 +2,8 @@
 //! counted and ended together.
 //!
 //! Three layouts: one tree for everything (v2); a v2 tree without the
-//! controllers, which v1 trees have; and v1 trees alone. Each tree says what
-//! it does for us, and only its files have other names. Jobs are in a
+//! controllers, which v1 trees have; and v1 trees alone. Each tree has duties,
+//! and what it calls its files is all that differs. Jobs are in a
 //! directory below our own control group, or beside it if it is a unit of
 //! systemd: a unit whose group hands controllers down could not be restarted
 //! while jobs run. Every path is made of run ids, below a held directory.
@@ -66,10 +66,8 @@ pub struct JobCgroup<'a> {
     places: Vec<Place<'a>>,
 }
 
-struct Place<'a> {
-    tree: &'a Tree,
-    dir: OwnedFd,
-}
+/// A tree and the directory of one job in it.
+type Place<'a> = (&'a Tree, OwnedFd);
 
 impl Cgroups {
     /// The descriptors of the directories.
@@ -87,24 +85,13 @@ impl Cgroups {
     ///
     /// Errors: it cannot be made, or a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
+        self.end(run)?;
         let mut job = self.group(run);
-        if !job.places.is_empty() {
-            self.end(run)?;
+        let added = self.trees.iter().try_for_each(|tree| job.add(tree, limits));
+        if added.is_err() {
+            job.remove();
         }
-        job.places.clear();
-        for tree in &self.trees {
-            let limits = CgroupLimits {
-                memory_bytes: limits.memory_bytes * u64::from(tree.does(MEMORY)),
-                pids: limits.pids * u64::from(tree.does(PIDS)),
-            };
-            if tree.does(TRACKING) || limits.memory_bytes > 0 || limits.pids > 0 {
-                if let Err(error) = job.add(tree, limits) {
-                    job.remove();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(job)
+        added.map(|()| job)
     }
 
     /// Ends whatever is left of a run that has lost its keeper, and removes
@@ -119,14 +106,13 @@ impl Cgroups {
     }
 
     /// What there is of the control group of a run.
-    fn group(&self, run: RunId) -> JobCgroup<'_> {
+    fn group<'a>(&'a self, run: RunId) -> JobCgroup<'a> {
         let name = run.to_string();
-        let open = |tree| Place::open(tree, &name).ok();
-        let places = self.trees.iter().filter_map(open).collect();
+        let place = |tree: &'a Tree| Some((tree, tree.open(&name).ok()?));
         JobCgroup {
+            places: self.trees.iter().filter_map(place).collect(),
             trees: &self.trees,
             name,
-            places,
         }
     }
 }
@@ -143,38 +129,42 @@ impl Tree {
     fn does(&self, duty: &str) -> bool {
         self.duties.contains(&duty)
     }
-}
 
-impl<'a> Place<'a> {
-    fn open(tree: &'a Tree, name: &str) -> io::Result<Self> {
-        let dir = openat(&tree.dir, name, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { tree, dir })
+    /// What v2, or v1, calls something.
+    fn name(&self, v2: &'static str, v1: &'static str) -> &'static str {
+        if self.is_unified { v2 } else { v1 }
+    }
+
+    fn open(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.dir, name, DIR_FLAGS, Mode::empty())?)
     }
 }
 
 impl<'a> JobCgroup<'a> {
     fn add(&mut self, tree: &'a Tree, limits: CgroupLimits) -> io::Result<()> {
-        mkdirat(
-            &tree.dir,
-            self.name.as_str(),
-            Mode::from_bits_truncate(0o755),
-        )?;
-        let place = Place::open(tree, &self.name)?;
-        let dir = self.places.push_mut(place).dir.as_fd();
-        if limits.memory_bytes > 0 {
-            let file = match tree.is_unified {
-                true => "memory.max",
-                false => "memory.limit_in_bytes",
-            };
-            put(dir, file, limits.memory_bytes)?;
+        let memory_bytes = if tree.does(MEMORY) {
+            limits.memory_bytes
+        } else {
+            0
+        };
+        let pids = if tree.does(PIDS) { limits.pids } else { 0 };
+        if !tree.does(TRACKING) && memory_bytes == 0 && pids == 0 {
+            return Ok(());
+        }
+        let mode = Mode::from_bits_truncate(0o755);
+        mkdirat(&tree.dir, self.name.as_str(), mode)?;
+        let (_, dir) = self.places.push_mut((tree, tree.open(&self.name)?));
+        if memory_bytes > 0 {
+            let file = tree.name("memory.max", "memory.limit_in_bytes");
+            put(&*dir, file, memory_bytes)?;
             // A job is not to slip into swap, nor to lose single processes
             // unnoticed; not every version has these files.
-            let _ = put(dir, "memory.swap.max", 0);
-            let _ = put(dir, "memory.oom.group", 1);
-            let _ = put(dir, "memory.memsw.limit_in_bytes", limits.memory_bytes);
+            let _ = put(&*dir, "memory.swap.max", 0);
+            let _ = put(&*dir, "memory.oom.group", 1);
+            let _ = put(&*dir, "memory.memsw.limit_in_bytes", memory_bytes);
         }
-        if limits.pids > 0 {
-            put(dir, "pids.max", limits.pids)?;
+        if pids > 0 {
+            put(&*dir, "pids.max", pids)?;
         }
         Ok(())
     }
@@ -182,61 +172,51 @@ impl<'a> JobCgroup<'a> {
     /// The directory that processes of the job are born in, where there is one.
     #[must_use]
     pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        let place = self.places.iter().find(|place| place.tree.is_unified);
-        place.map(|place| place.dir.as_fd())
+        let place = self.places.iter().find(|(tree, _)| tree.is_unified);
+        place.map(|(_, dir)| dir.as_fd())
     }
 
     /// Moves this process into the rest of it.
     pub fn join(&self) -> io::Result<()> {
-        let mut rest = self.places.iter().filter(|place| !place.tree.is_unified);
-        rest.try_for_each(|place| put(&place.dir, "cgroup.procs", 0))
+        let mut rest = self.places.iter().filter(|(tree, _)| !tree.is_unified);
+        rest.try_for_each(|(_, dir)| put(dir, "cgroup.procs", 0))
     }
 
     /// Asks every process to end; those that are stopped are woken to hear it.
     pub fn terminate(&self) {
         for pid in self.members() {
-            let Ok(handle) = process::open(Pid::from_raw(pid)) else {
-                continue;
-            };
-            // With the handle held: it is the process that is listed, or one
-            // that has ended.
-            if self.members().contains(&pid) {
-                let _ = process::send(handle.as_fd(), SIGTERM);
-                let _ = process::send(handle.as_fd(), SIGCONT);
-            }
+            // What is not listed any more has ended, and its number may be
+            // another's.
+            let is_listed = || self.members().contains(&pid);
+            let _ = process::send_if(is_listed, Pid::from_raw(pid), &[SIGTERM, SIGCONT]);
         }
     }
 
     /// Kills every process. Where the kernel does not do that in one go,
     /// there may be new ones: go on until it is empty.
     pub fn kill(&self) {
-        let Some(place) = self.tracker() else { return };
-        if put(&place.dir, "cgroup.kill", 1).is_ok() {
+        let Some((tree, dir)) = self.tracker() else {
+            return;
+        };
+        if put(dir, "cgroup.kill", 1).is_ok() {
             return;
         }
         // Frozen, none can slip away, nor its number become another's.
-        let (file, stop, go) = match place.tree.is_unified {
-            true => ("cgroup.freeze", "1", "0"),
-            false => ("freezer.state", "FROZEN", "THAWED"),
-        };
-        let _ = put(&place.dir, file, stop);
+        let file = tree.name("cgroup.freeze", "freezer.state");
+        let _ = put(dir, file, tree.name("1", "FROZEN"));
         for pid in self.members() {
             let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
         }
-        let _ = put(&place.dir, file, go);
+        let _ = put(dir, file, tree.name("0", "THAWED"));
     }
 
     /// Whether no process of it is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Some(place) = self.tracker() else {
+        let Some((tree, dir)) = self.tracker() else {
             return true;
         };
-        let file = match place.tree.is_unified {
-            true => "cgroup.events",
-            false => "cgroup.procs",
-        };
-        match get(&place.dir, file) {
+        match get(dir, tree.name("cgroup.events", "cgroup.procs")) {
             Ok(text) => text.is_empty() || text.lines().any(|line| line == "populated 0"),
             // It has been removed.
             Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)),
@@ -246,13 +226,10 @@ impl<'a> JobCgroup<'a> {
     /// Whether the kernel killed a process of it at its memory limit.
     #[must_use]
     pub fn ran_out_of_memory(&self) -> bool {
-        let mut limited = self.places.iter().filter(|place| place.tree.does(MEMORY));
-        limited.any(|place| {
-            let file = match place.tree.is_unified {
-                true => "memory.events",
-                false => "memory.oom_control",
-            };
-            let counts = get(&place.dir, file).unwrap_or_default();
+        let mut limited = self.places.iter().filter(|(tree, _)| tree.does(MEMORY));
+        limited.any(|(tree, dir)| {
+            let file = tree.name("memory.events", "memory.oom_control");
+            let counts = get(dir, file).unwrap_or_default();
             let kills = |line: &str| line.strip_prefix("oom_kill ")?.parse::<u64>().ok();
             counts
                 .lines()
@@ -291,17 +268,17 @@ impl<'a> JobCgroup<'a> {
     /// The numbers of all descriptors that it uses.
     pub fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
         let trees = self.trees.iter().map(|tree| tree.dir.as_raw_fd());
-        trees.chain(self.places.iter().map(|place| place.dir.as_raw_fd()))
+        trees.chain(self.places.iter().map(|(_, dir)| dir.as_raw_fd()))
     }
 
     fn tracker(&self) -> Option<&Place<'_>> {
-        self.places.iter().find(|place| place.tree.does(TRACKING))
+        self.places.iter().find(|(tree, _)| tree.does(TRACKING))
     }
 
     fn members(&self) -> Vec<i32> {
         let text = self
             .tracker()
-            .and_then(|place| get(&place.dir, "cgroup.procs").ok())
+            .and_then(|(_, dir)| get(dir, "cgroup.procs").ok())
             .unwrap_or_default();
         text.lines().flat_map(str::parse).collect()
     }

@@ -131,6 +131,7 @@ impl<'a> Job<'a> {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
         self.clear_up();
         let micros = |time: TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
+        let bytes = |kib: i64| u64::try_from(kib).unwrap_or(0).saturating_mul(1024);
         let outcome = Outcome {
             started_us,
             ended_us: clock::now_us().max(started_us),
@@ -138,9 +139,7 @@ impl<'a> Job<'a> {
             cause,
             user_us: usage.map_or(0, |usage| micros(usage.user_time())),
             system_us: usage.map_or(0, |usage| micros(usage.system_time())),
-            max_rss_bytes: usage
-                .and_then(|usage| u64::try_from(usage.max_rss()).ok())
-                .map_or(0, |kib| kib.saturating_mul(1024)),
+            max_rss_bytes: usage.map_or(0, |usage| bytes(usage.max_rss())),
             output_bytes: self.output.stored,
             dropped_bytes: self.output.dropped,
         };

@@ -117,9 +117,9 @@ fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
 /// Prepares and keeps a run on behalf of a user.
 ///
 /// Errors: why that user may not run it.
-fn keep_for(
+fn keep_for<'a>(
     behalf: OnBehalf<'_>,
-    assignment: &Assignment<'_>,
+    assignment: &Assignment<'a>,
     record: &RecordFile,
 ) -> Result<io::Result<i32>, Refusal> {
     let policy = behalf.policy;
@@ -149,11 +149,9 @@ fn keep_for(
     if limits.pids > 0 && u64::from(assignment.limits.processes) > limits.pids {
         return Err(Refusal::Limits);
     }
-    let cgroup = assignment
-        .cgroups
-        .map(|cgroups| cgroups.make(assignment.run, limits))
-        .transpose()
-        .map_err(|_| Refusal::Cgroup)?;
+    let make = |cgroups: &'a Cgroups| cgroups.make(assignment.run, limits);
+    let cgroup = assignment.cgroups.map(make).transpose();
+    let cgroup = cgroup.map_err(|_| Refusal::Cgroup)?;
     let user = User {
         account: &account,
         policy,

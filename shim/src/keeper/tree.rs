@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::AsFd;
 
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use nix::unistd::{Pid, getpgid, getpid};
@@ -24,8 +23,7 @@ const ROUND_PROCESSES: usize = 65_536;
 /// The child `spared`, and what descends from it, is none of them.
 pub(super) fn terminate(spared: Option<Pid>) {
     for target in found(spared).iter().rev() {
-        target.send(SIGTERM);
-        target.send(SIGCONT);
+        target.send(&[SIGTERM, SIGCONT]);
     }
 }
 
@@ -34,14 +32,13 @@ pub(super) fn terminate(spared: Option<Pid>) {
 pub(super) fn kill_round(spared: Option<Pid>) {
     let mut stopped = HashSet::new();
     for _ in 0..FREEZE_ROUNDS {
-        let mut found_more = false;
+        let before = stopped.len();
         walk(spared, |target| {
             if stopped.insert(target.pid) {
-                found_more = true;
                 target.send_with_group(SIGSTOP);
             }
         });
-        if !found_more {
+        if stopped.len() == before {
             break;
         }
     }
@@ -68,16 +65,13 @@ struct Target {
 impl Target {
     /// A process that has ended meanwhile needs no signal, and one that may
     /// not be signalled (it has changed its user) cannot be helped.
-    fn send(&self, number: i32) {
-        let Ok(handle) = process::open(Pid::from_raw(self.pid)) else {
-            return;
+    fn send(&self, signals: &[i32]) {
+        // If its parent has died since, it is a child of our own by now.
+        let is_it = || {
+            let parent = parent_of(self.pid);
+            parent == Some(self.parent) || parent == Some(getpid().as_raw())
         };
-        // With the handle held: is it still the process that was found? If
-        // its parent has died since, it is a child of our own by now.
-        let parent = parent_of(self.pid);
-        if parent == Some(self.parent) || parent == Some(getpid().as_raw()) {
-            let _ = process::send(handle.as_fd(), number);
-        }
+        let _ = process::send_if(is_it, Pid::from_raw(self.pid), signals);
     }
 
     /// Takes the whole process group in one go, if an own child proves that
@@ -89,7 +83,7 @@ impl Target {
         {
             let _ = signal::send_group(group, number);
         }
-        self.send(number);
+        self.send(&[number]);
     }
 }
 

@@ -14,7 +14,10 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdout};
 use warrant_wire::Launch;
 
-use super::{CANNOT_ENTER, CANNOT_EXECUTE, Crew, Failure, environment, program};
+use super::{CANNOT_EXECUTE, Crew, Failure, environment, program};
+
+/// Exit code of a rank whose working directory or output file cannot be used.
+const CANNOT_ENTER: i32 = 125;
 
 /// Reads the launch and becomes what it says.
 pub(super) fn launch(crew: &Crew<'_>, rank: u16) -> Result<Infallible, Failure> {

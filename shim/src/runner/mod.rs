@@ -2,7 +2,7 @@
 //!
 //! A runner is made once for each rank, by the keeper or by the process of the
 //! run's session. It first cuts every tie to where it came from, becomes the
-//! user, and only then reads what the user wrote: that is what [`execute`]
+//! user, and only then reads what the user wrote: that is what `execute`
 //! does, of which nothing runs as root.
 
 mod become_user;
@@ -29,13 +29,8 @@ use crate::policy::Policy;
 use crate::sys;
 use crate::sys::process::fork_as;
 
-/// Exit code of a rank whose working directory or output file cannot be used.
-pub const CANNOT_ENTER: i32 = 125;
 /// Exit code of a rank whose program cannot be executed. Source: POSIX sh.
 pub const CANNOT_EXECUTE: i32 = 126;
-/// Exit code of a rank whose program is not there. Source: POSIX sh.
-pub const NOT_FOUND: i32 = 127;
-
 /// What the ranks of a run have in common.
 #[derive(Clone, Copy)]
 pub struct Crew<'a> {

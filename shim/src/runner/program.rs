@@ -7,8 +7,10 @@ use nix::errno::Errno;
 use nix::unistd::execve;
 
 use super::environment::Entry;
-use super::{CANNOT_EXECUTE, Failure, NOT_FOUND};
+use super::{CANNOT_EXECUTE, Failure};
 
+/// Exit code of a rank whose program is not there. Source: POSIX sh.
+const NOT_FOUND: i32 = 127;
 /// Where programs are looked for if the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 /// What runs a script that does not name its interpreter. Source: execvp(3).
@@ -94,9 +96,11 @@ fn execute_file(file: &[u8], argv: &[CString], env: &[CString]) -> Errno {
 }
 
 pub(super) fn cannot_execute(name: &[u8], errno: Errno) -> Failure {
-    let code = match errno {
-        Errno::ENOENT => NOT_FOUND,
-        _ => CANNOT_EXECUTE,
+    let is_missing = errno == Errno::ENOENT;
+    let code = if is_missing {
+        NOT_FOUND
+    } else {
+        CANNOT_EXECUTE
     };
     Failure::new(code, &[name, b": ", errno.desc().as_bytes()])
 }
