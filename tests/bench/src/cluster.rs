@@ -99,7 +99,20 @@ impl Cluster {
         command
     }
 
-    /// Make an empty database; returns its URL.
+    /// The directory of the socket, under its name there.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The URL of a database, for who sees the socket in `dir`.
+    pub(crate) fn url(database: &str, dir: &Path) -> String {
+        format!(
+            "postgres://postgres@localhost/{database}?host={}",
+            dir.display()
+        )
+    }
+
+    /// Make an empty database; returns its name.
     ///
     /// Errors: the server refuses.
     pub(crate) async fn create_database(&self) -> anyhow::Result<String> {
@@ -109,8 +122,7 @@ impl Cluster {
         let mut createdb = self.client("createdb");
         createdb.arg(&name);
         process::run(createdb).await?;
-        let host = self.dir.path().display();
-        Ok(format!("postgres://postgres@localhost/{name}?host={host}"))
+        Ok(name)
     }
 
     /// Stop the server as it should be stopped.

@@ -9,21 +9,18 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 
 use crate::cluster::Cluster;
-use crate::http::{self, Connection};
+use crate::door::{Door, PASSWORD};
 use crate::process::{self, LOOK, Process};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The superuser, who sees everybody's jobs.
 pub(crate) const SUPERUSER: &str = "fluxuser";
-/// The password of every user. Nobody but this machine's loopback can use it.
-pub(crate) const PASSWORD: &str = "a password of some length";
 /// The secret under which clients encode their login.
 pub(crate) const SECRET: &str = "known to every client";
 
@@ -48,7 +45,10 @@ impl Database {
     async fn create(&self, file: &Path) -> anyhow::Result<String> {
         match self {
             Self::Sqlite => Ok(format!("sqlite:{}", file.display())),
-            Self::Postgres(cluster) => cluster.create_database().await,
+            Self::Postgres(cluster) => {
+                let name = cluster.create_database().await?;
+                Ok(Cluster::url(&name, cluster.socket_dir()))
+            }
         }
     }
 }
@@ -71,14 +71,12 @@ pub(crate) struct House {
     pub(crate) broker_url: String,
     /// The URL of the auth service's database.
     pub(crate) auth_url: String,
-    /// Held open, it keeps the job of [`House::hold_machine`] running.
+    /// Held open, it keeps the job of [`Door::hold_machine`] running.
     hold: Option<File>,
     broker: Option<Process>,
     authsvc: Process,
-    /// Where the broker listens.
-    pub(crate) address: SocketAddr,
-    /// The superuser's access token.
-    pub(crate) token: String,
+    /// For the superuser.
+    pub(crate) door: Door,
     dir: TempDir,
 }
 
@@ -117,12 +115,14 @@ impl House {
             hold: None,
             broker: None,
             authsvc,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            token: String::new(),
+            door: Door {
+                address: SocketAddr::from(([127, 0, 0, 1], 0)),
+                token: String::new(),
+            },
             dir,
         };
         house.start_broker().await?;
-        house.token = house.log_in(SUPERUSER).await?;
+        house.door = Door::open(house.door.address, SUPERUSER).await?;
         Ok(house)
     }
 
@@ -155,12 +155,7 @@ impl House {
             command.env("BROKER__ENGINE__CORES", cores.to_string());
         }
         let mut broker = Process::start(command, &dir.join("broker.log"))?;
-        self.address = broker
-            .wait_until(PATIENCE, async || {
-                let address = std::fs::read_to_string(&listening).ok()?.parse().ok()?;
-                std::net::TcpStream::connect(address).ok().map(|_| address)
-            })
-            .await?;
+        self.door.address = listening_at(&mut broker, &listening).await?;
         self.broker = Some(broker);
         Ok(())
     }
@@ -186,22 +181,7 @@ impl House {
             .args(["user", "add", name, "--password-file"])
             .arg(&file);
         process::run(command).await?;
-        self.log_in(name).await
-    }
-
-    async fn log_in(&self, user: &str) -> anyhow::Result<String> {
-        let form = format!("username={user}&password={}", PASSWORD.replace(' ', "+"));
-        let request = http::with_body(
-            "POST",
-            "/v1/login/access-token",
-            None,
-            "application/x-www-form-urlencoded",
-            &form,
-        );
-        let mut connection = Connection::open(self.address).await?;
-        let answer = connection.ask_json(&request).await?;
-        let token = answer.get("access_token").and_then(|token| token.as_str());
-        Ok(token.context("no token in the answer")?.to_owned())
+        Ok(Door::open(self.door.address, name).await?.token)
     }
 
     /// Have one job take the whole machine, so that whatever is submitted
@@ -211,28 +191,8 @@ impl House {
     pub(crate) async fn hold_machine(&mut self) -> anyhow::Result<()> {
         let pipe = self.dir.path().join("hold");
         mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        self.hold = Some(File::options().read(true).write(true).open(&pipe)?);
-        let path = format!(
-            "/v1/jobs/submit?exclusive=true&command=cat+{}",
-            pipe.display()
-        );
-        let mut connection = Connection::open(self.address).await?;
-        let submit = http::request("POST", &path, Some(&self.token));
-        let id = job_id(&connection.ask_json(&submit).await?)?;
-        let look = http::request("GET", &format!("/v1/jobs/{id}"), Some(&self.token));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let job = connection.ask_json(&look).await?;
-            let running = job.get("state").is_some_and(|state| state == "RUN");
-            if running && job.get("t_run").is_some() {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "the job that waits never started"
-            );
-            tokio::time::sleep(LOOK).await;
-        }
+        self.hold = Some(self.door.hold_machine(&pipe).await?);
+        Ok(())
     }
 
     /// The ids of the broker, the auth service, the monitor and one keeper,
@@ -277,16 +237,19 @@ impl House {
     }
 }
 
-/// The job's id in the answer to a submission.
+/// Wait until a broker writes down where it listens.
 ///
-/// Errors: there is none.
-pub(crate) fn job_id(answer: &serde_json::Value) -> anyhow::Result<i64> {
-    let id = answer.get("id").and_then(serde_json::Value::as_i64);
-    id.with_context(|| format!("no job id in {answer}"))
+/// Errors: it does not.
+pub(crate) async fn listening_at(broker: &mut Process, file: &Path) -> anyhow::Result<SocketAddr> {
+    let address = async || {
+        let address = std::fs::read_to_string(file).ok()?.parse().ok()?;
+        std::net::TcpStream::connect(address).ok().map(|_| address)
+    };
+    broker.wait_until(PATIENCE, address).await
 }
 
 /// The children of a process. Source: proc_pid_task(5), `children`.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{parent}/task")) else {
         return Vec::new();
     };

@@ -3,9 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod apart;
 mod bare;
 mod cluster;
+mod door;
 mod fill;
+mod ground;
 mod house;
 mod http;
 mod load;
@@ -13,6 +16,9 @@ mod machine;
 mod parts;
 mod process;
 mod report;
+mod stamp;
+mod village;
+mod yard;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,15 +28,23 @@ use clap::{Parser, ValueEnum};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use apart::Apart;
 use bare::Echo;
 use cluster::Cluster;
 use house::{Database, House, Site};
 use machine::Machine;
-use parts::{Bench, Sizes, list, memory, start, submit, token};
+use parts::start::Starts;
+use parts::submit::Submits;
+use parts::{Bench, Sizes, list, memory, multi, shim, start, submit, token};
 use report::Table;
 
 /// The longest that everything may take.
 const PATIENCE: Duration = Duration::from_secs(45 * 60);
+
+const SUBMIT_AIM: Duration = Duration::from_micros(500);
+const SUBMIT_RATE_AIM: f64 = 6000.0;
+const VISIBLE_AIM: Duration = Duration::from_millis(10);
+const START_RATE_AIM: f64 = 600.0;
 
 /// Measures an installation of Warrant made for the purpose.
 #[derive(Debug, Parser)]
@@ -67,6 +81,10 @@ enum Part {
     Token,
     /// Resident memory.
     Memory,
+    /// Multi-user mode: all of the above that is different there.
+    Multi,
+    /// The root-owned shim alone.
+    Shim,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,13 +97,15 @@ enum On {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    // Before there are threads, which would stay behind.
+    let apart = Apart::enter();
     // One thread: the load shares the cores with what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         tokio::select! {
-            done = tokio::time::timeout(PATIENCE, run(arguments)) => done.context("it took too long")?,
+            done = tokio::time::timeout(PATIENCE, run(arguments, &apart)) => done.context("it took too long")?,
             name = interrupted() => anyhow::bail!("ended by {}", name?),
         }
     })
@@ -102,7 +122,7 @@ async fn interrupted() -> std::io::Result<&'static str> {
     })
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments, apart: &Result<Apart, &str>) -> anyhow::Result<()> {
     let own = std::env::current_exe()?;
     let own = own.parent().context("this program is nowhere")?.to_owned();
     let dir = arguments.dir.canonicalize().context("--dir")?;
@@ -125,7 +145,27 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         echo: Echo::start()?,
     };
     let mut tables = Vec::new();
-    for on in arguments.on {
+    let of_root = [Part::Multi, Part::Shim];
+    let wanted = |part| {
+        let is_asked_for = arguments.parts.is_empty() || arguments.parts.contains(&part);
+        is_asked_for && (apart.is_ok() || !of_root.contains(&part))
+    };
+    if let Err(why) = apart {
+        let asked = |part: &&Part| arguments.parts.is_empty() || arguments.parts.contains(part);
+        for part in of_root.iter().filter(asked) {
+            println!("\n{part:?} is left out: {why}.");
+        }
+    }
+    if let Ok(apart) = apart
+        && wanted(Part::Shim)
+    {
+        shim::measure(&bench, apart.has_groups(), |table| {
+            table.print();
+            tables.push(table);
+        })
+        .await?;
+    }
+    for on in &arguments.on {
         let database = match on {
             On::Sqlite => Database::Sqlite,
             On::Postgres => match Cluster::programs() {
@@ -138,8 +178,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 }
             },
         };
-        let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
-        measure(&bench, &database, wanted, &mut tables).await?;
+        measure(&bench, &database, &wanted, &mut tables).await?;
         if let Database::Postgres(cluster) = database {
             cluster.stop().await?;
         }
@@ -165,18 +204,30 @@ async fn measure(
         table.print();
         tables.push(table);
     };
-    let mut resident = memory::table(on);
+    let mut resident = memory::table("memory", format!("memory, {on}"));
 
     if wanted(Part::Submit) || wanted(Part::Memory) {
         let mut house = House::open(&bench.site, database, Some(1)).await?;
-        memory::look(&mut resident, &house, "after start", true)?;
+        memory::look(&mut resident, &house.process_ids(), "after start", true)?;
         house.hold_machine().await?;
         if wanted(Part::Submit) {
-            show(submit::measure(bench, &house, on).await?);
+            let what = Submits {
+                part: "submit",
+                title: format!("submit, {on}"),
+                flushes: 1,
+                p50_aim: SUBMIT_AIM,
+                rate_aim: SUBMIT_RATE_AIM,
+            };
+            show(submit::measure(bench, &house.door, what).await?);
         } else {
-            submit::load(bench, &house).await?;
+            submit::load(bench, &house.door).await?;
         }
-        memory::look(&mut resident, &house, "after the submits", false)?;
+        memory::look(
+            &mut resident,
+            &house.process_ids(),
+            "after the submits",
+            false,
+        )?;
         house.close().await?;
     }
     if wanted(Part::Token) {
@@ -186,7 +237,13 @@ async fn measure(
     }
     if wanted(Part::Start) {
         let house = House::open(&bench.site, database, None).await?;
-        show(start::measure(bench, &house, on).await?);
+        let what = Starts {
+            part: "start",
+            title: format!("start, {on}"),
+            visible_aim: Some(VISIBLE_AIM),
+            rate_aim: Some(START_RATE_AIM),
+        };
+        show(start::measure(bench, &house.door, what).await?);
         house.close().await?;
     }
     if wanted(Part::List) || wanted(Part::Memory) {
@@ -206,7 +263,7 @@ async fn measure(
         house.hold_machine().await?;
         memory::look(
             &mut resident,
-            &house,
+            &house.process_ids(),
             &format!("{filled} jobs in the store"),
             false,
         )?;
@@ -214,6 +271,9 @@ async fn measure(
     }
     if wanted(Part::Memory) {
         show(resident);
+    }
+    if wanted(Part::Multi) {
+        multi::measure(bench, database, show).await?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -88,6 +88,22 @@ impl Process {
         }
     }
 
+    /// Wait until it has ended by itself.
+    ///
+    /// Errors: it fails, or takes longer than `patience`; then it is killed.
+    pub(crate) async fn wait(mut self, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                let (name, words) = (&self.name, self.last_words());
+                ensure!(status.success(), "{name} failed ({status}):\n{words}");
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} does not end", self.name);
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().rev().take(20).collect();
@@ -120,20 +136,20 @@ impl Drop for Process {
     }
 }
 
-/// Run `command` to its end.
+/// Run `command` to its end; returns what it prints.
 ///
 /// Errors: it cannot be started, or fails; tells what it wrote.
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
-    let (status, name, wrote) = tokio::task::spawn_blocking(move || {
+pub(crate) async fn run(command: Command) -> anyhow::Result<Vec<u8>> {
+    let (name, output) = tokio::task::spawn_blocking(move || {
         let mut command = command;
         let name = command.get_program().to_string_lossy().into_owned();
         let output = command
             .output()
             .with_context(|| format!("{name} cannot be started"))?;
-        let wrote = String::from_utf8_lossy(&output.stderr).into_owned();
-        anyhow::Ok::<(ExitStatus, String, String)>((output.status, name, wrote))
+        anyhow::Ok((name, output))
     })
     .await??;
+    let (status, wrote) = (output.status, String::from_utf8_lossy(&output.stderr));
     ensure!(status.success(), "{name} failed ({status}):\n{wrote}");
-    Ok(())
+    Ok(output.stdout)
 }

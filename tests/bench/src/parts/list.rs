@@ -53,10 +53,10 @@ pub(crate) async fn measure(
         count: bench.sizes.pages,
         time: bench.sizes.page_time,
     };
-    for page in pages(jobs, &house.token, ordinary) {
+    for page in pages(jobs, &house.door.token, ordinary) {
         let bytes = weigh(house, &page).await?;
         let echoed = bench.echo.ask("GET", bytes, 1, until).await?;
-        let run = load::ask(house.address, page.requests, 1, until).await?;
+        let run = load::ask(house.door.address, page.requests, 1, until).await?;
         let (p50, p99) = (run.latencies.p50(), run.latencies.p99());
         let bare = echoed.latencies.p50();
         // The aims are for the largest store, and so for every smaller one.
@@ -77,7 +77,7 @@ pub(crate) async fn measure(
 ///
 /// Errors: the page holds more or fewer jobs than it should.
 async fn weigh(house: &House, page: &Page) -> anyhow::Result<usize> {
-    let mut connection = http::Connection::open(house.address).await?;
+    let mut connection = http::Connection::open(house.door.address).await?;
     let request = page.requests.first().context("nothing to ask")?;
     let body = connection.ask(request).await?.body;
     let answer: Value = serde_json::from_slice(body)?;

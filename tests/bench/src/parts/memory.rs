@@ -1,17 +1,16 @@
 //! Memory of the processes of an installation. Source: the kernel's
 //! documentation of `/proc/PID/smaps_rollup`.
 
-use crate::house::House;
 use crate::report::{Cell, Table};
 
 /// MiB that the idle broker may take.
 const BROKER_AIM: f64 = 40.0;
 
 /// A table to be filled by [`look`].
-pub(crate) fn table(on: &str) -> Table {
+pub(crate) fn table(part: &'static str, title: String) -> Table {
     Table::new(
-        "memory",
-        format!("memory, {on}"),
+        part,
+        title,
         &[
             "process",
             "when",
@@ -23,19 +22,23 @@ pub(crate) fn table(on: &str) -> Table {
     )
 }
 
-/// Look at the processes of `house` now.
+/// Look at these processes now.
 ///
 /// Errors: one of them is gone.
-pub(crate) fn look(table: &mut Table, house: &House, when: &str, aim: bool) -> anyhow::Result<()> {
-    for (name, id) in house.process_ids() {
-        let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
-        let rss = mib(&text, &["Rss:"]);
+pub(crate) fn look(
+    table: &mut Table,
+    processes: &[(&'static str, u32)],
+    when: &str,
+    aim: bool,
+) -> anyhow::Result<()> {
+    for (name, id) in processes.iter().copied() {
+        let Resident { rss, pss, private } = resident(id)?;
         table.row([
             Cell::text(name),
             Cell::text(when),
             Cell::number(rss, ""),
-            Cell::number(mib(&text, &["Pss:"]), ""),
-            Cell::number(mib(&text, &["Private_Clean:", "Private_Dirty:"]), ""),
+            Cell::number(pss, ""),
+            Cell::number(private, ""),
             if aim && name == "broker" {
                 Cell::aim(format!("< {BROKER_AIM} MiB"), rss < BROKER_AIM)
             } else {
@@ -44,6 +47,29 @@ pub(crate) fn look(table: &mut Table, house: &House, when: &str, aim: bool) -> a
         ]);
     }
     Ok(())
+}
+
+/// What a process has in memory, MiB.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resident {
+    /// All of it.
+    pub(crate) rss: f64,
+    /// Where several have something, a share of that.
+    pub(crate) pss: f64,
+    /// What it alone has.
+    pub(crate) private: f64,
+}
+
+/// Look at one process now.
+///
+/// Errors: it is gone.
+pub(crate) fn resident(id: u32) -> anyhow::Result<Resident> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+    Ok(Resident {
+        rss: mib(&text, &["Rss:"]),
+        pss: mib(&text, &["Pss:"]),
+        private: mib(&text, &["Private_Clean:", "Private_Dirty:"]),
+    })
 }
 
 /// The sum of some fields.

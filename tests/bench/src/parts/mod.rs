@@ -4,6 +4,8 @@
 
 pub(crate) mod list;
 pub(crate) mod memory;
+pub(crate) mod multi;
+pub(crate) mod shim;
 pub(crate) mod start;
 pub(crate) mod submit;
 pub(crate) mod token;
@@ -13,6 +15,10 @@ use std::time::Duration;
 use crate::bare::Echo;
 use crate::house::Site;
 use crate::machine::Machine;
+
+/// The parts that are made of several tables.
+const PART_MULTI: &str = "multi";
+const PART_SHIM: &str = "shim";
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +41,12 @@ pub(crate) struct Sizes {
     pub(crate) stores: &'static [i64],
     /// Bare password hashes.
     pub(crate) hashes: usize,
+    /// Jobs that a shim starts one after another.
+    pub(crate) shim_starts: u64,
+    /// Jobs that a shim starts as fast as it can.
+    pub(crate) shim_jobs: u64,
+    /// Jobs that run at once under a shim.
+    pub(crate) shim_running: u64,
 }
 
 impl Sizes {
@@ -49,6 +61,9 @@ impl Sizes {
         page_time: Duration::from_secs(15),
         stores: &[1_000, 100_000, 1_000_000],
         hashes: 100,
+        shim_starts: 500,
+        shim_jobs: 2000,
+        shim_running: 1000,
     };
 
     /// To see that the benchmark works.
@@ -62,6 +77,9 @@ impl Sizes {
         page_time: Duration::from_secs(1),
         stores: &[1_000, 3_000],
         hashes: 4,
+        shim_starts: 10,
+        shim_jobs: 40,
+        shim_running: 20,
     };
 }
 

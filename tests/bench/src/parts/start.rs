@@ -8,22 +8,33 @@ use serde_json::Value;
 
 use super::Bench;
 use crate::bare;
-use crate::house::{House, job_id};
+use crate::door::{Door, job_id};
 use crate::http::{self, Connection};
 use crate::load::{self, Latencies, Until};
 use crate::process::LOOK;
 use crate::report::{Cell, Table};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const VISIBLE_AIM: Duration = Duration::from_millis(10);
-const RATE_AIM: f64 = 600.0;
 const SUBMITTERS: usize = 8;
 
-/// Measure `house`, on which nothing runs.
-pub(crate) async fn measure(bench: &Bench, house: &House, on: &str) -> anyhow::Result<Table> {
+/// What is measured, and what it should come to.
+#[derive(Debug, Clone)]
+pub(crate) struct Starts {
+    /// The part of the benchmark.
+    pub(crate) part: &'static str,
+    /// For people.
+    pub(crate) title: String,
+    /// Until the output of `true` ends, the p50 at most.
+    pub(crate) visible_aim: Option<Duration>,
+    /// Jobs of `true` per second, at least.
+    pub(crate) rate_aim: Option<f64>,
+}
+
+/// Measure where nothing runs.
+pub(crate) async fn measure(bench: &Bench, door: &Door, what: Starts) -> anyhow::Result<Table> {
     let mut table = Table::new(
-        "start",
-        format!("start, {on}"),
+        what.part,
+        what.title,
         &[
             "start", "p50 ms", "p99 ms", "per s", "bare", "bare is", "ratio", "aim",
         ],
@@ -34,27 +45,27 @@ pub(crate) async fn measure(bench: &Bench, house: &House, on: &str) -> anyhow::R
     let all = tokio::task::spawn_blocking(move || bare::spawn(spawns, cores)).await??;
     let bare = one.latencies.p50();
 
-    for (what, command, visible) in [
+    for (title, command, visible) in [
         ("true, until its output ends", "true", Visible::End),
         ("echo x, until its first byte", "echo+x", Visible::FirstByte),
     ] {
-        let took = one_after_another(bench.sizes.starts, house, command, visible).await?;
+        let took = one_after_another(bench.sizes.starts, door, command, visible).await?;
         table.row([
-            Cell::text(what),
+            Cell::text(title),
             Cell::ms(took.p50()),
             Cell::ms(took.p99()),
             Cell::none(),
             Cell::ms(bare),
             Cell::text("spawn and wait, p50 ms"),
             Cell::ratio(took.p50().as_secs_f64(), bare.as_secs_f64()),
-            match visible {
-                Visible::End => Cell::within(took.p50(), VISIBLE_AIM),
-                Visible::FirstByte => Cell::none(),
+            match (visible, what.visible_aim) {
+                (Visible::End, Some(aim)) => Cell::within(took.p50(), aim),
+                (Visible::End, None) | (Visible::FirstByte, _) => Cell::none(),
             },
         ]);
     }
 
-    let per_second = burst(bench.sizes.burst, house).await?;
+    let per_second = burst(bench.sizes.burst, door).await?;
     table.row([
         Cell::text(format!("{} jobs of true at once", bench.sizes.burst)),
         Cell::none(),
@@ -63,7 +74,8 @@ pub(crate) async fn measure(bench: &Bench, house: &House, on: &str) -> anyhow::R
         Cell::rate(all.per_second()),
         Cell::text(format!("spawn and wait, {cores} at a time, per s")),
         Cell::ratio(all.per_second(), per_second),
-        Cell::at_least(per_second, RATE_AIM),
+        what.rate_aim
+            .map_or_else(Cell::none, |aim| Cell::at_least(per_second, aim)),
     ]);
     Ok(table)
 }
@@ -77,19 +89,19 @@ enum Visible {
 
 async fn one_after_another(
     count: usize,
-    house: &House,
+    door: &Door,
     command: &str,
     visible: Visible,
 ) -> anyhow::Result<Latencies> {
     let path = format!("/v1/jobs/submit?command={command}");
-    let submit = http::request("POST", &path, Some(&house.token));
-    let mut connection = Connection::open(house.address).await?;
+    let submit = http::request("POST", &path, Some(&door.token));
+    let mut connection = Connection::open(door.address).await?;
     let mut took = Vec::with_capacity(count);
     for _ in 0..count {
         let began = Instant::now();
         let id = job_id(&connection.ask_json(&submit).await?)?;
         let path = format!("/v1/jobs/{id}/output/stream");
-        let follow = http::request("GET", &path, Some(&house.token));
+        let follow = http::request("GET", &path, Some(&door.token));
         let answer = connection.ask(&follow).await?;
         let seen = match visible {
             Visible::FirstByte => answer.first_byte.context("the job wrote nothing")?,
@@ -102,22 +114,22 @@ async fn one_after_another(
 
 /// Submit `count` jobs as fast as can be, and wait until all are over;
 /// returns how many that is per second.
-async fn burst(count: usize, house: &House) -> anyhow::Result<f64> {
-    let submit = http::request("POST", "/v1/jobs/submit?command=true", Some(&house.token));
+async fn burst(count: usize, door: &Door) -> anyhow::Result<f64> {
+    let submit = http::request("POST", "/v1/jobs/submit?command=true", Some(&door.token));
     let began = Instant::now();
     let until = Until {
         count,
         time: PATIENCE,
     };
-    load::ask(house.address, vec![submit], SUBMITTERS, until).await?;
+    load::ask(door.address, vec![submit], SUBMITTERS, until).await?;
     let path = format!("/v1/jobs?details=true&listing=true&limit={count}");
-    let newest = http::request("GET", &path, Some(&house.token));
+    let newest = http::request("GET", &path, Some(&door.token));
     let last = http::request(
         "GET",
         "/v1/jobs?details=true&listing=true&limit=1",
-        Some(&house.token),
+        Some(&door.token),
     );
-    let mut connection = Connection::open(house.address).await?;
+    let mut connection = Connection::open(door.address).await?;
     loop {
         // The newest job starts last; the others are looked at once it is over.
         if all_over(&connection.ask_json(&last).await?) {

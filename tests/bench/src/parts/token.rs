@@ -9,7 +9,8 @@ use warrant_migrations::{Db, on};
 use super::Bench;
 use super::submit::connected;
 use crate::bare;
-use crate::house::{House, PASSWORD, SECRET, SUPERUSER};
+use crate::door::PASSWORD;
+use crate::house::{House, SECRET, SUPERUSER};
 use crate::http;
 use crate::load::{self, Until};
 use crate::report::{Cell, Table};
@@ -40,7 +41,13 @@ pub(crate) async fn measure(bench: &Bench, house: &House, on: &str) -> anyhow::R
     let request = http::request("POST", "/v1/token", Some(&payload));
     for connections in CONNECTIONS {
         let until = Until::time(bench.sizes.load);
-        let run = load::ask(house.address, vec![request.clone()], connections, until).await?;
+        let run = load::ask(
+            house.door.address,
+            vec![request.clone()],
+            connections,
+            until,
+        )
+        .await?;
         let p50 = run.latencies.p50();
         let single = connections == 1;
         table.row([

@@ -1,6 +1,7 @@
 //! What the shim is asked to do.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
@@ -70,18 +71,18 @@ pub(crate) fn starts(at: &At) -> anyhow::Result<Value> {
         let nobodys = RunId { task: 1, ..run };
         let asked = clock::monotonic()?;
         shim.start(nobodys)?;
-        match shim.report()? {
-            Report::NotStarted { run, .. } if run == nobodys => {}
-            other => bail!("a job without a warrant: {other:?}"),
-        }
+        let report = shim.report()?;
+        let is_refused = matches!(report, Report::NotStarted { run, .. } if run == nobodys);
+        ensure!(is_refused, "a job without a warrant: {report:?}");
         took.unknown.push(us(asked, clock::monotonic()?));
 
         let (asked_wall, asked) = (clock::wall()?, clock::monotonic()?);
         shim.start(run)?;
-        let prepared = match shim.report()? {
-            Report::Started { started_us, .. } => std::time::Duration::from_micros(started_us),
-            other => bail!("{other:?}"),
+        let report = shim.report()?;
+        let Report::Started { started_us, .. } = report else {
+            bail!("{report:?}");
         };
+        let prepared = Duration::from_micros(started_us);
         end(&shim.report()?)?;
         let over = clock::monotonic()?;
         let output = at.spool.join(run.spool_path(RunFile::Output));
@@ -100,22 +101,16 @@ pub(crate) fn starts(at: &At) -> anyhow::Result<Value> {
 }
 
 /// Errors: it is not the end of a job that ended well.
-fn end(report: &Report) -> anyhow::Result<RunId> {
-    match report {
-        Report::Ended { run, outcome } => {
-            let is_well = outcome.cause == Cause::Exited && outcome.wait_status == 0;
-            ensure!(is_well, "{report:?}");
-            Ok(*run)
-        }
-        Report::Started { .. }
-        | Report::Admitted { .. }
-        | Report::Refused { .. }
-        | Report::NotStarted { .. }
-        | Report::Lost { .. } => bail!("{report:?}"),
-    }
+fn end(report: &Report) -> anyhow::Result<()> {
+    let Report::Ended { outcome, .. } = report else {
+        bail!("{report:?}");
+    };
+    let is_well = outcome.cause == Cause::Exited && outcome.wait_status == 0;
+    ensure!(is_well, "{report:?}");
+    Ok(())
 }
 
-fn read_stamp(output: &Path) -> anyhow::Result<std::time::Duration> {
+fn read_stamp(output: &Path) -> anyhow::Result<Duration> {
     let written = std::fs::read(output).context("the output of a job")?;
     clock::stamp(&written).with_context(|| {
         let text = String::from_utf8_lossy(&written).into_owned();
@@ -123,8 +118,8 @@ fn read_stamp(output: &Path) -> anyhow::Result<std::time::Duration> {
     })
 }
 
-/// Jobs from their admission to their end, `window` at a time: `seconds` in
-/// all. The warrants are made beforehand.
+/// Jobs from their admission to their end, `window` at a time; tells how many
+/// `seconds` all of them take. The warrants are made beforehand.
 pub(crate) fn rate(at: &At, window: u64) -> anyhow::Result<Value> {
     let (mut shim, signer) = at.open()?;
     let admits: Vec<_> = at
@@ -138,15 +133,14 @@ pub(crate) fn rate(at: &At, window: u64) -> anyhow::Result<Value> {
     }
     let mut ended = 0;
     while ended < at.count {
-        match shim.report()? {
-            Report::Admitted { run } => shim.start(run)?,
-            Report::Started { .. } => {}
-            last => {
-                end(&last)?;
-                ended += 1;
-                if let Some(admit) = next.next() {
-                    shim.send(admit)?;
-                }
+        let report = shim.report()?;
+        if let Report::Admitted { run } = report {
+            shim.start(run)?;
+        } else if !matches!(report, Report::Started { .. }) {
+            end(&report)?;
+            ended += 1;
+            if let Some(admit) = next.next() {
+                shim.send(admit)?;
             }
         }
     }
@@ -162,15 +156,15 @@ pub(crate) fn hold(at: &At) -> anyhow::Result<Value> {
     }
     let mut started = 0;
     while started < at.count {
-        match shim.report()? {
-            Report::Admitted { run } => shim.start(run)?,
-            Report::Started { .. } => {
-                started += 1;
-                if let Some(run) = runs.next() {
-                    shim.send(&signer.admit(run)?)?;
-                }
+        let report = shim.report()?;
+        if let Report::Admitted { run } = report {
+            shim.start(run)?;
+        } else {
+            ensure!(matches!(report, Report::Started { .. }), "{report:?}");
+            started += 1;
+            if let Some(run) = runs.next() {
+                shim.send(&signer.admit(run)?)?;
             }
-            other => bail!("{other:?}"),
         }
     }
     for _ in 0..at.count {

@@ -58,9 +58,6 @@ enum What {
         /// Its user id.
         #[arg(long)]
         uid: u32,
-        /// How often.
-        #[arg(long)]
-        count: u64,
     },
 }
 
@@ -102,7 +99,7 @@ fn main() -> anyhow::Result<()> {
             count,
             command,
         } => bare::starts(uid, count, &command)?,
-        What::LookUp { user, uid, count } => bare::look_ups(user, uid, count)?,
+        What::LookUp { user, uid } => bare::look_up(user, uid)?,
     };
     println!("{found}");
     Ok(())
