@@ -43,6 +43,8 @@ const ACCOUNTS: [Account; 3] = [BROKER, AUTHSVC, USER];
 
 /// Where it may be seen: the first that is there and that `--dir` is not in.
 const PLACES: [&str; 3] = ["/srv", "/mnt", "/opt"];
+/// How often its files are removed until none is left.
+const REMOVALS: u32 = 500;
 const ACCOUNT_FILES: [&str; 3] = ["passwd", "group", "shadow"];
 const PAM_SERVICES: &str = "/etc/pam.d";
 /// What the packages install.
@@ -58,7 +60,7 @@ pub(crate) struct Ground {
     root: PathBuf,
     /// What is bound over something, the last one first.
     bound: Vec<PathBuf>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Ground {
@@ -80,9 +82,9 @@ impl Ground {
         let mut ground = Self {
             root: root.to_owned(),
             bound: Vec::new(),
-            _dir: dir,
+            dir,
         };
-        ground.bind(ground._dir.path().to_owned(), root)?;
+        ground.bind(ground.dir.path().to_owned(), root)?;
         for name in ACCOUNT_FILES {
             let copy = ground.path(&format!("accounts/{name}"));
             ground.bind(copy, &Path::new("/etc").join(name))?;
@@ -157,6 +159,11 @@ impl Drop for Ground {
     fn drop(&mut self) {
         for place in &self.bound {
             let _ = umount2(place, MntFlags::MNT_DETACH);
+        }
+        // Jobs that lost their shim may still write.
+        let mut tries = 0..REMOVALS;
+        while tries.next().is_some() && fs::remove_dir_all(self.dir.path()).is_err() {
+            std::thread::sleep(process::LOOK);
         }
     }
 }

@@ -151,9 +151,11 @@ async fn run(arguments: Arguments, apart: &Result<Apart, &str>) -> anyhow::Resul
         is_asked_for && (apart.is_ok() || !of_root.contains(&part))
     };
     if let Err(why) = apart {
-        let asked = |part: &&Part| arguments.parts.is_empty() || arguments.parts.contains(part);
-        for part in of_root.iter().filter(asked) {
-            println!("\n{part:?} is left out: {why}.");
+        let is_asked_for = |part| arguments.parts.is_empty() || arguments.parts.contains(part);
+        for part in of_root.iter().filter(|part| is_asked_for(part)) {
+            let name = part.to_possible_value();
+            let name = name.as_ref().map_or("a part", |name| name.get_name());
+            println!("\n{name} is left out: {why}.");
         }
     }
     if let Ok(apart) = apart
