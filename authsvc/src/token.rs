@@ -3,12 +3,16 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header};
+use warrant_api::scope::Scopes;
 use warrant_api::token::{
     ACCESS_TOKEN_TYPE, AUTHSVC_AUDIENCE, AccessClaims, BROKER_AUDIENCE, Role, TokenAnswer,
 };
 
 use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
+
+/// The client that tokens for a password are given to.
+const CLIENT: &str = "flux";
 
 /// Whom a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,9 @@ impl Mint {
             iat: now_s,
             exp: now_s + self.life_s,
             role: user.role,
+            scope: Scopes::ALL,
+            sid: URL_SAFE_NO_PAD.encode(jti),
+            client_id: CLIENT.into(),
             uid: user.uid,
         };
         let header = Header {

@@ -23,7 +23,7 @@ impl Caller {
     /// Whether the caller may see and control every job.
     pub const fn sees_all(&self) -> bool {
         match self.role {
-            Role::Administrator => true,
+            Role::Operator | Role::Administrator => true,
             Role::User => self.anonymous,
         }
     }

@@ -21,7 +21,7 @@ impl Jobs {
         }
         match caller.role {
             Role::Administrator => {}
-            Role::User => {
+            Role::User | Role::Operator => {
                 let message = "The user doesn't have enough privileges";
                 return Err(Error::new(Kind::Denied, message));
             }

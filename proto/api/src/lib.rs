@@ -2,4 +2,5 @@
 //! service, the command line and the tests. Nothing here decides anything.
 
 pub mod flux;
+pub mod scope;
 pub mod token;

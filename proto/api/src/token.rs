@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::scope::Scopes;
+
 /// The `typ` header of an access token. Source: RFC 9068 §2.1.
 pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
@@ -30,6 +32,8 @@ pub const WARRANT_URN: &str = "urn:warrant:params:oauth:token-type:warrant";
 pub enum Role {
     /// Submits jobs and sees its own.
     User,
+    /// Sees and controls every job.
+    Operator,
     /// Sees and controls every job and the service itself.
     Administrator,
 }
@@ -53,6 +57,13 @@ pub struct AccessClaims {
     pub exp: u64,
     /// What the bearer may do.
     pub role: Role,
+    /// What this token may be used for. Source: RFC 9068 §2.2.3.
+    pub scope: Scopes,
+    /// The session that it is part of; when that ends, the token counts no
+    /// more.
+    pub sid: String,
+    /// The client it was given to. Source: RFC 8693 §4.3.
+    pub client_id: String,
     /// The user id of the account `sub`, in multi-user mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
