@@ -98,6 +98,14 @@ pub fn resolve(identity: &Identity, policy: &Policy) -> Result<Account, Refusal>
     })
 }
 
+/// Asks the account database for what is in it everywhere, so that whatever
+/// answers is loaded and at hand for the next who asks in this process.
+pub fn look_ahead() {
+    let _ = User::from_uid(Uid::from_raw(0));
+    let _ = getgrouplist(c"root", Gid::from_raw(0));
+    let _ = shadow::look_up(c"root");
+}
+
 fn unavailable<E>(_: E) -> Refusal {
     Refusal::AccountUnavailable
 }

@@ -177,9 +177,9 @@ impl<'a> Job<'a> {
             keeper: getpid(),
             placement: self.assignment.placement,
             launch: self.assignment.launch,
-            stdin: self.assignment.null.as_fd(),
+            stdin: self.assignment.station.null.as_fd(),
             failed: self.failures.1.as_fd(),
-            open_files: Some(self.assignment.open_files),
+            open_files: Some(self.assignment.station.open_files),
             user: self.user,
         }
     }
@@ -192,7 +192,7 @@ impl<'a> Job<'a> {
                 self.ranks.push(Rank { pid, status: None });
             })?;
         } else {
-            let null = self.assignment.null;
+            let null = self.assignment.station.null;
             let reserve: Result<Vec<_>, _> = (0..RESERVED_FILES).map(|_| dup(null)).collect();
             let _reserve = reserve?;
             for rank in self.numbers() {
@@ -204,8 +204,8 @@ impl<'a> Job<'a> {
         if self.user.is_none() {
             return Ok(());
         }
-        let cgroups = self.assignment.cgroups.into_iter();
-        let spool = self.assignment.spool.dir().as_fd();
+        let cgroups = self.assignment.station.cgroups.into_iter();
+        let spool = self.assignment.station.spool.dir().as_fd();
         hardening::keeper(std::iter::once(spool).chain(cgroups.flat_map(Cgroups::dirs)))
     }
 

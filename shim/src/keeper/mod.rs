@@ -1,11 +1,13 @@
 //! One run: its ticket, its processes, its output, its end.
 //!
 //! A keeper is forked from the monitor, does not exec, and outlives it if
-//! need be. It sees nothing of the launch but its limits. On behalf of a user
-//! it first finds out whether that user may run jobs at all; before that has
-//! been settled, no process of the user is made.
+//! need be. It is made before there is a run for it. It sees nothing of the
+//! launch but its limits. On behalf of a user it first finds out whether that
+//! user may run jobs at all; before that has been settled, and the start is
+//! in the journal, no process of the user is made.
 
 mod job;
+mod line;
 mod output;
 mod pipes;
 mod tree;
@@ -22,9 +24,11 @@ use warrant_wire::record::{Record, Ticket};
 use warrant_wire::{Limits, Placement, Refusal, Report, RunId, encode_report};
 
 use self::job::Job;
+pub use self::line::{Heard, Line, Order};
 pub(crate) use self::pipes::Ends;
 use crate::cgroup::{CgroupLimits, Cgroups, JobCgroup};
 use crate::identity::OnBehalf;
+use crate::policy::Policy;
 use crate::runner::User;
 use crate::spool::{RecordFile, Spool};
 use crate::{account, clock, hardening, sys};
@@ -34,23 +38,15 @@ pub const REFUSED: i32 = 200;
 /// Seconds that the account database may take.
 const LOOK_UP_TIME_S: u32 = 30;
 
-/// What a keeper is given by the monitor that forks it.
+/// What a keeper has from the monitor that forks it, whatever its run.
 #[derive(Clone, Copy)]
-pub struct Assignment<'a> {
-    /// Which run.
-    pub run: RunId,
-    /// What its processes may do.
-    pub limits: Limits,
-    /// Where on the machine they run.
-    pub placement: &'a Placement,
-    /// What to run, encoded.
-    pub launch: &'a [u8],
-    /// Whom it is run for; `None` for the monitor's own user.
-    pub on_behalf: Option<OnBehalf<'a>>,
-    /// The control groups of jobs, for runs on behalf of a user; `None` if
-    /// there are none.
+pub struct Station<'a> {
+    /// What the machine's administrator allows; `None` where no run is on
+    /// behalf of a user.
+    pub policy: Option<&'a Policy>,
+    /// The control groups of jobs; `None` if there are none.
     pub cgroups: Option<&'a Cgroups>,
-    /// Where its files go.
+    /// Where the files of runs go.
     pub spool: &'a Spool,
     /// Where to report that it has started.
     pub reports: &'a OwnedFd,
@@ -58,43 +54,91 @@ pub struct Assignment<'a> {
     pub null: &'a OwnedFd,
     /// The limits on open files that the run's processes get: soft and hard.
     pub open_files: (u64, u64),
+    /// The line to the monitor.
+    pub line: &'a Line,
 }
 
-/// Keeps a run from its ticket to its final record. To be called in a child
-/// of the monitor, which then exits with the code that this answers: 0,
-/// [`REFUSED`], or the errno(3) number of why the run was not started.
-/// `EEXIST` says that it had a record already.
-pub fn keep(assignment: &Assignment<'_>) -> i32 {
-    settle_in(assignment)
-        .and_then(|()| take_record(assignment))
-        .and_then(|record| match assignment.on_behalf {
-            None => keep_job(Job::new(assignment, None)?, assignment, &record),
-            Some(behalf) => match keep_for(behalf, assignment, &record) {
-                Ok(kept) => kept,
-                Err(refusal) => {
-                    record.write(&Record::Refused(refusal))?;
-                    Ok(REFUSED)
-                }
-            },
-        })
-        .unwrap_or_else(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32))
+/// A run, and what it is kept with.
+#[derive(Clone, Copy)]
+struct Assignment<'a> {
+    /// Which run.
+    run: RunId,
+    /// What its processes may do.
+    limits: Limits,
+    /// Where on the machine they run.
+    placement: &'a Placement,
+    /// What to run, encoded.
+    launch: &'a [u8],
+    /// Whom it is run for; `None` for the monitor's own user.
+    on_behalf: Option<OnBehalf<'a>>,
+    station: &'a Station<'a>,
+}
+
+/// Keeps a run from its ticket to its final record, once the monitor gives
+/// it one. To be called in a child of the monitor, which then exits with the
+/// code that this answers: 0, [`REFUSED`], or the errno(3) number of why the
+/// run was not started. `EEXIST` says that it had a record already.
+///
+/// One that `looks_ahead` has the account database set up before it has a
+/// run: that takes longer than to ask it.
+pub fn keep(station: &Station<'_>, looks_ahead: bool) -> i32 {
+    let wait = || {
+        settle_in(station)?;
+        if looks_ahead {
+            within(LOOK_UP_TIME_S, account::look_ahead)?;
+        }
+        match station.line.take()? {
+            Some(order) => keep_run(&order, station),
+            None => Ok(0),
+        }
+    };
+    wait().unwrap_or_else(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32))
+}
+
+fn keep_run(order: &Order, station: &Station<'_>) -> io::Result<i32> {
+    prctl::set_name(c"warrant-keeper")?;
+    let on_behalf = match (&order.identity, station.policy) {
+        (Some(identity), Some(policy)) => Some(OnBehalf { identity, policy }),
+        (None, None) => None,
+        // Never as this process's own user where runs are on behalf of others.
+        (Some(_), None) | (None, Some(_)) => return Err(Errno::EPERM.into()),
+    };
+    let assignment = &Assignment {
+        run: order.run,
+        limits: Limits::read(&order.launch).map_err(|_| Errno::EINVAL)?,
+        placement: &order.placement,
+        launch: &order.launch,
+        on_behalf,
+        station,
+    };
+    let record = take_record(assignment)?;
+    match assignment.on_behalf {
+        None => keep_job(Job::new(assignment, None)?, assignment, &record),
+        Some(behalf) => match keep_for(behalf, assignment, &record) {
+            Ok(kept) => kept,
+            Err(refusal) => {
+                record.write(&Record::Refused(refusal))?;
+                Ok(REFUSED)
+            }
+        },
+    }
 }
 
 /// Leaves the broker's session, terminal and files, and becomes the process
 /// to which every orphan of the run falls. On behalf of a user, standard
 /// error stays: it leads to the audit.
-fn settle_in(assignment: &Assignment<'_>) -> io::Result<()> {
-    let spool = assignment.spool.dir();
-    let own = [spool, assignment.reports, assignment.null].map(AsRawFd::as_raw_fd);
-    let cgroups = assignment.cgroups.into_iter().flat_map(Cgroups::raw_fds);
-    sys::fd::close_all_but(own.into_iter().chain(cgroups).collect())?;
-    dup2_stdin(assignment.null)?;
-    dup2_stdout(assignment.null)?;
+fn settle_in(station: &Station<'_>) -> io::Result<()> {
+    let own = [station.spool.dir(), station.reports, station.null].map(AsRawFd::as_raw_fd);
+    let own = own.into_iter().chain(station.line.raw_fds());
+    let cgroups = station.cgroups.into_iter().flat_map(Cgroups::raw_fds);
+    sys::fd::close_all_but(own.chain(cgroups).collect())?;
+    dup2_stdin(station.null)?;
+    dup2_stdout(station.null)?;
     setsid()?;
     prctl::set_child_subreaper(true)?;
-    prctl::set_name(c"warrant-keeper")?;
-    if assignment.on_behalf.is_none() {
-        dup2_stderr(assignment.null)?;
+    prctl::set_name(c"warrant-spare")?;
+    if station.policy.is_none() {
+        dup2_stderr(station.null)?;
         return Ok(());
     }
     hardening::keep_secrets()?;
@@ -105,7 +149,7 @@ fn settle_in(assignment: &Assignment<'_>) -> io::Result<()> {
 /// Makes the record, and with it the right to start the run. Nobody else can
 /// from here on, whatever happens to this process.
 fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
-    let record = assignment.spool.create_record(assignment.run)?;
+    let record = assignment.station.spool.create_record(assignment.run)?;
     record.lock()?;
     // Somebody may have revoked it between the two calls above.
     if record.read()? != Record::Empty {
@@ -127,12 +171,8 @@ fn keep_for<'a>(
     // last words then, and nobody had to wait for it.
     let last_words = Record::Refused(Refusal::AccountUnavailable);
     record.write(&last_words).map_err(unprepared)?;
-    let alarm_signal = SigSet::from(Signal::SIGALRM);
-    alarm_signal.thread_unblock().map_err(unprepared)?;
-    alarm::set(LOOK_UP_TIME_S);
-    let account = account::resolve(behalf.identity, policy)?;
-    alarm::cancel();
-    alarm_signal.thread_block().map_err(unprepared)?;
+    let resolve = || account::resolve(behalf.identity, policy);
+    let account = within(LOOK_UP_TIME_S, resolve).map_err(unprepared)??;
     if !sys::process::is_single_threaded().map_err(unprepared)? {
         return Err(Refusal::Unprepared);
     }
@@ -150,7 +190,7 @@ fn keep_for<'a>(
         return Err(Refusal::Limits);
     }
     let make = |cgroups: &'a Cgroups| cgroups.make(assignment.run, limits);
-    let cgroup = assignment.cgroups.map(make).transpose();
+    let cgroup = assignment.station.cgroups.map(make).transpose();
     let cgroup = cgroup.map_err(|_| Refusal::Cgroup)?;
     let user = User {
         account: &account,
@@ -162,13 +202,31 @@ fn keep_for<'a>(
         cgroup.as_ref().map(JobCgroup::remove);
         unprepared(error)
     })?;
-    if policy.pam
-        && let Err(refusal) = job.open_session()
-    {
+    // Until here, nothing has been done that the user could notice.
+    let mut begun = match assignment.station.line.may_begin() {
+        true => Ok(()),
+        false => Err(Refusal::Journal),
+    };
+    if policy.pam {
+        begun = begun.and_then(|()| job.open_session());
+    }
+    if let Err(refusal) = begun {
         job.clear_up();
         return Err(refusal);
     }
     Ok(keep_job(job, &assignment, record))
+}
+
+/// What `ask` answers. This process is ended if it takes longer than so many
+/// seconds.
+fn within<T>(time_s: u32, ask: impl FnOnce() -> T) -> io::Result<T> {
+    let alarm_signal = SigSet::from(Signal::SIGALRM);
+    alarm_signal.thread_unblock()?;
+    alarm::set(time_s);
+    let answer = ask();
+    alarm::cancel();
+    alarm_signal.thread_block()?;
+    Ok(answer)
 }
 
 fn unprepared<E>(_: E) -> Refusal {
@@ -179,7 +237,7 @@ fn unprepared<E>(_: E) -> Refusal {
 fn keep_job(mut job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
     let ticket = Ticket {
         keeper_pid: getpid().as_raw(),
-        boot_id: assignment.spool.boot_id(),
+        boot_id: assignment.station.spool.boot_id(),
         started_us: clock::now_us(),
     };
     if let Err(error) = record.write(&Record::Started(ticket)) {
@@ -205,5 +263,5 @@ fn announce(assignment: &Assignment<'_>, started_us: u64) {
         started_us,
     });
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let _ = send(assignment.reports.as_raw_fd(), &frame, flags);
+    let _ = send(assignment.station.reports.as_raw_fd(), &frame, flags);
 }

@@ -97,7 +97,7 @@ impl<'a> Output<'a> {
         let count = splice(
             pipe,
             None,
-            self.assignment.null,
+            self.assignment.station.null,
             None,
             TAKE_BYTES as usize,
             flags,
@@ -132,12 +132,12 @@ impl<'a> Output<'a> {
 
     /// The files, and where the output ends in its file.
     fn files(&mut self) -> io::Result<(&mut Files, u64)> {
-        let Assignment { spool, run, .. } = *self.assignment;
+        let Assignment { station, run, .. } = *self.assignment;
         let files = match &mut self.files {
             Some(files) => files,
             none => none.insert(Files {
-                data: spool.create_output(run, RunFile::Output)?,
-                index: spool.create_output(run, RunFile::Index)?,
+                data: station.spool.create_output(run, RunFile::Output)?,
+                index: station.spool.create_output(run, RunFile::Index)?,
             }),
         };
         Ok((files, self.stored))

@@ -11,6 +11,7 @@ mod listener;
 mod peers;
 mod root;
 mod set_up;
+mod spare;
 mod watch;
 
 use std::collections::HashMap;
@@ -24,17 +25,16 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, recv};
-use warrant_wire::{Decoder, JobSignal, Limits, Placement, Refusal, Report, Request, RunId};
+use warrant_wire::{Decoder, JobSignal, Refusal, Report, Request, RunId};
 
 use self::peers::{PeerId, Peers};
 use self::root::Root;
 pub use self::set_up::{open, run};
+use self::spare::Spare;
 use self::watch::{Keeper, Watched};
 use crate::cgroup::Cgroups;
-use crate::identity::OnBehalf;
-use crate::keeper::{self, Assignment};
+use crate::keeper::Order;
 use crate::spool::{Spool, Standing};
-use crate::sys;
 
 /// How long until a run whose standing was unclear is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -57,6 +57,10 @@ pub struct Monitor {
     null: OwnedFd,
     open_files: (u64, u64),
     runs: HashMap<RunId, Watched>,
+    /// The keeper of the next run, and whether it is to get to know the
+    /// account database first.
+    spare: Option<Spare>,
+    looks_ahead: bool,
 }
 
 /// What there is to do.
@@ -77,6 +81,7 @@ impl Monitor {
     /// sent what is not a request.
     pub fn serve(&mut self) -> io::Result<()> {
         loop {
+            self.provide();
             for task in self.wait()? {
                 match task {
                     Task::Obey => {
@@ -180,7 +185,12 @@ impl Monitor {
             match request {
                 Request::Launch {
                     placement, launch, ..
-                } => self.launch(run, &placement, &launch),
+                } => self.launch(Order {
+                    run,
+                    placement,
+                    launch,
+                    identity: None,
+                }),
                 Request::Admit {
                     warrant, launch, ..
                 } => self.admit(id, run, &warrant, &launch),
@@ -194,17 +204,18 @@ impl Monitor {
 
     /// Starts a run without a warrant, which only a monitor does that is not
     /// root. One that is watched has been started.
-    fn launch(&mut self, run: RunId, placement: &Placement, launch: &[u8]) {
+    fn launch(&mut self, order: Order) {
+        let run = order.run;
         if self.runs.contains_key(&run) {
             return;
         }
         if self.root.is_some() {
             return self.not_started(run, Refusal::Mode);
         }
-        let keeper = Limits::read(launch)
-            .map_err(|_| Errno::EINVAL.into())
-            .and_then(|limits| self.fork_keeper(run, limits, placement, launch, None))
-            .unwrap_or_else(|error| Keeper::gone(&error));
+        let keeper = match self.hire(order) {
+            Ok(spare) => spare.release(true),
+            Err(error) => Keeper::gone(&error),
+        };
         self.begin_to_watch(run, keeper);
     }
 
@@ -214,41 +225,6 @@ impl Monitor {
         if !is_alive {
             self.look_at(run);
         }
-    }
-
-    /// Errors: there is no keeper, and never was.
-    fn fork_keeper(
-        &self,
-        run: RunId,
-        limits: Limits,
-        placement: &Placement,
-        launch: &[u8],
-        on_behalf: Option<OnBehalf<'_>>,
-    ) -> io::Result<Keeper> {
-        let child = sys::process::fork(|| {
-            keeper::keep(&Assignment {
-                run,
-                limits,
-                placement,
-                launch,
-                on_behalf,
-                cgroups: self.cgroups.as_ref(),
-                spool: &self.spool,
-                reports: &self.reports,
-                null: &self.null,
-                open_files: self.open_files,
-            })
-        })?;
-        Ok(match sys::process::open(child) {
-            Ok(handle) => Keeper::Alive(handle, Some(child)),
-            Err(error) => {
-                // A keeper that cannot be watched must not run; how far it
-                // came is in its record.
-                let _ = sys::signal::send_child(child, libc::SIGKILL);
-                let _ = sys::process::wait_for(child);
-                Keeper::gone(&error)
-            }
-        })
     }
 
     fn signal(&mut self, run: RunId, signal: JobSignal) {

@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use warrant_wire::record::Record;
 use warrant_wire::warrant::hex;
-use warrant_wire::{Claims, Limits, Placement, Refusal, Report, RunId};
+use warrant_wire::{Claims, Placement, Refusal, Report, RunId};
 
 use super::Monitor;
 use super::peers::PeerId;
-use super::watch::Keeper;
-use crate::identity::{Identity, OnBehalf};
+use super::spare::Spare;
+use crate::identity::Identity;
 use crate::journal::{Journal, State, Task, Warrant};
+use crate::keeper::Order;
 use crate::keys::Keys;
 use crate::policy::Policy;
 use crate::spool::{Spool, Standing};
@@ -39,7 +40,7 @@ pub(super) struct Root {
 
 enum Asked {
     Admit(PeerId, RunId),
-    Start(RunId, Placement),
+    Start(RunId, Spare),
 }
 
 fn now_s() -> u64 {
@@ -208,10 +209,10 @@ impl Monitor {
             Err(_) => return self.not_started(run, Refusal::Unprepared),
         }
         let refusal = match root.journal.find(task_of(run)).map(|it| it.state) {
-            Some(State::Waiting) => {
-                root.journal.start(run, self.spool.boot_id());
-                return root.asked.push(Asked::Start(run, placement));
-            }
+            Some(State::Waiting) => match self.prepare(run, placement) {
+                Ok(()) => return,
+                Err(refusal) => refusal,
+            },
             // A crash of the machine may have taken the record.
             Some(State::Used { attempt, boot_id })
                 if attempt == run.attempt && boot_id != self.spool.boot_id() =>
@@ -259,8 +260,12 @@ impl Monitor {
                 (Asked::Admit(peer, run), Err(_)) => {
                     self.refuse(peer, run, Refusal::Journal, None);
                 }
-                (Asked::Start(run, placement), Ok(())) => self.begin(run, &placement),
-                (Asked::Start(run, _), Err(_)) => self.not_started(run, Refusal::Journal),
+                (Asked::Start(run, spare), written) => {
+                    if written.is_ok() {
+                        audit_run("starting", run, &[]);
+                    }
+                    self.begin_to_watch(run, spare.release(written.is_ok()));
+                }
             }
         }
     }
@@ -274,45 +279,33 @@ impl Monitor {
         self.peers.answer(peer, &Report::Admitted { run });
     }
 
-    /// Forks the keeper of a run whose start is in the journal.
-    fn begin(&mut self, run: RunId, placement: &Placement) {
-        match self.try_begin(run, placement) {
-            Ok(keeper) => {
-                audit_run("starting", run, &[]);
-                self.begin_to_watch(run, keeper);
-            }
-            Err(refusal) => {
-                self.note_whether_begun(run, !refusal.is_passing());
-                self.not_started(run, refusal);
-            }
-        }
-    }
-
+    /// Gives a keeper a run whose admission waits. It may begin once its start
+    /// is in the journal.
+    ///
     /// Errors: why there is no keeper, and never was.
-    fn try_begin(&self, run: RunId, placement: &Placement) -> Result<Keeper, Refusal> {
+    fn prepare(&mut self, run: RunId, placement: Placement) -> Result<(), Refusal> {
         if self.runs.len() as u64 + SPARE_FILES >= self.open_files.1 {
             return Err(Refusal::Unprepared);
         }
-        let root = self.root.as_ref().ok_or(Refusal::Mode)?;
-        let admission = root
-            .journal
-            .find(task_of(run))
-            .ok_or(Refusal::NotAdmitted)?;
-        let launch = root
-            .journal
-            .launch(admission)
-            .map_err(|_| Refusal::Journal)?;
+        let journal = &self.root.as_ref().ok_or(Refusal::Mode)?.journal;
+        let admission = journal.find(task_of(run)).ok_or(Refusal::NotAdmitted)?;
+        let launch = journal.launch(admission).map_err(|_| Refusal::Journal)?;
         if sha256(&launch) != admission.warrant.sha256 {
             return Err(Refusal::Hash);
         }
-        let limits = Limits::read(&launch).map_err(|_| Refusal::LaunchMalformed)?;
-        let limits = root.policy.bound(limits)?;
-        let on_behalf = OnBehalf {
-            identity: &admission.identity,
-            policy: &root.policy,
+        let identity = Some(admission.identity.clone());
+        let order = Order {
+            run,
+            placement,
+            launch,
+            identity,
         };
-        self.fork_keeper(run, limits, placement, &launch, Some(on_behalf))
-            .map_err(|_| Refusal::Unprepared)
+        let spare = self.hire(order).map_err(|_| Refusal::Unprepared)?;
+        if let Some(root) = &mut self.root {
+            root.journal.start(run, self.spool.boot_id());
+            root.asked.push(Asked::Start(run, spare));
+        }
+        Ok(())
     }
 
     /// A run that certainly never began, for a reason that passes, gives its

@@ -79,6 +79,7 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     monitor.cgroups = Cgroups::find(&root.policy).map_err(about("control groups"))?;
     hardening::monitor(&root.policy)?;
     monitor.root = Some(root);
+    monitor.looks_ahead = true;
     audit::line("serving", &[]);
     Ok(monitor)
 }
@@ -116,6 +117,8 @@ impl Monitor {
             null: fcntl::open("/dev/null", null, Mode::empty())?,
             open_files,
             runs: HashMap::new(),
+            spare: None,
+            looks_ahead: false,
         })
     }
 }

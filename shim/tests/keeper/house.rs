@@ -13,8 +13,8 @@ use nix::sys::signal::SigSet;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, dup2_stderr};
 use warrant_shim::cgroup::Cgroups;
-use warrant_shim::identity::{Identity, OnBehalf};
-use warrant_shim::keeper::{self, Assignment};
+use warrant_shim::identity::Identity;
+use warrant_shim::keeper::{self, Line, Order, Station};
 use warrant_shim::policy::{self, Policy};
 use warrant_shim::spool::Spool;
 use warrant_shim::{hardening, sys};
@@ -310,27 +310,31 @@ impl House {
             .append(true)
             .open(self.path("audit"))
             .unwrap();
+        let (ours, theirs) = Line::pair().unwrap();
+        let order = Order {
+            run: id,
+            placement: Placement::default(),
+            launch: launch.to_vec(),
+            identity: Some(identity),
+        };
+        ours.give(order).unwrap();
+        ours.begin();
         let keeper = sys::process::fork(|| {
             first();
             dup2_stderr(&audit).unwrap();
             SigSet::all().thread_block().unwrap();
             sys::signal::reset_actions();
             hardening::monitor(&self.policy).unwrap();
-            keeper::keep(&Assignment {
-                run: id,
-                limits: Limits::read(launch).unwrap(),
-                placement: &Placement::default(),
-                launch,
-                on_behalf: Some(OnBehalf {
-                    identity: &identity,
-                    policy: &self.policy,
-                }),
+            let station = Station {
+                policy: Some(&self.policy),
                 cgroups: self.cgroups.as_ref(),
                 spool: &self.spool,
                 reports: &self.reports.1,
                 null: &self.null,
                 open_files: self.open_files,
-            })
+                line: &theirs,
+            };
+            keeper::keep(&station, false)
         })
         .unwrap();
         Run { id, keeper }

@@ -67,6 +67,11 @@ fn t32_name_and_user_id_must_lead_to_each_other() {
         assert_eq!(house.refused("bob", ALICE), Refusal::AccountMismatch);
         assert_eq!(house.refused("alice", 64_900), Refusal::AccountMismatch);
         assert_eq!(house.refused("nosuch", ALICE), Refusal::AccountUnknown);
+        // A second entry of her name: it leads to the first one's user id.
+        let passwd = house.path("etc/passwd");
+        let mut file = fs::File::options().append(true).open(&passwd).unwrap();
+        writeln!(file, "alice:x:64099:64099::/:/bin/sh").unwrap();
+        assert_eq!(house.refused("alice", 64_099), Refusal::AccountMismatch);
         house.policy.deny_users = vec!["alice".into()];
         assert_eq!(house.refused("alice", ALICE), Refusal::AccountDenied);
     });
@@ -215,7 +220,7 @@ fn t38_groups_go_first_then_the_group_then_the_user() {
             .args([
                 "-f",
                 "-e",
-                "trace=/set.*id|setgroups|seteuid|capset|execve|prctl",
+                "trace=/set.*id|setgroups|seteuid|capset|execve|prctl|keyctl",
                 "-o",
             ])
             .arg(&log)
@@ -267,6 +272,17 @@ fn t38_groups_go_first_then_the_group_then_the_user() {
         for call in expected {
             assert!(rest.any(|other| *other == call), "{call}: {text}");
         }
+        let at = |what: &str| text.lines().position(|line| line.contains(what));
+        let is_user = at(&format!("setresuid({ALICE}, {ALICE}, {ALICE})"));
+        // 46: what root has in its keyring is left behind.
+        let leaves = at("keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL)");
+        assert!(leaves.is_some_and(|at| Some(at) < is_user), "{text}");
+        // 85: once it is the user, and until its program, nobody may look into it.
+        let after = text.lines().skip(is_user.unwrap());
+        let closes = "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE)";
+        let mut of_the_runner =
+            after.take_while(|line| !(line.contains("execve(") && line.ends_with("= 0")));
+        assert!(of_the_runner.any(|line| line.contains(closes)), "{text}");
     });
 }
 

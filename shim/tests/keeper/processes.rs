@@ -1,12 +1,14 @@
 //! G. Tracking processes and ending them; H. Limits; J. Crashes.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use warrant_shim::cgroup::Cgroups;
+use warrant_shim::spool::{Spool, Standing};
 use warrant_shim::sys::process;
 use warrant_wire::record::Record;
 use warrant_wire::{Cause, Refusal, RunFile};
@@ -389,20 +391,70 @@ fn t91_jobs_outlive_their_monitor_and_each_has_one_end() {
     });
 }
 
+/// Somebody rules a run out in the moment between the making of its record
+/// and the keeper's lock on it.
+#[test]
+fn t94_a_run_that_is_ruled_out_before_its_keeper_holds_the_record_does_not_start() {
+    as_root(|house| {
+        if !Path::new("/usr/bin/strace").exists() {
+            return eprintln!("not tested: this test needs strace");
+        }
+        let launch = house.script("touch ran").encode().unwrap();
+        let run = house.start_bytes("alice", ALICE, &launch, || {
+            kill(nix::unistd::getpid(), Signal::SIGSTOP).unwrap();
+        });
+        // The keeper reaches for the lock a second late.
+        let mut strace = std::process::Command::new("strace")
+            .args(["-e", "trace=flock", "-e", "inject=flock:delay_enter=1s"])
+            .args(["-p", &run.keeper.to_string()])
+            .spawn()
+            .unwrap();
+        until("it is traced", || {
+            fs::read_to_string(format!("/proc/{}/status", run.keeper))
+                .unwrap()
+                .lines()
+                .any(|line| line.starts_with("TracerPid") && !line.ends_with("\t0"))
+        });
+        kill(run.keeper, Signal::SIGCONT).unwrap();
+        let spool = Spool::open(&house.path("spool")).unwrap();
+        until("the record is there and free", || {
+            match spool.look(run.id).unwrap() {
+                Standing::Free(record, Record::Empty) => {
+                    record.write(&Record::Revoked).unwrap();
+                    true
+                }
+                _ => false,
+            }
+        });
+        assert_eq!(house.exit_code(run), Errno::EEXIST as i32);
+        strace.wait().unwrap();
+        assert_eq!(house.record(run), Record::Revoked);
+        assert!(!house.home("alice").join("ran").exists());
+    });
+}
+
 #[test]
 fn t92_what_a_killed_keeper_leaves_is_ended_on_demand() {
     in_each_layout(|house, layout| {
-        let run =
-            house
-                .start(&house.script(
-                    "(setsid sh -c 'trap \"\" TERM; touch up; sleep 1000' &) ; sleep 1000",
-                ));
-        until("it is up", || house.home("alice").join("up").exists());
+        let run = house.start(&house.script(
+            "(setsid sh -c 'trap \"\" TERM; touch up; sleep 1000' &)
+                    echo $$ > rank; mv rank is-rank; sleep 1000",
+        ));
+        let home = house.home("alice");
+        until("it is up", || {
+            home.join("up").exists() && home.join("is-rank").exists()
+        });
         kill(run.keeper, Signal::SIGKILL).unwrap();
         process::wait_for(run.keeper).unwrap();
         assert!(matches!(house.record(run), Record::Started(_)));
         if layout == "none" {
             // The rank goes with its keeper, and what hid from it stays.
+            let rank: i32 = fs::read_to_string(home.join("is-rank"))
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap();
+            until("the rank is gone", || !processes().contains(&rank));
             until("all is gone", || {
                 let left = processes();
                 for pid in &left {

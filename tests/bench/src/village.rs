@@ -122,7 +122,7 @@ impl Village {
             ("authsvc", self.authsvc.id()),
             ("monitor", self.shim.id()),
         ];
-        if let Some(keeper) = children(self.shim.id()).into_iter().next() {
+        if let Some(keeper) = keepers(self.shim.id()).into_iter().next() {
             found.push(("keeper", keeper));
             let session = children(keeper)
                 .into_iter()
@@ -141,6 +141,13 @@ impl Village {
         drop(self.hold.take());
         stop_shim(self.shim).await
     }
+}
+
+/// The keepers of a monitor's jobs: one more child waits for the next job.
+pub(crate) fn keepers(monitor: u32) -> Vec<u32> {
+    let mut children = children(monitor);
+    children.retain(|id| name_of(*id).is_some_and(|name| name == "warrant-keeper"));
+    children
 }
 
 /// What a session's process is called.
@@ -172,7 +179,7 @@ pub(crate) async fn start_shim(ground: &Ground, policy: &[String]) -> anyhow::Re
 /// Errors: it has one for too long, or does not end.
 pub(crate) async fn stop_shim(shim: Process) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    while !children(shim.id()).is_empty() {
+    while !keepers(shim.id()).is_empty() {
         ensure!(Instant::now() < deadline, "a job outlived the measurement");
         tokio::time::sleep(LOOK).await;
     }

@@ -18,7 +18,7 @@ use crate::ground::{BROKER, Ground, USER};
 use crate::house::{Site, children};
 use crate::load::Latencies;
 use crate::process::{self, LOOK, Process};
-use crate::village::{name_of, pipe_of_user, start_shim, stop_shim};
+use crate::village::{keepers, name_of, pipe_of_user, start_shim, stop_shim};
 
 const LOAD: &str = "warrant-shim-load";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -131,7 +131,7 @@ impl Yard {
         let load = Process::start(load, &self.ground.path("log/load"))?;
         let deadline = Instant::now() + PATIENCE;
         let keepers = loop {
-            let keepers = children(self.shim.id());
+            let keepers = keepers(self.shim.id());
             if keepers.len() as u64 == count && keepers.iter().all(|id| runs(*id, WAITING)) {
                 break keepers;
             }

@@ -170,7 +170,7 @@ fn t44_a_variable_that_meddles_is_refused_and_others_are_not_kept() {
             "HOSTALIASES",
             "KRB5_CONFIG",
         ] {
-            let status = house.command().env(name, "/nonexistent").status().unwrap();
+            let status = house.end_of(house.command().env(name, "/nonexistent"));
             assert_eq!(status.code(), Some(78), "{name}");
         }
         let log = house.count_audit("the environment: must not have a variable");
@@ -420,7 +420,7 @@ fn a_socket_that_is_passed_on_is_served() {
                 .arg(house.path("shim.toml"))
                 .arg(house.path("audit.log"));
             let stdin = fs::File::open(descriptor).unwrap();
-            let status = monitor.env_clear().stdin(stdin).status().unwrap();
+            let status = house.end_of(monitor.env_clear().stdin(stdin));
             assert_eq!(status.code(), Some(78), "{descriptor}");
         }
     });

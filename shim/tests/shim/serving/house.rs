@@ -215,8 +215,23 @@ impl House {
     /// What becomes of a monitor that should not start.
     pub(crate) fn refusal(&self) -> (ExitStatus, String) {
         let before = self.audit().len();
-        let status = self.command().status().unwrap();
+        let status = self.end_of(&mut self.command());
         (status, self.audit().split_off(before))
+    }
+
+    /// How a monitor ends that should not start. One that serves is a failure,
+    /// not something to wait for.
+    #[track_caller]
+    pub(crate) fn end_of(&self, command: &mut Command) -> ExitStatus {
+        let served = self.count_audit("event=serving");
+        let mut monitor = command.spawn().unwrap();
+        let mut status = None;
+        until("the monitor does not start", || {
+            assert_eq!(self.count_audit("event=serving"), served, "it started");
+            status = monitor.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 
     /// Fails unless a monitor refuses to start and names this in one line.

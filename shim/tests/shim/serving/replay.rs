@@ -225,6 +225,55 @@ fn t21_kills_at_any_moment_start_nothing_twice() {
     });
 }
 
+/// What the monitor says and does has been on the disk before.
+#[test]
+fn t21_an_answer_and_a_start_wait_for_the_disk() {
+    in_private(|| {
+        let house = House::open("");
+        let mut broker = house.connect();
+        let log = house.path("strace");
+        let mut strace = std::process::Command::new("strace")
+            .args(["-e", "trace=pwrite64,fdatasync,fsync,sendto"])
+            .arg("-o")
+            .arg(&log)
+            .args(["-p", &house.monitor_pid().to_string()])
+            .spawn()
+            .unwrap();
+        until("it is traced", || {
+            fs::read_to_string(format!("/proc/{}/status", house.monitor_pid()))
+                .unwrap()
+                .lines()
+                .any(|line| line.starts_with("TracerPid") && !line.ends_with("\t0"))
+        });
+        let run = run_of(1, 1);
+        broker.admit(run, &leaves_a_line());
+        broker.send_start(run);
+        broker.started(run);
+        assert_exited(&broker.ended(run), 0);
+        crate::house::kill("INT", strace.id());
+        strace.wait().unwrap();
+        let text = fs::read_to_string(&log).unwrap();
+        let calls: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_once('('))
+            .map(|(name, arguments)| match name {
+                "pwrite64" => "write",
+                "fdatasync" | "fsync" => "sync",
+                "sendto" if arguments.contains("\"n\", 1") => "a run",
+                "sendto" if arguments.contains("\"b\", 1") => "begin",
+                "sendto" => "answer",
+                name => name,
+            })
+            .collect();
+        // What comes before the first entry is of the monitor's own start.
+        let first = calls.iter().position(|call| *call == "write").unwrap();
+        let expected = [
+            "write", "sync", "answer", "write", "a run", "write", "sync", "begin",
+        ];
+        assert!(calls[first..].starts_with(&expected), "{text}");
+    });
+}
+
 #[test]
 fn t22_without_room_for_the_journal_nothing_starts_and_cancelling_works() {
     in_private(|| {
@@ -246,7 +295,7 @@ fn t22_without_room_for_the_journal_nothing_starts_and_cancelling_works() {
         );
         house.start_monitor();
         let mut broker = house.connect();
-        let (running, waiting) = (run_of(1, 1), run_of(2, 1));
+        let (running, mut waiting) = (run_of(1, 1), run_of(2, 1));
         broker.admit(running, &launch(&["sleep", "1000"]));
         broker.send_start(running);
         broker.started(running);
@@ -286,14 +335,12 @@ fn t22_without_room_for_the_journal_nothing_starts_and_cancelling_works() {
             started += 1;
         }
         assert!(started < 60, "{started}");
-        let refuses = |broker: &mut super::house::Peer, job: u64| {
+        for job in 3..6 {
             broker.send_admit(run_of(job, 1), &warrant, &text);
             broker.refused(run_of(job, 1), Refusal::Journal);
             broker.send_start(waiting);
             broker.not_started(waiting, Some(Refusal::Journal));
-        };
-        for job in 3..6 {
-            refuses(&mut broker, job);
+            waiting.attempt += 1;
         }
         // It says so, serves on, and ends jobs.
         assert!(house.count_audit("event=journal-failed") >= 3);
