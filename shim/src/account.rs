@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use warrant_wire::Refusal;
@@ -26,6 +27,8 @@ const NO_SHELLS: [&[u8]; 4] = [
 ];
 /// The shells of the machine. Source: shells(5).
 const SHELLS: &str = "/etc/shells";
+/// For how long it is known which groups are denied.
+const DENIED_TIME: Duration = Duration::from_secs(60);
 const DAY_US: u64 = 86_400_000_000;
 
 /// All that a process needs to become a user.
@@ -45,10 +48,33 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
-/// Looks up the account of a warrant and judges whether it may run jobs.
+/// The groups that the policy denies, and when they were looked up. Most are
+/// on no machine, and to find that out takes longer than all else here.
+pub struct Denied(Instant, Vec<Gid>);
+
+impl Denied {
+    /// Looks them up.
+    ///
+    /// Errors: the account database does not answer.
+    pub fn look_up(policy: &Policy) -> Result<Self, Refusal> {
+        let now = Instant::now();
+        let groups = policy.deny_groups.iter();
+        let found: nix::Result<Vec<_>> = groups.map(|name| Group::from_name(name)).collect();
+        let found = found.map_err(unavailable)?;
+        let gids = found.into_iter().flatten().map(|group| group.gid);
+        Ok(Self(now, gids.collect()))
+    }
+}
+
+/// Looks up the account of a warrant and judges whether it may run jobs;
+/// also the groups that are `denied`, if that was done too long ago.
 ///
 /// Errors: the reason why not.
-pub fn resolve(identity: &Identity, policy: &Policy) -> Result<Account, Refusal> {
+pub fn resolve(
+    identity: &Identity,
+    policy: &Policy,
+    denied: Option<Denied>,
+) -> Result<Account, Refusal> {
     if !is_user(identity.uid, policy) {
         return Err(Refusal::UidRange);
     }
@@ -70,7 +96,11 @@ pub fn resolve(identity: &Identity, policy: &Policy) -> Result<Account, Refusal>
         return Err(Refusal::GroupDenied);
     }
     let name = CString::new(user.name).map_err(|_| Refusal::AccountUnknown)?;
-    let groups = groups(&name, user.gid, policy)?;
+    let denied = match denied {
+        Some(denied) if denied.0.elapsed() < DENIED_TIME => denied,
+        Some(_) | None => Denied::look_up(policy)?,
+    };
+    let groups = groups(&name, user.gid, policy, &denied)?;
     let shadow = shadow::look_up(&name).map_err(unavailable)?;
     let has_no_password = matches!(user.passwd.as_bytes().first(), Some(b'!' | b'*'));
     if policy.locked == Verdict::Deny
@@ -98,34 +128,26 @@ pub fn resolve(identity: &Identity, policy: &Policy) -> Result<Account, Refusal>
     })
 }
 
-/// Asks the account database for what is in it everywhere, so that whatever
-/// answers is loaded and at hand for the next who asks in this process.
-pub fn look_ahead() {
-    let _ = User::from_uid(Uid::from_raw(0));
-    let _ = getgrouplist(c"root", Gid::from_raw(0));
-    let _ = shadow::look_up(c"root");
-}
-
 fn unavailable<E>(_: E) -> Refusal {
     Refusal::AccountUnavailable
 }
 
 /// All groups of the account that it may keep, compared by number: a group
 /// has one of these, whatever its names.
-fn groups(name: &CString, primary: Gid, policy: &Policy) -> Result<Vec<Gid>, Refusal> {
+fn groups(
+    name: &CString,
+    primary: Gid,
+    policy: &Policy,
+    denied: &Denied,
+) -> Result<Vec<Gid>, Refusal> {
     let mut groups = getgrouplist(name, primary).map_err(unavailable)?;
-    for name in &policy.deny_groups {
-        let Some(denied) = Group::from_name(name).map_err(unavailable)? else {
-            continue;
-        };
-        if policy.denied_group == DeniedGroup::Remove && denied.gid != primary {
-            groups.retain(|gid| *gid != denied.gid);
-        }
-        if groups.contains(&denied.gid) {
-            return Err(Refusal::GroupDenied);
-        }
+    if policy.denied_group == DeniedGroup::Remove {
+        groups.retain(|gid| *gid == primary || !denied.1.contains(gid));
     }
-    Ok(groups)
+    match groups.iter().any(|gid| denied.1.contains(gid)) {
+        true => Err(Refusal::GroupDenied),
+        false => Ok(groups),
+    }
 }
 
 /// Source: shadow(5), and how pam_unix(8) reads it: an account is over on its

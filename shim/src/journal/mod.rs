@@ -13,7 +13,7 @@
 mod entry;
 mod frames;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -66,9 +66,9 @@ pub struct Journal {
 /// The sum of all entries.
 #[derive(Default)]
 struct Index {
-    admissions: HashMap<Task, Admission>,
+    admissions: BTreeMap<Task, Admission>,
     /// When the warrants end that must not come again.
-    used: HashMap<[u8; 16], u64>,
+    used: BTreeMap<[u8; 16], u64>,
     waiting: usize,
     high_water_s: u64,
     purged_s: u64,

@@ -26,6 +26,8 @@ use crate::{audit, clock, hardening, sys};
 
 /// How long a round of killing waits for its effect, at most.
 const KILL_PAUSE: Duration = Duration::from_millis(20);
+/// The ranks' at most, before the keeper goes on.
+const HEAD_START: Duration = Duration::from_millis(2);
 /// As exact as poll(2) is: what is waited for is over then.
 const TICK: Duration = Duration::from_millis(1);
 /// Descriptors that the ranks must leave free: for the output files, and for
@@ -204,6 +206,9 @@ impl<'a> Job<'a> {
         if self.user.is_none() {
             return Ok(());
         }
+        // To give up what is not needed takes about as long as the ranks
+        // need, which somebody waits for, and holds them up.
+        self.pipes.wait(&self.signals, Some(HEAD_START));
         let cgroups = self.assignment.station.cgroups.into_iter();
         let spool = self.assignment.station.spool.dir().as_fd();
         hardening::keeper(std::iter::once(spool).chain(cgroups.flat_map(Cgroups::dirs)))

@@ -26,6 +26,7 @@ use warrant_wire::{Limits, Placement, Refusal, Report, RunId, encode_report};
 use self::job::Job;
 pub use self::line::{Heard, Line, Order};
 pub(crate) use self::pipes::Ends;
+use crate::account::Denied;
 use crate::cgroup::{CgroupLimits, Cgroups, JobCgroup};
 use crate::identity::OnBehalf;
 use crate::policy::Policy;
@@ -79,23 +80,24 @@ struct Assignment<'a> {
 /// code that this answers: 0, [`REFUSED`], or the errno(3) number of why the
 /// run was not started. `EEXIST` says that it had a record already.
 ///
-/// One that `looks_ahead` has the account database set up before it has a
-/// run: that takes longer than to ask it.
+/// One that `looks_ahead` asks the account database what it can before it has
+/// a run.
 pub fn keep(station: &Station<'_>, looks_ahead: bool) -> i32 {
     let wait = || {
         settle_in(station)?;
-        if looks_ahead {
-            within(LOOK_UP_TIME_S, account::look_ahead)?;
-        }
+        let denied = match station.policy.filter(|_| looks_ahead) {
+            Some(policy) => within(LOOK_UP_TIME_S, || Denied::look_up(policy).ok())?,
+            None => None,
+        };
         match station.line.take()? {
-            Some(order) => keep_run(&order, station),
+            Some(order) => keep_run(&order, station, denied),
             None => Ok(0),
         }
     };
     wait().unwrap_or_else(|error| error.raw_os_error().unwrap_or(Errno::EIO as i32))
 }
 
-fn keep_run(order: &Order, station: &Station<'_>) -> io::Result<i32> {
+fn keep_run(order: &Order, station: &Station<'_>, denied: Option<Denied>) -> io::Result<i32> {
     prctl::set_name(c"warrant-keeper")?;
     let on_behalf = match (&order.identity, station.policy) {
         (Some(identity), Some(policy)) => Some(OnBehalf { identity, policy }),
@@ -114,7 +116,7 @@ fn keep_run(order: &Order, station: &Station<'_>) -> io::Result<i32> {
     let record = take_record(assignment)?;
     match assignment.on_behalf {
         None => keep_job(Job::new(assignment, None)?, assignment, &record),
-        Some(behalf) => match keep_for(behalf, assignment, &record) {
+        Some(behalf) => match keep_for(behalf, denied, assignment, &record) {
             Ok(kept) => kept,
             Err(refusal) => {
                 record.write(&Record::Refused(refusal))?;
@@ -163,6 +165,7 @@ fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
 /// Errors: why that user may not run it.
 fn keep_for<'a>(
     behalf: OnBehalf<'_>,
+    denied: Option<Denied>,
     assignment: &Assignment<'a>,
     record: &RecordFile,
 ) -> Result<io::Result<i32>, Refusal> {
@@ -171,7 +174,7 @@ fn keep_for<'a>(
     // last words then, and nobody had to wait for it.
     let last_words = Record::Refused(Refusal::AccountUnavailable);
     record.write(&last_words).map_err(unprepared)?;
-    let resolve = || account::resolve(behalf.identity, policy);
+    let resolve = || account::resolve(behalf.identity, policy, denied);
     let account = within(LOOK_UP_TIME_S, resolve).map_err(unprepared)??;
     if !sys::process::is_single_threaded().map_err(unprepared)? {
         return Err(Refusal::Unprepared);

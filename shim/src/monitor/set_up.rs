@@ -1,6 +1,6 @@
 //! Making a monitor, in either form.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
@@ -116,7 +116,7 @@ impl Monitor {
             reports,
             null: fcntl::open("/dev/null", null, Mode::empty())?,
             open_files,
-            runs: HashMap::new(),
+            runs: BTreeMap::new(),
             spare: None,
             looks_ahead: false,
         })

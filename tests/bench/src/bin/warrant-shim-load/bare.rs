@@ -62,7 +62,7 @@ pub(crate) fn starts(uid: Option<u32>, count: u64, command: &[PathBuf]) -> anyho
 pub(crate) fn look_up(name: String, uid: u32) -> anyhow::Result<Value> {
     let (identity, policy) = (Identity { name, uid }, Policy::default());
     let asked = clock::monotonic()?;
-    let account = account::resolve(&identity, &policy);
+    let account = account::resolve(&identity, &policy, None);
     let answered = clock::monotonic()?;
     account.map_err(|refusal| anyhow::anyhow!(refusal.text()))?;
     Ok(json!({"us": us(asked, answered)}))
