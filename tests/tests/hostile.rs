@@ -1,6 +1,9 @@
 //! Requests that nobody in their right mind would send: each is refused in
 //! words, and the broker stays up.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use serde_json::json;
 use ureq::http::Method;
 use warrant_tests::{Flux, House, on_each_database, raw};
@@ -44,6 +47,32 @@ fn a_body_that_is_too_large_answers_413() {
     let answer = raw::exchange(ann.address(), &request);
     assert_eq!(raw::status(&answer), 413, "{answer}");
     well(&house, &ann);
+    house.close();
+}
+
+#[test]
+fn a_caller_who_hangs_up_leaves_whole_jobs() {
+    let house = House::open();
+    let ann = house.user("ann");
+    let body = json!({"command": "true"}).to_string();
+    let request = format!(
+        "POST /v1/jobs/submit HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        ann.token(),
+        body.len()
+    );
+    for _ in 0..200 {
+        let mut caller = TcpStream::connect(ann.address()).unwrap();
+        caller.write_all(request.as_bytes()).unwrap();
+        // Dropped: nobody is there for the answer.
+    }
+    let job = ann.submit("true");
+    ann.finished(job);
+    // Some of them may be gone with their callers; those on record end.
+    for job in ann.list() {
+        let job = job["id"].as_i64().unwrap();
+        assert_eq!(ann.finished(job)["result"], "COMPLETED");
+    }
     house.close();
 }
 

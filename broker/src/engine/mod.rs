@@ -106,6 +106,9 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// machine's policy does not allow it; the engine is away.
     async fn admit(&self, run: RunKey, warrant: String, launch: Vec<u8>) -> Result<()>;
 
+    /// Whether an admission would be answered soon, as far as can be told.
+    fn is_near(&self) -> bool;
+
     /// Forget an admission: the job is not to be started any more.
     ///
     /// Errors: the engine is away.

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod begin;
+mod held;
 mod pick;
 mod placement;
 mod pool;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use held::Held;
 pub use waitlist::Waiting;
 
 use crate::engine::{Engine, Sighting, Signal};
@@ -25,6 +27,7 @@ use crate::model::{Capacity, Ending, JobId, RunKey, State};
 use crate::store::{Start, Store};
 use crate::vital;
 use ahead::Ahead;
+use held::HeldJobs;
 use pick::Holder;
 use pool::Pool;
 use waitlist::Waitlist;
@@ -51,6 +54,7 @@ enum Order {
 pub struct Scheduler {
     orders: mpsc::UnboundedSender<Order>,
     capacity: Capacity,
+    held: HeldJobs,
 }
 
 /// Who the scheduler works for and with.
@@ -95,16 +99,29 @@ impl Scheduler {
             reloading: None,
             reload_again: false,
             stop: None,
+            held: HeldJobs::default(),
             parts,
         };
+        let held = desk.held.clone();
         desk.take_up(records);
         vital::spawn("scheduler", desk.run(inbox, sightings));
-        Ok(Self { orders, capacity })
+        Ok(Self {
+            orders,
+            capacity,
+            held,
+        })
     }
 
     /// What the machine has in all.
     pub const fn capacity(&self) -> Capacity {
         self.capacity
+    }
+
+    /// Keep a job that is about to be on record from being started, until it
+    /// is known that it may be.
+    #[must_use]
+    pub fn hold(&self, job: JobId) -> Held {
+        self.held.hold(job)
     }
 
     /// A job was accepted.
@@ -202,6 +219,7 @@ struct Desk {
     /// Whether something changed since that reading began.
     reload_again: bool,
     stop: Option<Stop>,
+    held: HeldJobs,
 }
 
 impl Desk {

@@ -44,7 +44,8 @@ impl Desk {
         self.ahead.settle_others(&claimed.collect());
         let (running, ahead) = (&self.running, &self.ahead);
         let is_known = |job: JobId| running.contains_key(&job) || ahead.has(job);
-        let queued = records.queued.into_iter().filter(|job| !is_known(job.id));
+        let queued = records.queued.into_iter();
+        let queued = queued.filter(|job| !is_known(job.id) && !self.held.has(job.id));
         self.waiting = Waitlist::new(queued.collect(), more);
         for job in ahead.jobs() {
             self.waiting.push(job.clone());

@@ -7,7 +7,7 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey};
 use crate::scheduler::Waiting;
-use crate::store::NewJob;
+use crate::store::{Cancel, NewJob};
 use crate::warrants;
 
 /// What came of a submission.
@@ -26,12 +26,13 @@ pub enum Submission {
 
 impl Jobs {
     /// Accept a job of the caller's. Where jobs run as the users who ask for
-    /// them, its warrant is admitted before the job is: the one given, or one
-    /// that is obtained on the caller's behalf, where that is allowed.
+    /// them, its warrant is admitted with it: the one given, or one that is
+    /// obtained on the caller's behalf, where that is allowed.
     ///
     /// Errors: the service is stopping; the task can never be started, with
     /// the field's name; the caller may not run it; the store is away, full
-    /// or too busy. After an error nothing was accepted.
+    /// or too busy. After an error nothing was accepted; where the shim
+    /// refuses at the last moment, the job shows as cancelled.
     pub async fn submit(
         &self,
         caller: &Caller,
@@ -70,7 +71,7 @@ impl Jobs {
             submitted: Micros::now(),
             refused,
         };
-        let id = match &self.0.warrants {
+        let admission = match &self.0.warrants {
             Some(source) if waits => {
                 let warrant = match warrant {
                     Some(warrant) => warrant,
@@ -81,48 +82,102 @@ impl Jobs {
                     }
                 };
                 warrants::check_subject(&warrant, caller)?;
-                self.submit_admitted(job, warrant, launch).await?
+                Some((warrant, launch))
             }
-            Some(_) | None => self.0.store.submit(job).await?,
+            Some(_) | None => None,
         };
-        if waits {
-            self.0.scheduler.submitted(Waiting {
-                id,
-                urgency: spec.urgency,
-                attempts: 0,
-                footprint,
-                time_limit_s: spec.task.time_limit_s,
-                task: Some(Arc::new(spec.task)),
-            });
-        }
-        Ok(Submission::Accepted(id))
+        let waiting = move |id| Waiting {
+            id,
+            urgency: spec.urgency,
+            attempts: 0,
+            footprint,
+            time_limit_s: spec.task.time_limit_s,
+            task: Some(Arc::new(spec.task)),
+        };
+        let waiting = waits.then_some(waiting);
+        // A caller who goes away now leaves a job behind, not half of one.
+        let accepted = tokio::spawn(self.clone().accept(job, admission, waiting));
+        let cut_off = |e| Error::caused(Kind::Internal, "The submission was cut off.", e);
+        accepted.await.map_err(cut_off)?.map(Submission::Accepted)
     }
 
-    /// Have the warrant admitted, then record the job under the id that it
-    /// was admitted for.
-    async fn submit_admitted(
+    /// Record the job, and have it run where it is `waiting` for that.
+    async fn accept(
+        self,
+        job: NewJob,
+        admission: Option<(String, Vec<u8>)>,
+        waiting: Option<impl FnOnce(JobId) -> Waiting>,
+    ) -> Result<JobId> {
+        let id = match admission {
+            Some((warrant, launch)) => self.accept_admitted(job, warrant, launch).await?,
+            None => self.0.store.submit(job).await?,
+        };
+        if let Some(waiting) = waiting {
+            self.0.scheduler.submitted(waiting(id));
+        }
+        Ok(id)
+    }
+
+    /// Record a job and have its warrant admitted, both at once: each waits
+    /// for a disk. A job whose warrant is not admitted never starts.
+    async fn accept_admitted(
         &self,
         job: NewJob,
         warrant: String,
         launch: Vec<u8>,
     ) -> Result<JobId> {
+        let engine = &self.0.engine;
+        let owner = job.owner.name.clone();
         let id = self.0.store.reserve().await?;
         let first = RunKey {
             job: id,
             position: 0,
             attempt: 1,
         };
-        self.0.engine.admit(first, warrant, launch).await?;
-        let recorded = self.0.store.submit(NewJob {
+        let admit = engine.admit(first, warrant, launch);
+        let record = self.0.store.submit(NewJob {
             id: Some(id),
             ..job
         });
-        let recorded = recorded.await;
-        if recorded.is_err() {
-            // If the commit's outcome is unknown the job may exist; it then
-            // fails at its start, for the caller was told that it did not.
-            self.0.engine.revoke(first).await?;
+        if !engine.is_near() {
+            // It may take long, and most likely fails: nothing to record yet.
+            admit.await?;
+            if let Err(error) = record.await {
+                engine.revoke(first).await?;
+                return Err(error);
+            }
+            return Ok(id);
         }
-        recorded
+        let held = self.0.scheduler.hold(id);
+        let (admitted, recorded) = tokio::join!(admit, record);
+        drop(held);
+        match (admitted, recorded) {
+            (Ok(()), Ok(id)) => Ok(id),
+            (Ok(()), Err(error)) => {
+                // If the commit's outcome is unknown the job may exist; it then
+                // fails at its start, for the caller was told that it did not.
+                engine.revoke(first).await?;
+                Err(error)
+            }
+            (Err(error), Err(_)) => Err(error),
+            (Err(error), Ok(id)) => {
+                self.withdraw(id, owner).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Cancel a job whose warrant was refused. If that cannot be recorded,
+    /// the job fails at its start, for want of an admission.
+    async fn withdraw(&self, job: JobId, owner: String) {
+        let wish = Cancel {
+            job,
+            by: owner,
+            at: Micros::now(),
+        };
+        match self.0.store.cancel(wish).await {
+            Ok(_) => self.0.live.announce(job),
+            Err(error) => tracing::error!(job.id = %job, %error, "a refused job stays on record"),
+        }
     }
 }

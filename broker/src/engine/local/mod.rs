@@ -168,6 +168,10 @@ impl Engine for Local {
             .await
     }
 
+    fn is_near(&self) -> bool {
+        self.monitor.is_connected()
+    }
+
     async fn revoke(&self, run: RunKey) -> Result<()> {
         match self.settings.shim {
             Shim::Own(_) => Ok(()),

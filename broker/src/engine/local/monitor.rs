@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Monitor {
     requests: mpsc::Sender<Request>,
     admissions: Admissions,
+    connected: Arc<AtomicBool>,
 }
 
 /// Who waits for the answer to which admission.
@@ -66,12 +68,20 @@ impl Monitor {
             sightings,
             admissions: admissions.clone(),
             requests: requests.downgrade(),
+            connected: Arc::default(),
         };
+        let connected = keeper.connected.clone();
         vital::spawn("monitor", keeper.keep(first, waiting));
         Ok(Self {
             requests,
             admissions,
+            connected,
         })
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
     }
 
     /// Hand a request to the monitor.
@@ -190,6 +200,7 @@ struct Keeper {
     sightings: mpsc::UnboundedSender<Sighting>,
     admissions: Admissions,
     requests: mpsc::WeakSender<Request>,
+    connected: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -213,11 +224,13 @@ impl Keeper {
                 },
             };
             let Running { child, socket } = running;
+            self.connected.store(true, Ordering::Relaxed);
             let (reader, writer) = socket.into_split();
             let open = tokio::select! {
                 () = self.read(reader) => true,
                 open = write(writer, &mut waiting) => open,
             };
+            self.connected.store(false, Ordering::Relaxed);
             // Nobody answers these any more.
             lock(&self.admissions).clear();
             // Both halves are closed now, which ends a monitor of our own.
