@@ -3,16 +3,14 @@
 //! Whatever decides who may do what must be root's alone to change, down from
 //! the root directory. Any doubt, and the monitor does not start.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
-use nix::libc;
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid, getpid};
@@ -20,26 +18,34 @@ use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid, getpid};
 use crate::identity::NOBODY;
 use crate::keys::Keys;
 use crate::policy::{self, Policy};
-use crate::sys;
+use crate::{session, sys};
 
 /// Exit code of a monitor that refuses to start. Source: sysexits(3), EX_CONFIG.
 pub const EX_CONFIG: u8 = 78;
 
-/// Mode of the spool: the broker's group may read it, and what is made in it
-/// has that group.
-const SPOOL_MODE: u32 = 0o2750;
-/// PAM's service file for jobs; without it PAM would use another one.
-const PAM_SERVICE: &str = "/etc/pam.d/warrant";
-
+/// Most bytes of a file that says what the shim may do.
+const MOST_BYTES: usize = 64 * 1024;
 /// What is said of a path that must lead to a directory.
 const DIRECTORY: &str = "must be a directory, not a link to one";
-/// Variables that make the C library, PAM or the loader do things; `*` stands
-/// for whatever follows.
-const MEDDLING: &str = "LD_* MALLOC_* GLIBC_TUNABLES GCONV_PATH GETCONF_DIR HOSTALIASES \
-    LOCALDOMAIN LOCPATH NLSPATH NIS_PATH RES_* RESOLV_* TMPDIR TZ TZDIR KRB5_* OPENSSL_* \
-    SSL_* PAM_* BASH_ENV ENV IFS";
+/// Variables that change how programs are loaded and how the C library finds
+/// things; `*` stands for whatever follows. Source: ld.so(8), the variables
+/// that secure execution ignores.
+pub(crate) const MEDDLING: &str = "LD_* MALLOC_* GLIBC_TUNABLES GCONV_PATH GETCONF_DIR HOSTALIASES \
+    LOCALDOMAIN LOCPATH NLSPATH NIS_PATH RES_* RESOLV_* TZDIR BASH_ENV ENV IFS";
+/// More of them that have no business with root.
+const MEDDLING_HERE: &str = "TMPDIR TZ KRB5_* OPENSSL_* SSL_* PAM_*";
 /// The variables that are kept; nothing here or in a keeper sees another.
 const KEPT: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
+
+/// Which of the words of a list a name is; `*` at the end of one stands for
+/// whatever follows.
+pub(crate) fn listed<'a>(name: &[u8], list: &'a str) -> Option<&'a str> {
+    let mut words = list.split_ascii_whitespace();
+    words.find(|word| match word.strip_suffix('*') {
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == word.as_bytes(),
+    })
+}
 
 /// Why the monitor does not start: something about a file, or anything else
 /// that has a name.
@@ -77,7 +83,6 @@ pub struct Checked {
 /// Errors: the first doubt.
 pub fn check(policy_file: &Path) -> io::Result<Checked> {
     let process = about("this process");
-    open_standard().map_err(&process)?;
     if !geteuid().is_root() {
         return Err(doubt("this process", "must run as root"));
     }
@@ -90,10 +95,10 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
     sys::fd::close_range(first, i32::MAX).map_err(&process)?;
 
     file(&fs::read_link("/proc/self/exe").map_err(&process)?)?;
-    let content = read(policy_file, policy::MAX_FILE_BYTES)?;
+    let content = read(policy_file)?;
     let policy = policy::parse(&content).map_err(|wrong| doubt(policy_file, &wrong))?;
     if policy.pam {
-        file(Path::new(PAM_SERVICE))?;
+        session::check_service()?;
     }
     let (broker_uid, broker_gid) = broker(&policy)?;
     let keys = Keys::load(&policy.keys)?;
@@ -101,8 +106,9 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
     if state.mode() & 0o077 != 0 {
         return Err(doubt(&policy.state, "must have mode 0700"));
     }
-    let spool = make_directory(&policy.spool, SPOOL_MODE, Some(broker_gid))?;
-    if spool.mode() & 0o7777 != SPOOL_MODE || spool.gid() != broker_gid.as_raw() {
+    // The broker's group may read it, and what is made in it has that group.
+    let spool = make_directory(&policy.spool, 0o2750, Some(broker_gid))?;
+    if spool.mode() & 0o7777 != 0o2750 || spool.gid() != broker_gid.as_raw() {
         let text = "must have mode 2750 and the broker's group";
         return Err(doubt(&policy.spool, text));
     }
@@ -157,23 +163,22 @@ fn is_safe(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Resu
 
 /// The content of such a file.
 ///
-/// Errors: it is not one; it has more than `most` bytes; it cannot be read.
-pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+/// Errors: it is not one; it has more than 64 KiB; it cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     file(path)?;
-    let mut options = File::options();
-    options
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut content = Vec::new();
-    let limit = most.saturating_add(1) as u64;
-    options
-        .open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut content))
+    open(path, flags, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let mut file = File::from(file).take(MOST_BYTES as u64 + 1);
+            file.read_to_end(&mut content)
+        })
         .map_err(about(path))?;
-    if content.len() > most {
-        return Err(doubt(path, &format!("must be at most {most} bytes")));
+    match content.len() > MOST_BYTES {
+        true => Err(doubt(path, "must be at most 64 KiB")),
+        false => Ok(content),
     }
-    Ok(content)
 }
 
 /// Makes a directory if there is none, below one that is safe. Answers what
@@ -196,48 +201,27 @@ pub fn make_directory(path: &Path, mode: u32, group: Option<Gid>) -> io::Result<
 
 /// Who the broker is, once and for all.
 fn broker(policy: &Policy) -> io::Result<(Uid, Gid)> {
-    let (user, group) = (&policy.broker_user, &policy.broker_group);
-    let user = User::from_name(user).ok().flatten().map(|user| user.uid);
-    let group = Group::from_name(group)
-        .ok()
-        .flatten()
-        .map(|group| group.gid);
-    let uid = user.ok_or_else(|| doubt("broker_user", "there is no such account"))?;
-    let gid = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
-    if uid.is_root() || NOBODY.contains(&uid.as_raw()) {
+    let user = User::from_name(&policy.broker_user).ok().flatten();
+    let user = user.ok_or_else(|| doubt("broker_user", "there is no such account"))?;
+    let group = Group::from_name(&policy.broker_group).ok().flatten();
+    let group = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
+    if user.uid.is_root() || NOBODY.contains(&user.uid.as_raw()) {
         return Err(doubt("broker_user", "must not be root or nobody"));
     }
-    if gid.as_raw() == 0 {
+    if group.gid.as_raw() == 0 {
         return Err(doubt("broker_group", "must not be root's"));
     }
-    Ok((uid, gid))
-}
-
-/// Opens `/dev/null` in place of standard descriptors that are closed, so that
-/// no file of ours ever gets one of their numbers.
-fn open_standard() -> io::Result<()> {
-    loop {
-        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-        if null.as_raw_fd() > 2 {
-            return Ok(());
-        }
-        fcntl(&null, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        // It stays open for good.
-        let _ = null.into_raw_fd();
-    }
+    Ok((user.uid, group.gid))
 }
 
 /// Refuses what meddles, and starts this program anew if there is more in the
 /// environment than is kept.
 fn clean_environment() -> io::Result<()> {
     let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    for meddling in MEDDLING.split_ascii_whitespace() {
-        let meddles = |name: &OsString| match meddling.strip_suffix('*') {
-            Some(start) => name.as_bytes().starts_with(start.as_bytes()),
-            None => name == meddling,
-        };
-        if names.iter().any(meddles) {
-            let text = format!("must not have a variable {meddling}");
+    for name in &names {
+        let lists = [MEDDLING, MEDDLING_HERE];
+        if let Some(word) = lists.iter().find_map(|list| listed(name.as_bytes(), list)) {
+            let text = format!("must not have a variable {word}");
             return Err(doubt("the environment", &text));
         }
     }

@@ -2,19 +2,19 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, SockType, SockaddrLike, UnixAddr, getsockname, getsockopt, setsockopt, sockopt,
+    AddressFamily, SockType, SockaddrLike, UnixAddr, getsockname, getsockopt, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chown};
 
 use crate::self_check::{self, about, doubt};
-use crate::sys;
+use crate::sys::socket::guard;
 
 /// Its owner and the broker's group may connect.
 const MODE: u32 = 0o660;
@@ -39,7 +39,7 @@ impl Listener {
             let text = "must be a Unix stream socket that listens";
             return Err(doubt("LISTEN_FDS", text));
         }
-        Self::ready(UnixListener::from(fd), only)
+        Self::ready(fd.into(), only)
     }
 
     /// Makes the socket, in a directory that is root's alone to change.
@@ -76,11 +76,4 @@ impl Listener {
         let only = only.as_raw();
         Ok(Self { socket, only })
     }
-}
-
-/// Has the kernel say who sends something, and refuse descriptors where it
-/// can. Connections that are older than this do not take it over.
-pub(super) fn guard(socket: impl AsFd) -> io::Result<()> {
-    let _ = sys::socket::refuse_descriptors(&socket);
-    Ok(setsockopt(&socket, sockopt::PassCred, &true)?)
 }

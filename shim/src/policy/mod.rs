@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use warrant_wire::{Limits, Refusal};
 
-pub use file::{MAX_FILE_BYTES, parse};
+pub use file::parse;
 
 /// Groups whose members can do what root can, or nearly.
 const DENIED_GROUPS: &str =

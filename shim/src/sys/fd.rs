@@ -9,18 +9,23 @@ use nix::libc;
 
 use super::{done, made};
 
-/// A copy, closed on exec and numbered 3 or more, of a descriptor that this
-/// process was started with.
+/// A descriptor that this process was started with, under a new number (3 or
+/// more) and closed on exec. The old number is closed, since whoever is at the
+/// other end may wait for that; standard ones are for the caller to replace.
 ///
 /// Errors: `EBADF` if there is no such descriptor; `EMFILE`.
-pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
+pub fn take_inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::EBADF.into());
     }
     // SAFETY: the borrow lasts for one call, which answers EBADF if the
     // number is not an open descriptor.
     let inherited = unsafe { BorrowedFd::borrow_raw(number) };
-    made(fcntl(inherited, FcntlArg::F_DUPFD_CLOEXEC(3))?.into())
+    let taken = made(fcntl(inherited, FcntlArg::F_DUPFD_CLOEXEC(3))?.into())?;
+    if number > 2 {
+        close_range(number, number)?;
+    }
+    Ok(taken)
 }
 
 /// Closes every descriptor from `first` to `last`.

@@ -90,12 +90,12 @@ impl Pam {
             handle: std::ptr::null_mut(),
             last: PAM_SUCCESS,
         };
-        let (service, name) = (service.as_ptr(), user.as_ptr());
         // SAFETY: the function has this type; the texts live through the call
         // and the conversation for ever.
         let code = unsafe {
             let start = pam.function::<Start>(c"pam_start")?;
-            start(service, name, &raw const CONVERSATION, &raw mut pam.handle)
+            let (service, user) = (service.as_ptr(), user.as_ptr());
+            start(service, user, &raw const CONVERSATION, &raw mut pam.handle)
         };
         pam.answer(code)?;
         for (item, text) in [(PAM_TTY, tty), (PAM_RUSER, user)] {
@@ -118,10 +118,7 @@ impl Pam {
 
     fn answer(&mut self, code: c_int) -> Result<(), Code> {
         self.last = code;
-        match code {
-            PAM_SUCCESS => Ok(()),
-            code => Err(Code(code)),
-        }
+        (code == PAM_SUCCESS).then_some(()).ok_or(Code(code))
     }
 
     /// What modules want to be in the environment, as `name=value`.
@@ -155,10 +152,8 @@ impl Pam {
     /// `T` must be the type of the function.
     unsafe fn function<T>(&self, name: &CStr) -> Result<T, Code> {
         const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
-        if self.library.is_null() {
-            return Err(Code(PAM_SYMBOL_ERR));
-        }
-        // SAFETY: the library is loaded and the name is a text.
+        // SAFETY: the name is a text. Where the library is not loaded, this
+        // looks among what is, which has no function of libpam.
         let function = unsafe { libc::dlsym(self.library, name.as_ptr()) };
         if function.is_null() {
             return Err(Code(PAM_SYMBOL_ERR));

@@ -336,6 +336,8 @@ fn the_broker_must_be_an_account_and_not_root() {
         ] {
             House::unopened(line).assert_refuses(complaint);
         }
+        let comment = format!("# {}", "x".repeat(64 * 1024));
+        House::unopened(&comment).assert_refuses("must be at most 64 KiB");
         // And the monitor must be root itself.
         let house = House::unopened("");
         let mut monitor = std::process::Command::new("setpriv");
