@@ -3,17 +3,15 @@
 //! Whatever decides who may do what must be root's alone to change, down from
 //! the root directory. Any doubt, and the monitor does not start.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path};
 
-use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
-use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid, getpid};
+use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid};
 
 use crate::identity::NOBODY;
 use crate::keys::Keys;
@@ -34,8 +32,6 @@ pub(crate) const MEDDLING: &str = "LD_* MALLOC_* GLIBC_TUNABLES GCONV_PATH GETCO
     LOCALDOMAIN LOCPATH NLSPATH NIS_PATH RES_* RESOLV_* TZDIR BASH_ENV ENV IFS";
 /// More of them that have no business with root.
 const MEDDLING_HERE: &str = "TMPDIR TZ KRB5_* OPENSSL_* SSL_* PAM_*";
-/// The variables that are kept; nothing here or in a keeper sees another.
-const KEPT: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
 
 /// Which of the words of a list a name is; `*` at the end of one stands for
 /// whatever follows.
@@ -73,8 +69,6 @@ pub struct Checked {
     pub broker_uid: Uid,
     /// The group that reads the spool and reaches the socket.
     pub broker_gid: Gid,
-    /// Whether descriptor 3 is the socket to listen on.
-    pub inherits_socket: bool,
 }
 
 /// Checks everything, in an order in which nothing is used before it is
@@ -90,9 +84,7 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
         return Err(doubt("this process", "must have one thread"));
     }
     clean_environment()?;
-    let inherits_socket = inherits_socket()?;
-    let first = if inherits_socket { 4 } else { 3 };
-    sys::fd::close_range(first, i32::MAX).map_err(&process)?;
+    sys::fd::close_range(3, i32::MAX).map_err(&process)?;
 
     file(&fs::read_link("/proc/self/exe").map_err(&process)?)?;
     let content = read(policy_file)?;
@@ -117,7 +109,6 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
         keys,
         broker_uid,
         broker_gid,
-        inherits_socket,
     })
 }
 
@@ -137,20 +128,16 @@ pub fn file(path: &Path) -> io::Result<Metadata> {
     walk(path, Metadata::is_file, "must be a regular file")
 }
 
-/// Walks to a path from the root directory. Answers what is there.
+/// Walks to a path from the root directory: what it finds on its way nobody
+/// else can change behind it. Answers what is there.
 fn walk(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Result<Metadata> {
     let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
     if !path.is_absolute() || !path.components().all(plain) {
         return Err(doubt(path, "must be an absolute path without .."));
     }
-    let above: Vec<&Path> = path.ancestors().skip(1).collect();
-    for dir in above.into_iter().rev() {
-        is_safe(dir, Metadata::is_dir, DIRECTORY)?;
+    if let Some(above) = path.parent() {
+        walk(above, Metadata::is_dir, DIRECTORY)?;
     }
-    is_safe(path, is_right, must)
-}
-
-fn is_safe(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Result<Metadata> {
     let metadata = fs::symlink_metadata(path).map_err(about(path))?;
     let text = match metadata.mode() & 0o022 {
         _ if !is_right(&metadata) => must,
@@ -166,14 +153,9 @@ fn is_safe(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Resu
 /// Errors: it is not one; it has more than 64 KiB; it cannot be read.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     file(path)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let mut content = Vec::new();
-    open(path, flags, Mode::empty())
-        .map_err(io::Error::from)
-        .and_then(|file| {
-            let mut file = File::from(file).take(MOST_BYTES as u64 + 1);
-            file.read_to_end(&mut content)
-        })
+    File::open(path)
+        .and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut content))
         .map_err(about(path))?;
     match content.len() > MOST_BYTES {
         true => Err(doubt(path, "must be at most 64 KiB")),
@@ -214,8 +196,8 @@ fn broker(policy: &Policy) -> io::Result<(Uid, Gid)> {
     Ok((user.uid, group.gid))
 }
 
-/// Refuses what meddles, and starts this program anew if there is more in the
-/// environment than is kept.
+/// Refuses what meddles, and starts this program anew if there is anything in
+/// the environment.
 fn clean_environment() -> io::Result<()> {
     let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
     for name in &names {
@@ -225,32 +207,14 @@ fn clean_environment() -> io::Result<()> {
             return Err(doubt("the environment", &text));
         }
     }
-    if names
-        .iter()
-        .all(|name| KEPT.iter().any(|kept| name == kept))
-    {
+    if names.is_empty() {
         let _ = prctl::set_name(c"warrant-shim");
         return Ok(());
     }
     // The kernel shows the environment that a program was started with, so
     // clearing it takes a new start. The process stays the same.
-    let kept = KEPT.iter().filter_map(|name| {
-        let value = std::env::var_os(name)?;
-        CString::new([name.as_bytes(), value.as_bytes()].join(&b'=')).ok()
-    });
     let words = std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok());
-    let (words, kept): (Vec<_>, Vec<_>) = (words.collect(), kept.collect());
-    let Err(errno) = execve(c"/proc/self/exe", &words, &kept);
+    let (words, none): (Vec<_>, [&CStr; 0]) = (words.collect(), []);
+    let Err(errno) = execve(c"/proc/self/exe", &words, &none);
     Err(about("this process")(errno.into()))
-}
-
-/// Whether descriptor 3 was passed on to be listened on.
-/// Source: sd_listen_fds(3).
-fn inherits_socket() -> io::Result<bool> {
-    let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
-    match number("LISTEN_FDS") {
-        _ if number("LISTEN_PID") != Some(getpid().as_raw()) => Ok(false),
-        Some(1) => Ok(true),
-        Some(_) | None => Err(doubt("LISTEN_FDS", "must be 1")),
-    }
 }

@@ -246,9 +246,8 @@ fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
     let is_unchanged = getrlimit(Resource::RLIMIT_NOFILE).ok() == limit_before;
     let environment = pam.environment();
     let entries = environment.iter().filter_map(|entry| {
-        let at = entry.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = entry.split_at(at);
-        let value = value.strip_prefix(b"=")?;
+        let mut parts = entry.to_bytes().splitn(2, |byte| *byte == b'=');
+        let (name, value) = (parts.next()?, parts.next()?);
         may_be_set(name).then(|| (name.to_vec(), value.to_vec()))
     });
     Ok(Opened {

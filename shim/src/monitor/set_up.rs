@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -34,14 +34,11 @@ pub fn run(spool: &Path) -> io::Result<()> {
     let spool = Spool::open(spool).map_err(about("the spool"))?;
     let mut peers = Peers::new(None);
     peers.welcome(broker);
-    let mut monitor = Monitor::new(spool, peers, &[])?;
-    // Only the copy may be open: the broker waits for the last one.
-    dup2_stdin(&monitor.null)?;
-    monitor.serve()
+    Monitor::new(spool, peers, &[])?.serve()
 }
 
 fn broker() -> io::Result<OwnedFd> {
-    let broker = sys::fd::take_inherited(0)?;
+    let broker = io::stdin().as_fd().try_clone_to_owned()?;
     sys::socket::guard(&broker)?;
     match getsockopt(&broker, sockopt::SockType)? == SockType::Stream {
         true => Ok(broker),
@@ -64,11 +61,7 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     let socket = policy.socket.clone();
     let mut root = Root::open(checked.policy, checked.keys)?;
     root.rule_out_lost_starts(&spool);
-    let listener = if checked.inherits_socket {
-        Listener::inherited(sys::fd::take_inherited(3)?, checked.broker_uid)?
-    } else {
-        Listener::make(&socket, checked.broker_uid, checked.broker_gid)?
-    };
+    let listener = Listener::open(&socket, checked.broker_uid, checked.broker_gid)?;
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let peers = Peers::new(Some(listener));
     let mut monitor = Monitor::new(spool, peers, &signals)?;
@@ -98,7 +91,10 @@ impl Monitor {
         let (messages, reports) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)?;
         let signals = signals.iter().copied().collect();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let null = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let null = fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        // A socket that was there has been copied, and nobody is to wait for
+        // a second one to be closed.
+        dup2_stdin(&null)?;
         let open_files = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, open_files.1, open_files.1)?;
         Ok(Self {
@@ -109,7 +105,7 @@ impl Monitor {
             signals: SignalFd::with_flags(&signals, flags)?,
             messages,
             reports,
-            null: fcntl::open("/dev/null", null, Mode::empty())?,
+            null,
             open_files,
             runs: HashMap::new(),
         })
