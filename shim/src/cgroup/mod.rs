@@ -131,21 +131,27 @@ impl Tree {
 }
 
 impl<'a> JobCgroup<'a> {
+    /// Makes it in a tree, if that is needed there.
     fn add(&mut self, tree: &'a Tree, limits: CgroupLimits) -> io::Result<()> {
+        let most = |duty, limit| if tree.does(duty) { limit } else { 0 };
+        let (memory_bytes, pids) = (most(MEMORY, limits.memory_bytes), most(PIDS, limits.pids));
+        if !tree.does(TRACKING) && memory_bytes == 0 && pids == 0 {
+            return Ok(());
+        }
         let mode = Mode::from_bits_truncate(0o755);
         mkdirat(&tree.dir, self.name.as_str(), mode)?;
         let dir = tree.open(&self.name)?;
-        if tree.does(MEMORY) && limits.memory_bytes > 0 {
+        if memory_bytes > 0 {
             let file = tree.name("memory.max", "memory.limit_in_bytes");
-            put(&dir, file, limits.memory_bytes)?;
+            put(&dir, file, memory_bytes)?;
             // A job is not to slip into swap, nor to lose single processes
             // unnoticed; not every version has these files.
             let _ = put(&dir, "memory.swap.max", 0);
             let _ = put(&dir, "memory.oom.group", 1);
-            let _ = put(&dir, "memory.memsw.limit_in_bytes", limits.memory_bytes);
+            let _ = put(&dir, "memory.memsw.limit_in_bytes", memory_bytes);
         }
-        if tree.does(PIDS) && limits.pids > 0 {
-            put(&dir, "pids.max", limits.pids)?;
+        if pids > 0 {
+            put(&dir, "pids.max", pids)?;
         }
         self.places.push((tree, dir));
         Ok(())

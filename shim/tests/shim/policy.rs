@@ -103,10 +103,12 @@ fn each_key_is_read() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
-    const ACCOUNT: &str = "line 1: deny_users: must be the name of an account in quotation marks";
+    const ACCOUNT: &str = "line 1: deny_users: must be the name of an account";
     const ACCOUNTS: &str = "line 1: deny_users: must be names of accounts as [\"a\", \"b\"]";
-    const CLAIM: &str =
-        "line 1: issuer: must be 1 to 255 printable ASCII characters but \\ in quotation marks";
+    const CLAIM: &str = "line 1: issuer: must be 1 to 255 characters";
+    const TEXT: &str = "line 1: issuer: must be printable ASCII in quotation marks, without \\";
+    const NAMES: &str =
+        "line 1: deny_users: must be printable ASCII in quotation marks, without \\";
     let long = format!("issuer = \"{}\"", "a".repeat(256));
     let socket = format!("socket = \"/{}\"", "a".repeat(107));
     for (text, complaint) in [
@@ -144,50 +146,47 @@ fn what_is_wrong_is_named_with_its_line() {
         ),
         (
             "spool = \"var/spool\"",
-            "line 1: spool: must be an absolute path in quotation marks",
+            "line 1: spool: must be an absolute path",
         ),
         (
             "spool = \"/var/../etc\"",
-            "line 1: spool: must be an absolute path in quotation marks",
+            "line 1: spool: must be an absolute path",
         ),
         (
             "spool = \"/var//spool\"",
-            "line 1: spool: must be an absolute path in quotation marks",
+            "line 1: spool: must be an absolute path",
         ),
-        (
-            "spool = \"/\"",
-            "line 1: spool: must be an absolute path in quotation marks",
-        ),
+        ("spool = \"/\"", "line 1: spool: must be an absolute path"),
         (
             &socket,
-            "line 1: socket: must be an absolute path of at most 107 bytes in quotation marks",
+            "line 1: socket: must be an absolute path of at most 107 bytes",
         ),
         (
             "path = \"/bin:.\"",
-            "line 1: path: must be absolute paths with : between them, in quotation marks",
+            "line 1: path: must be absolute paths with : between them",
         ),
         ("issuer = \"\"", CLAIM),
         (&long, CLAIM),
         (
             "broker_user = \"0day\"",
-            "line 1: broker_user: must be the name of an account in quotation marks",
+            "line 1: broker_user: must be the name of an account",
         ),
         ("deny_users = [\"a\", \"b c\"]", ACCOUNT),
-        ("deny_users = [\"a\" \"b\"]", ACCOUNT),
-        ("deny_users = [,]", ACCOUNT),
-        ("deny_users = [\"a\", , \"b\"]", ACCOUNT),
+        ("deny_users = [\"a\" \"b\"]", NAMES),
+        ("deny_users = [,]", NAMES),
+        ("deny_users = [\"a\", , \"b\"]", NAMES),
         ("deny_users = [\"a\"] b", ACCOUNTS),
         ("deny_users = \"a\"", ACCOUNTS),
         ("deny_users = [\"a\"", ACCOUNTS),
         ("deny_users = [", ACCOUNTS),
-        ("issuer = \"a", CLAIM),
-        ("issuer = a", CLAIM),
-        ("issuer = \"", CLAIM),
-        ("issuer =", CLAIM),
-        ("issuer = \"a\\n\"", CLAIM),
-        ("issuer = \"é\"", CLAIM),
-        ("issuer = \"a\" b", CLAIM),
-        ("issuer = \"a\" \"b\"", CLAIM),
+        ("issuer = \"a", TEXT),
+        ("issuer = a", TEXT),
+        ("issuer = \"", TEXT),
+        ("issuer =", TEXT),
+        ("issuer = \"a\\n\"", TEXT),
+        ("issuer = \"é\"", TEXT),
+        ("issuer = \"a\" b", TEXT),
+        ("issuer = \"a\" \"b\"", TEXT),
         (
             "[section]",
             "line 1: must be a key, = and a value, or begin with #",
