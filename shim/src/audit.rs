@@ -37,9 +37,7 @@ pub fn line(event: &str, fields: &[(&str, &str)]) {
 fn spell(event: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut line = format!("warrant-shim: event={event}");
     for (key, value) in fields {
-        line.push(' ');
-        line.push_str(key);
-        line.push('=');
+        line.push_str(&format!(" {key}="));
         escape(value, &mut line);
     }
     line.truncate(MAX_LINE_BYTES / 2);

@@ -8,7 +8,5 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub fn now_us() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|elapsed| u64::try_from(elapsed.as_micros()).ok())
-        .unwrap_or(0)
+        .map_or(0, |elapsed| elapsed.as_micros() as u64)
 }

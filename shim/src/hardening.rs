@@ -1,16 +1,6 @@
 //! What each process may still do, once it has done what it needs more for.
-//!
-//! | process | permitted | effective | bounding | system calls | no new privileges | files |
-//! |---|---|---|---|---|---|---|
-//! | monitor | `USED` | `OWNING` | `USED` | not `DENIED` | as the policy says | all |
-//! | keeper, preparing | as above | `USED` | as above | as above | as above | all |
-//! | keeper, keeping | `CAP_KILL` | `CAP_KILL` | as above | `KEEPING` only | yes | spool, control groups, `/proc` (Landlock) |
-//! | session | `USED` | `USED` | as above | not `DENIED` | as the policy says | all: PAM decides what it needs |
-//! | job | none | none | none; `USED` without `no_new_privs` | not `DENIED` | as the policy says | the user's |
-//!
-//! Ambient and inheritable sets are empty in all of them, none can be looked
-//! into or dumps core. Whatever the monitor's process lacked from the start,
-//! it lacks in every row.
+//! Which process may do what is in tables in `docs/THREATS.md`, under
+//! "Processes that are root"; tests compare them with the kernel's view.
 
 use std::fs;
 use std::io;
@@ -24,31 +14,24 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
 
 use crate::policy::Policy;
-use crate::sys::capability::{self, Set, Sets};
+use crate::sys::capability::{self, Set};
 use crate::sys::confine;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const DENY: u32 = libc::SECCOMP_RET_ERRNO | Errno::EPERM as u32;
 const KILL_PROCESS: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
-/// Ids, signals, limits and files of others; and what PAM modules use:
-/// mounts, audit, priorities. `DAC_OVERRIDE`, `SETGID`, `SETUID`, `SETPCAP`;
-/// `IPC_LOCK`, `SYS_CHROOT`, `SYS_ADMIN`, `SYS_NICE`; `SYS_RESOURCE`,
-/// `AUDIT_WRITE`, `AUDIT_CONTROL`. Source: `linux/capability.h`.
-const USED: Set = OWNING | KILL | set([1, 6, 7, 8]) | set([14, 18, 21, 23]) | set([24, 29, 30]);
 /// Giving files of our own to a group: `CHOWN`, `FOWNER`, `FSETID`.
-const OWNING: Set = set([0, 3, 4]);
-const KILL: Set = set([5]);
-
-/// The set of these numbers.
-const fn set<const COUNT: usize>(numbers: [u32; COUNT]) -> Set {
-    let (mut set, mut rest) = (0, numbers.as_slice());
-    while let [number, others @ ..] = rest {
-        set |= 1 << *number;
-        rest = others;
-    }
-    set
-}
+const OWNING: Set = 1 << 0 | 1 << 3 | 1 << 4;
+const KILL: Set = 1 << 5;
+/// Files, ids and limits of others: `DAC_OVERRIDE`, `SETGID`, `SETUID`,
+/// `SETPCAP`, `SYS_RESOURCE`.
+const OTHERS: Set = 1 << 1 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 24;
+/// What PAM modules use: `IPC_LOCK`, `SYS_CHROOT`, `SYS_ADMIN`, `SYS_NICE`,
+/// `AUDIT_WRITE`, `AUDIT_CONTROL`.
+const MODULES: Set = 1 << 14 | 1 << 18 | 1 << 21 | 1 << 23 | 1 << 29 | 1 << 30;
+/// All that is ever used. Source: `linux/capability.h`.
+const USED: Set = OWNING | KILL | OTHERS | MODULES;
 
 /// A table of system calls.
 macro_rules! calls {
@@ -99,8 +82,8 @@ pub fn monitor(policy: &Policy) -> io::Result<()> {
     }
     confine::filter_calls(&mut filter(&[DENIED, MACHINE.1], DENY, ALLOW, ALLOW))?;
     capability::bound(USED)?;
-    let permitted = Sets::get()?.permitted & USED;
-    Sets::set(permitted, permitted & OWNING)
+    let permitted = capability::permitted()? & USED;
+    capability::set(permitted, permitted & OWNING)
 }
 
 /// Nobody looks into this process, and it dumps no core. Jobs may raise the
@@ -113,8 +96,8 @@ pub fn keep_secrets() -> io::Result<()> {
 
 /// Makes all that a keeper has effective, to prepare a run with.
 pub fn preparing_keeper() -> io::Result<()> {
-    let permitted = Sets::get()?.permitted;
-    Sets::set(permitted, permitted)
+    let permitted = capability::permitted()?;
+    capability::set(permitted, permitted)
 }
 
 /// Confines a keeper whose ranks have been made. `dirs` are what it needs
@@ -124,14 +107,10 @@ pub fn preparing_keeper() -> io::Result<()> {
 pub fn keeper<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     prctl::set_no_new_privs()?;
     fence(dirs)?;
-    let left = Sets::get()?.permitted & KILL;
-    Sets::set(left, left)?;
-    confine::filter_calls(&mut filter(
-        &[KEEPING, MACHINE.2],
-        ALLOW,
-        DENY,
-        KILL_PROCESS,
-    ))
+    let left = capability::permitted()? & KILL;
+    capability::set(left, left)?;
+    let mut filter = filter(&[KEEPING, MACHINE.2], ALLOW, DENY, KILL_PROCESS);
+    confine::filter_calls(&mut filter)
 }
 
 /// Leaves a keeper these directories and `/proc`, and no network. A kernel
@@ -151,14 +130,11 @@ fn fence<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     let network = if version >= 4 { 3 } else { 0 };
     // No abstract sockets of others; signals are a keeper's business.
     let scopes = u64::from(version >= 6);
-    let ruleset = confine::landlock_ruleset([files, network, scopes])?;
-    for dir in dirs {
-        confine::landlock_allow(&ruleset, OWN & files, dir)?;
-    }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = open("/proc", flags, Mode::empty())?;
-    confine::landlock_allow(&ruleset, READ, proc.as_fd())?;
-    confine::landlock_enforce(&ruleset)
+    let own = dirs.map(|dir| (dir, OWN & files));
+    let allowed: Vec<_> = own.chain([(proc.as_fd(), READ)]).collect();
+    confine::landlock([files, network, scopes], &allowed)
 }
 
 /// A filter that answers `listed` to these calls and `other` to the rest;

@@ -33,12 +33,9 @@ pub struct OnBehalf<'a> {
 #[must_use]
 pub fn is_account_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
-    (1..=32).contains(&name.len())
-        && name.bytes().next().is_some_and(plain)
-        && name
-            .bytes()
-            .all(|byte| plain(byte) || byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
-        && !name.ends_with('.')
+    let later = |byte: u8| plain(byte) || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    let mut bytes = name.bytes();
+    name.len() <= 32 && bytes.next().is_some_and(plain) && bytes.all(later) && !name.ends_with('.')
 }
 
 /// Whether jobs may run with a user id at all: root may not, nor nobody.

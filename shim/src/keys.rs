@@ -12,8 +12,6 @@ use crate::self_check::{self, about, doubt};
 
 /// More than anybody needs to change from one key to the next.
 const MAX_KEYS: usize = 64;
-/// Most bytes of one file of keys.
-const MAX_FILE_BYTES: usize = 64 * 1024;
 /// Bytes of a public key. Source: RFC 8032, Ed25519.
 const KEY_BYTES: usize = 32;
 
@@ -44,8 +42,8 @@ impl Keys {
         for entry in std::fs::read_dir(dir).map_err(about(dir))? {
             let path = entry.map_err(about(dir))?.path();
             if path.extension().is_some_and(|ending| ending == "pub") {
-                let content = self_check::read(&path, MAX_FILE_BYTES)?;
-                keys.add(&content).map_err(|text| doubt(&path, text))?;
+                keys.add(&self_check::read(&path)?)
+                    .map_err(|text| doubt(&path, text))?;
             }
         }
         Ok(keys)

@@ -3,43 +3,45 @@
 //! Whatever decides who may do what must be root's alone to change, down from
 //! the root directory. Any doubt, and the monitor does not start.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
-use nix::libc;
 use nix::sys::prctl;
-use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid, getpid};
+use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid};
 
 use crate::identity::NOBODY;
 use crate::keys::Keys;
 use crate::policy::{self, Policy};
-use crate::sys;
+use crate::{session, sys};
 
 /// Exit code of a monitor that refuses to start. Source: sysexits(3), EX_CONFIG.
 pub const EX_CONFIG: u8 = 78;
 
-/// Mode of the spool: the broker's group may read it, and what is made in it
-/// has that group.
-const SPOOL_MODE: u32 = 0o2750;
-/// PAM's service file for jobs; without it PAM would use another one.
-const PAM_SERVICE: &str = "/etc/pam.d/warrant";
-
+/// Most bytes of a file that says what the shim may do.
+const MOST_BYTES: usize = 64 * 1024;
 /// What is said of a path that must lead to a directory.
 const DIRECTORY: &str = "must be a directory, not a link to one";
-/// Variables that make the C library, PAM or the loader do things; `*` stands
-/// for whatever follows.
-const MEDDLING: &str = "LD_* MALLOC_* GLIBC_TUNABLES GCONV_PATH GETCONF_DIR HOSTALIASES \
-    LOCALDOMAIN LOCPATH NLSPATH NIS_PATH RES_* RESOLV_* TMPDIR TZ TZDIR KRB5_* OPENSSL_* \
-    SSL_* PAM_* BASH_ENV ENV IFS";
-/// The variables that are kept; nothing here or in a keeper sees another.
-const KEPT: [&str; 2] = ["LISTEN_FDS", "LISTEN_PID"];
+/// Variables that change how programs are loaded and how the C library finds
+/// things; `*` stands for whatever follows. Source: ld.so(8), the variables
+/// that secure execution ignores.
+pub(crate) const MEDDLING: &str = "LD_* MALLOC_* GLIBC_TUNABLES GCONV_PATH GETCONF_DIR HOSTALIASES \
+    LOCALDOMAIN LOCPATH NLSPATH NIS_PATH RES_* RESOLV_* TZDIR BASH_ENV ENV IFS";
+/// More of them that have no business with root.
+const MEDDLING_HERE: &str = "TMPDIR TZ KRB5_* OPENSSL_* SSL_* PAM_*";
+
+/// Which of the words of a list a name is; `*` at the end of one stands for
+/// whatever follows.
+pub(crate) fn listed<'a>(name: &[u8], list: &'a str) -> Option<&'a str> {
+    let mut words = list.split_ascii_whitespace();
+    words.find(|word| match word.strip_suffix('*') {
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == word.as_bytes(),
+    })
+}
 
 /// Why the monitor does not start: something about a file, or anything else
 /// that has a name.
@@ -67,8 +69,6 @@ pub struct Checked {
     pub broker_uid: Uid,
     /// The group that reads the spool and reaches the socket.
     pub broker_gid: Gid,
-    /// Whether descriptor 3 is the socket to listen on.
-    pub inherits_socket: bool,
 }
 
 /// Checks everything, in an order in which nothing is used before it is
@@ -77,7 +77,6 @@ pub struct Checked {
 /// Errors: the first doubt.
 pub fn check(policy_file: &Path) -> io::Result<Checked> {
     let process = about("this process");
-    open_standard().map_err(&process)?;
     if !geteuid().is_root() {
         return Err(doubt("this process", "must run as root"));
     }
@@ -85,15 +84,13 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
         return Err(doubt("this process", "must have one thread"));
     }
     clean_environment()?;
-    let inherits_socket = inherits_socket()?;
-    let first = if inherits_socket { 4 } else { 3 };
-    sys::fd::close_range(first, i32::MAX).map_err(&process)?;
+    sys::fd::close_range(3, i32::MAX).map_err(&process)?;
 
     file(&fs::read_link("/proc/self/exe").map_err(&process)?)?;
-    let content = read(policy_file, policy::MAX_FILE_BYTES)?;
+    let content = read(policy_file)?;
     let policy = policy::parse(&content).map_err(|wrong| doubt(policy_file, &wrong))?;
     if policy.pam {
-        file(Path::new(PAM_SERVICE))?;
+        session::check_service()?;
     }
     let (broker_uid, broker_gid) = broker(&policy)?;
     let keys = Keys::load(&policy.keys)?;
@@ -101,8 +98,9 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
     if state.mode() & 0o077 != 0 {
         return Err(doubt(&policy.state, "must have mode 0700"));
     }
-    let spool = make_directory(&policy.spool, SPOOL_MODE, Some(broker_gid))?;
-    if spool.mode() & 0o7777 != SPOOL_MODE || spool.gid() != broker_gid.as_raw() {
+    // The broker's group may read it, and what is made in it has that group.
+    let spool = make_directory(&policy.spool, 0o2750, Some(broker_gid))?;
+    if spool.mode() & 0o7777 != 0o2750 || spool.gid() != broker_gid.as_raw() {
         let text = "must have mode 2750 and the broker's group";
         return Err(doubt(&policy.spool, text));
     }
@@ -111,7 +109,6 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
         keys,
         broker_uid,
         broker_gid,
-        inherits_socket,
     })
 }
 
@@ -131,20 +128,16 @@ pub fn file(path: &Path) -> io::Result<Metadata> {
     walk(path, Metadata::is_file, "must be a regular file")
 }
 
-/// Walks to a path from the root directory. Answers what is there.
+/// Walks to a path from the root directory: what it finds on its way nobody
+/// else can change behind it. Answers what is there.
 fn walk(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Result<Metadata> {
     let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
     if !path.is_absolute() || !path.components().all(plain) {
         return Err(doubt(path, "must be an absolute path without .."));
     }
-    let above: Vec<&Path> = path.ancestors().skip(1).collect();
-    for dir in above.into_iter().rev() {
-        is_safe(dir, Metadata::is_dir, DIRECTORY)?;
+    if let Some(above) = path.parent() {
+        walk(above, Metadata::is_dir, DIRECTORY)?;
     }
-    is_safe(path, is_right, must)
-}
-
-fn is_safe(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Result<Metadata> {
     let metadata = fs::symlink_metadata(path).map_err(about(path))?;
     let text = match metadata.mode() & 0o022 {
         _ if !is_right(&metadata) => must,
@@ -157,23 +150,17 @@ fn is_safe(path: &Path, is_right: fn(&Metadata) -> bool, must: &str) -> io::Resu
 
 /// The content of such a file.
 ///
-/// Errors: it is not one; it has more than `most` bytes; it cannot be read.
-pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+/// Errors: it is not one; it has more than 64 KiB; it cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     file(path)?;
-    let mut options = File::options();
-    options
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let mut content = Vec::new();
-    let limit = most.saturating_add(1) as u64;
-    options
-        .open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut content))
+    File::open(path)
+        .and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut content))
         .map_err(about(path))?;
-    if content.len() > most {
-        return Err(doubt(path, &format!("must be at most {most} bytes")));
+    match content.len() > MOST_BYTES {
+        true => Err(doubt(path, "must be at most 64 KiB")),
+        false => Ok(content),
     }
-    Ok(content)
 }
 
 /// Makes a directory if there is none, below one that is safe. Answers what
@@ -196,77 +183,38 @@ pub fn make_directory(path: &Path, mode: u32, group: Option<Gid>) -> io::Result<
 
 /// Who the broker is, once and for all.
 fn broker(policy: &Policy) -> io::Result<(Uid, Gid)> {
-    let (user, group) = (&policy.broker_user, &policy.broker_group);
-    let user = User::from_name(user).ok().flatten().map(|user| user.uid);
-    let group = Group::from_name(group)
-        .ok()
-        .flatten()
-        .map(|group| group.gid);
-    let uid = user.ok_or_else(|| doubt("broker_user", "there is no such account"))?;
-    let gid = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
-    if uid.is_root() || NOBODY.contains(&uid.as_raw()) {
+    let user = User::from_name(&policy.broker_user).ok().flatten();
+    let user = user.ok_or_else(|| doubt("broker_user", "there is no such account"))?;
+    let group = Group::from_name(&policy.broker_group).ok().flatten();
+    let group = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
+    if user.uid.is_root() || NOBODY.contains(&user.uid.as_raw()) {
         return Err(doubt("broker_user", "must not be root or nobody"));
     }
-    if gid.as_raw() == 0 {
+    if group.gid.as_raw() == 0 {
         return Err(doubt("broker_group", "must not be root's"));
     }
-    Ok((uid, gid))
+    Ok((user.uid, group.gid))
 }
 
-/// Opens `/dev/null` in place of standard descriptors that are closed, so that
-/// no file of ours ever gets one of their numbers.
-fn open_standard() -> io::Result<()> {
-    loop {
-        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-        if null.as_raw_fd() > 2 {
-            return Ok(());
-        }
-        fcntl(&null, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        // It stays open for good.
-        let _ = null.into_raw_fd();
-    }
-}
-
-/// Refuses what meddles, and starts this program anew if there is more in the
-/// environment than is kept.
+/// Refuses what meddles, and starts this program anew if there is anything in
+/// the environment.
 fn clean_environment() -> io::Result<()> {
     let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
-    for meddling in MEDDLING.split_ascii_whitespace() {
-        let meddles = |name: &OsString| match meddling.strip_suffix('*') {
-            Some(start) => name.as_bytes().starts_with(start.as_bytes()),
-            None => name == meddling,
-        };
-        if names.iter().any(meddles) {
-            let text = format!("must not have a variable {meddling}");
+    for name in &names {
+        let lists = [MEDDLING, MEDDLING_HERE];
+        if let Some(word) = lists.iter().find_map(|list| listed(name.as_bytes(), list)) {
+            let text = format!("must not have a variable {word}");
             return Err(doubt("the environment", &text));
         }
     }
-    if names
-        .iter()
-        .all(|name| KEPT.iter().any(|kept| name == kept))
-    {
+    if names.is_empty() {
         let _ = prctl::set_name(c"warrant-shim");
         return Ok(());
     }
     // The kernel shows the environment that a program was started with, so
     // clearing it takes a new start. The process stays the same.
-    let kept = KEPT.iter().filter_map(|name| {
-        let value = std::env::var_os(name)?;
-        CString::new([name.as_bytes(), value.as_bytes()].join(&b'=')).ok()
-    });
     let words = std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok());
-    let (words, kept): (Vec<_>, Vec<_>) = (words.collect(), kept.collect());
-    let Err(errno) = execve(c"/proc/self/exe", &words, &kept);
+    let (words, none): (Vec<_>, [&CStr; 0]) = (words.collect(), []);
+    let Err(errno) = execve(c"/proc/self/exe", &words, &none);
     Err(about("this process")(errno.into()))
-}
-
-/// Whether descriptor 3 was passed on to be listened on.
-/// Source: sd_listen_fds(3).
-fn inherits_socket() -> io::Result<bool> {
-    let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
-    match number("LISTEN_FDS") {
-        _ if number("LISTEN_PID") != Some(getpid().as_raw()) => Ok(false),
-        Some(1) => Ok(true),
-        Some(_) | None => Err(doubt("LISTEN_FDS", "must be 1")),
-    }
 }

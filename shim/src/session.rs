@@ -29,15 +29,15 @@ use warrant_wire::Refusal;
 use crate::cgroup::JobCgroup;
 use crate::keeper::Ends;
 use crate::runner::{self, Crew};
+use crate::self_check::{self, MEDDLING, listed};
 use crate::sys::pam::{self, Code, Pam};
 use crate::sys::process::{self, fork, is_single_threaded, wait_for};
 use crate::sys::signal::send_child;
-use crate::{audit, hardening, self_check, sys};
+use crate::{audit, hardening, sys};
 
 /// The name of the service, and its file.
 const SERVICE: &CStr = c"warrant";
 const SERVICE_FILE: &str = "/etc/pam.d/warrant";
-const MOST_SERVICE_BYTES: usize = 1 << 20;
 /// Seconds that opening, and closing, a session may take.
 const PAM_TIME_S: u32 = 20;
 /// How long the keeper waits for what takes no longer than that.
@@ -47,24 +47,20 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub struct Session {
     /// Its process.
     pub pid: Pid,
-    line: Line,
+    line: UnixStream,
 }
 
-/// One end of the connection between a keeper and its session.
-struct Line(UnixStream);
+/// Says a number to the other side.
+fn say(line: &UnixStream, number: i32) {
+    let number = number.to_ne_bytes();
+    let _ = send(line.as_raw_fd(), &number, MsgFlags::MSG_NOSIGNAL);
+}
 
-impl Line {
-    fn say(&self, number: i32) {
-        let number = number.to_ne_bytes();
-        let _ = send(self.0.as_raw_fd(), &number, MsgFlags::MSG_NOSIGNAL);
-    }
-
-    /// The next number, or `None` if the other side is gone or takes too long.
-    fn hear(&self) -> Option<i32> {
-        let mut number = [0; 4];
-        (&self.0).read_exact(&mut number).ok()?;
-        Some(i32::from_ne_bytes(number))
-    }
+/// The next number, or `None` if the other side is gone or takes too long.
+fn hear(mut line: &UnixStream) -> Option<i32> {
+    let mut number = [0; 4];
+    line.read_exact(&mut number).ok()?;
+    Some(i32::from_ne_bytes(number))
 }
 
 /// Checks that PAM has a service file for jobs, with each kind of module that
@@ -73,15 +69,12 @@ impl Line {
 ///
 /// Errors: it is missing or incomplete, not root's alone to write, or not a
 /// plain file.
-fn check_service() -> io::Result<()> {
-    let content = self_check::read(Path::new(SERVICE_FILE), MOST_SERVICE_BYTES)?;
+pub(crate) fn check_service() -> io::Result<()> {
+    let content = self_check::read(Path::new(SERVICE_FILE))?;
     let text = String::from_utf8_lossy(&content);
     // A line may begin with `-`: the module may be missing.
-    let has = |word: &str| {
-        text.lines()
-            .map(|line| line.trim_start_matches(|c: char| c.is_whitespace() || c == '-'))
-            .any(|line| line.starts_with(word))
-    };
+    let is_for = |line: &str, word| line.trim_start_matches(['-', ' ', '\t']).starts_with(word);
+    let has = |word| text.lines().any(|line| is_for(line, word));
     if has("@include") || ["auth", "account", "session"].into_iter().all(has) {
         return Ok(());
     }
@@ -101,14 +94,10 @@ impl Session {
         let unprepared = |_| Refusal::Unprepared;
         let (ours, theirs) = UnixStream::pair().map_err(unprepared)?;
         ours.set_read_timeout(Some(PATIENCE)).map_err(unprepared)?;
-        let theirs = Line(theirs);
         let pid = fork(|| serve(crew, ends, &theirs)).map_err(unprepared)?;
         drop(theirs);
-        let session = Self {
-            pid,
-            line: Line(ours),
-        };
-        let answer = session.line.hear();
+        let session = Self { pid, line: ours };
+        let answer = hear(&session.line);
         if answer == Some(0) {
             return Ok(session);
         }
@@ -122,9 +111,9 @@ impl Session {
     ///
     /// Errors: why there are no more.
     pub fn start(&self, count: u32, mut rank: impl FnMut(Pid)) -> io::Result<()> {
-        self.line.say(0);
+        say(&self.line, 0);
         for _ in 0..count {
-            match self.line.hear() {
+            match hear(&self.line) {
                 Some(pid @ 1..) => rank(Pid::from_raw(pid)),
                 Some(errno) => return Err(io::Error::from_raw_os_error(-errno)),
                 None => return Err(Errno::EPIPE.into()),
@@ -135,39 +124,39 @@ impl Session {
 
     /// Closes the session, and waits until that is done.
     pub fn close(self) {
-        self.line.say(0);
+        say(&self.line, 0);
         // It says nothing more, so this is its end, or our patience's.
-        let _ = self.line.hear();
+        let _ = hear(&self.line);
         let _ = send_child(self.pid, SIGKILL);
         let _ = wait_for(self.pid);
     }
 }
 
 /// The life of the session's process.
-fn serve(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> i32 {
+fn serve(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream) -> i32 {
     let opened = settle_in(crew, ends, line)
         .map_err(|_| Refusal::Unprepared)
         .and_then(|()| open(crew));
     alarm::cancel();
     match opened {
         Ok(opened) => attend(crew, ends, line, opened),
-        Err(refusal) => line.say(refusal.code().into()),
+        Err(refusal) => say(line, refusal.code().into()),
     }
     // All is closed.
-    line.say(0);
+    say(line, 0);
     0
 }
 
 /// Makes the ranks, waits for the keeper's word or end, and closes.
-fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
-    line.say(0);
-    if line.hear().is_some() {
+fn attend(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream, mut opened: Opened) {
+    say(line, 0);
+    if hear(line).is_some() {
         if let Err(error) = start(crew, ends, line, &opened) {
-            line.say(-error.raw_os_error().unwrap_or(Errno::EIO as i32));
+            say(line, -error.raw_os_error().unwrap_or(Errno::EIO as i32));
         }
-        let _ = close_all_but(crew, &[line.0.as_fd()]);
+        let _ = close_all_but(crew, &[line.as_fd()]);
         let _ = hardening::keep_secrets();
-        let _ = line.hear();
+        let _ = hear(line);
     }
     // What the keeper has not ended, if it died.
     if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
@@ -183,7 +172,7 @@ fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
 }
 
 /// Makes the ranks and says their process ids.
-fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Result<()> {
+fn start(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream, opened: &Opened) -> io::Result<()> {
     let user = crew.user.map(|user| runner::User {
         session: &opened.environment,
         ..user
@@ -198,19 +187,20 @@ fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Re
         return Err(Errno::EBUSY.into());
     }
     (0..).zip(ends).try_for_each(|(rank, ends)| {
-        line.say(runner::start(&crew, rank, ends)?.as_raw());
+        say(line, runner::start(&crew, rank, ends)?.as_raw());
         Ok(())
     })
 }
 
 /// Leaves what is the keeper's: files, the record and its lock among them,
 /// and signals. From here on a module that hangs ends this process.
-fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
-    let mut files = vec![line.0.as_fd(), crew.stdin, crew.failed];
-    files.extend(
-        ends.iter()
-            .flat_map(|end| [end.stdout.as_fd(), end.stderr.as_fd()]),
-    );
+fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream) -> io::Result<()> {
+    let ends = ends
+        .iter()
+        .flat_map(|end| [end.stdout.as_fd(), end.stderr.as_fd()]);
+    let files: Vec<_> = ends
+        .chain([line.as_fd(), crew.stdin, crew.failed])
+        .collect();
     close_all_but(crew, &files)?;
     prctl::set_name(c"warrant-session")?;
     process::clear_environment();
@@ -235,32 +225,30 @@ struct Opened {
 
 fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
     let user = crew.user.ok_or(Refusal::Unprepared)?;
-    let failed = |step: &'static str| {
-        move |code| {
-            tell_of(crew, step, code);
-            Refusal::PamSession
-        }
+    let told = |step, code| {
+        tell_of(crew, step, code);
+        Refusal::PamSession
     };
-    let mut pam =
-        Pam::start(SERVICE, &user.account.name, c"warrant").map_err(failed("the beginning"))?;
+    let mut pam = Pam::start(SERVICE, &user.account.name, c"warrant")
+        .map_err(|code| told("the beginning", code))?;
     pam.take(pam::ACCOUNT).map_err(|code| {
-        tell_of(crew, "account phase", code);
+        told("account phase", code);
         refusal_of(code)
     })?;
     let limit_before = getrlimit(Resource::RLIMIT_NOFILE).ok();
-    pam.take(pam::ESTABLISH).map_err(failed("credentials"))?;
-    let opened = pam.take(pam::OPEN).map_err(failed("session"));
-    if opened.is_err() {
+    pam.take(pam::ESTABLISH)
+        .map_err(|code| told("credentials", code))?;
+    pam.take(pam::OPEN).map_err(|code| {
+        let refusal = told("session", code);
         let _ = pam.take(pam::DELETE);
-    }
-    opened?;
+        refusal
+    })?;
     // A limit that no module has set is the one that jobs have by default.
     let is_unchanged = getrlimit(Resource::RLIMIT_NOFILE).ok() == limit_before;
     let environment = pam.environment();
     let entries = environment.iter().filter_map(|entry| {
-        let at = entry.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = entry.split_at(at);
-        let value = value.strip_prefix(b"=")?;
+        let mut parts = entry.to_bytes().splitn(2, |byte| *byte == b'=');
+        let (name, value) = (parts.next()?, parts.next()?);
         may_be_set(name).then(|| (name.to_vec(), value.to_vec()))
     });
     Ok(Opened {
@@ -285,23 +273,12 @@ fn refusal_of(Code(number): Code) -> Refusal {
 
 /// Whether a module may set a variable: by its shape, and not if it is one of
 /// ours or one that changes how programs are loaded.
-/// Source: ld.so(8), the variables that secure execution ignores.
 fn may_be_set(name: &[u8]) -> bool {
-    const DENIED: &str = "GCONV_PATH GETCONF_DIR GLIBC_TUNABLES HOSTALIASES LOCALDOMAIN LOCPATH \
-        NIS_PATH NLSPATH RESOLV_HOST_CONF RES_OPTIONS TZDIR BASH_ENV ENV IFS \
-        LD_* MALLOC_* WARRANT_* FLUX_*";
-    let Ok(name) = std::str::from_utf8(name) else {
-        return false;
-    };
-    let is_plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    let is_denied = |denied: &str| match denied.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == denied,
-    };
-    !name.is_empty()
-        && name.chars().all(is_plain)
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !DENIED.split(' ').any(is_denied)
+    let is_plain = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    name.first().is_some_and(|first| !first.is_ascii_digit())
+        && name.iter().all(is_plain)
+        && listed(name, MEDDLING).is_none()
+        && listed(name, "WARRANT_* FLUX_*").is_none()
 }
 
 /// What libpam and its modules say is for the administrator alone.

@@ -28,14 +28,17 @@ impl Cgroups {
             }
             let own = own_group(&mounts, &groups, Some(duty));
             let dir = own.and_then(|own| make_dir(&own.join(JOBS)).ok());
-            let tree = |dir| Tree::new(dir, false, vec![duty]);
-            trees.extend(dir.map(tree));
+            trees.extend(dir.map(|dir| Tree {
+                dir,
+                is_unified: false,
+                duties: vec![duty],
+            }));
         }
         let has = |duty: &str| trees.iter().any(|tree| tree.does(duty));
         if policy.cgroup == Cgroup::Require && !DUTIES.into_iter().all(has) {
-            let text =
-                "control groups for processes, memory and pids are required and not all there";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            return Err(io::Error::other(
+                "those for processes, memory and pids are required and not all there",
+            ));
         }
         Ok(has(TRACKING).then_some(Self { trees }))
     }
@@ -44,9 +47,9 @@ impl Cgroups {
 /// The v2 tree, with the controllers that its jobs can have.
 fn unified(mounts: &str, groups: &str) -> Option<Tree> {
     let own = own_group(mounts, groups, None)?;
-    let (above, name) = place_of(&own);
-    let dir = make_dir(&above.join(name)).ok()?;
-    let above = make_dir(above).ok()?;
+    let place = place_of(&own);
+    let above = make_dir(place.parent()?).ok()?;
+    let dir = make_dir(&place).ok()?;
     for group in [&above, &dir] {
         for controller in ["+memory", "+pids"] {
             // It is there, or it is not for us: what counts is what we have.
@@ -54,23 +57,22 @@ fn unified(mounts: &str, groups: &str) -> Option<Tree> {
         }
     }
     let controllers = get(&dir, "cgroup.subtree_control").ok()?;
-    let has = |duty: &&str| controllers.split_whitespace().any(|word| word == *duty);
-    let duties = DUTIES
-        .into_iter()
-        .filter(|duty| *duty == TRACKING || has(duty));
-    Some(Tree::new(dir, true, duties.collect()))
+    let has = |duty: &str| duty == TRACKING || controllers.split_whitespace().any(|it| it == duty);
+    Some(Tree {
+        dir,
+        is_unified: true,
+        duties: DUTIES.into_iter().filter(|duty| has(duty)).collect(),
+    })
 }
 
 /// Where the directory of the jobs goes: in our own group, or beside it if it
 /// is a unit of systemd.
-fn place_of(own: &Path) -> (&Path, String) {
+fn place_of(own: &Path) -> PathBuf {
     let name = own.file_name().and_then(|name| name.to_str()).unwrap_or("");
-    let unit = [".service", ".scope"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending));
-    match (unit, own.parent()) {
-        (Some(unit), Some(slice)) => (slice, format!("{unit}-jobs")),
-        (Some(_) | None, _) => (own, JOBS.to_owned()),
+    let mut endings = [".service", ".scope"].into_iter();
+    match endings.find_map(|ending| name.strip_suffix(ending)) {
+        Some(unit) => own.with_file_name(format!("{unit}-jobs")),
+        None => own.join(JOBS),
     }
 }
 
@@ -116,9 +118,8 @@ mod tests {
         let expected = "/sys/fs/cgroup/warrant.slice/warrant-shim.service";
         assert_eq!(found, Path::new(expected));
         assert_eq!(own_group(pure, own, Some("memory")), None);
-        let (above, name) = place_of(&found);
-        assert_eq!(above, Path::new("/sys/fs/cgroup/warrant.slice"));
-        assert_eq!(name, "warrant-shim-jobs");
+        let jobs = Path::new("/sys/fs/cgroup/warrant.slice/warrant-shim-jobs");
+        assert_eq!(place_of(&found), jobs);
 
         let hybrid = "31 25 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 32 25 0:27 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(found(None).unwrap(), Path::new("/sys/fs/cgroup/unified"));
         let memory = found(Some("memory")).unwrap();
         assert_eq!(memory, Path::new("/sys/fs/cgroup/memory/a:b"));
-        assert_eq!(place_of(&memory), (memory.as_path(), JOBS.to_owned()));
+        assert_eq!(place_of(&memory), memory.join(JOBS));
         assert_eq!(
             found(Some("cpuacct")).unwrap(),
             Path::new("/sys/fs/cgroup/cpu,cpuacct")

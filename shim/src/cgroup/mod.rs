@@ -99,10 +99,8 @@ impl Cgroups {
     ///
     /// Errors: `EBUSY` if something is still there: try again.
     pub fn end(&self, run: RunId) -> io::Result<()> {
-        match self.group(run).end() {
-            true => Ok(()),
-            false => Err(Errno::EBUSY.into()),
-        }
+        let has_ended = self.group(run).end();
+        has_ended.then_some(()).ok_or(Errno::EBUSY.into())
     }
 
     /// What there is of the control group of a run.
@@ -118,14 +116,6 @@ impl Cgroups {
 }
 
 impl Tree {
-    fn new(dir: OwnedFd, is_unified: bool, duties: Vec<&'static str>) -> Self {
-        Self {
-            dir,
-            is_unified,
-            duties,
-        }
-    }
-
     fn does(&self, duty: &str) -> bool {
         self.duties.contains(&duty)
     }
@@ -141,31 +131,29 @@ impl Tree {
 }
 
 impl<'a> JobCgroup<'a> {
+    /// Makes it in a tree, if that is needed there.
     fn add(&mut self, tree: &'a Tree, limits: CgroupLimits) -> io::Result<()> {
-        let memory_bytes = if tree.does(MEMORY) {
-            limits.memory_bytes
-        } else {
-            0
-        };
-        let pids = if tree.does(PIDS) { limits.pids } else { 0 };
+        let most = |duty, limit| if tree.does(duty) { limit } else { 0 };
+        let (memory_bytes, pids) = (most(MEMORY, limits.memory_bytes), most(PIDS, limits.pids));
         if !tree.does(TRACKING) && memory_bytes == 0 && pids == 0 {
             return Ok(());
         }
         let mode = Mode::from_bits_truncate(0o755);
         mkdirat(&tree.dir, self.name.as_str(), mode)?;
-        let (_, dir) = self.places.push_mut((tree, tree.open(&self.name)?));
+        let dir = tree.open(&self.name)?;
         if memory_bytes > 0 {
             let file = tree.name("memory.max", "memory.limit_in_bytes");
-            put(&*dir, file, memory_bytes)?;
+            put(&dir, file, memory_bytes)?;
             // A job is not to slip into swap, nor to lose single processes
             // unnoticed; not every version has these files.
-            let _ = put(&*dir, "memory.swap.max", 0);
-            let _ = put(&*dir, "memory.oom.group", 1);
-            let _ = put(&*dir, "memory.memsw.limit_in_bytes", memory_bytes);
+            let _ = put(&dir, "memory.swap.max", 0);
+            let _ = put(&dir, "memory.oom.group", 1);
+            let _ = put(&dir, "memory.memsw.limit_in_bytes", memory_bytes);
         }
         if pids > 0 {
-            put(&*dir, "pids.max", pids)?;
+            put(&dir, "pids.max", pids)?;
         }
+        self.places.push((tree, dir));
         Ok(())
     }
 
@@ -192,22 +180,22 @@ impl<'a> JobCgroup<'a> {
         }
     }
 
-    /// Kills every process. Where the kernel does not do that in one go,
-    /// there may be new ones: go on until it is empty.
+    /// Kills every process. A v1 tree does not do that in one go: there may
+    /// be new ones, so go on until it is empty.
     pub fn kill(&self) {
         let Some((tree, dir)) = self.tracker() else {
             return;
         };
-        if put(dir, "cgroup.kill", 1).is_ok() {
+        if tree.is_unified {
+            let _ = put(dir, "cgroup.kill", 1);
             return;
         }
         // Frozen, none can slip away, nor its number become another's.
-        let file = tree.name("cgroup.freeze", "freezer.state");
-        let _ = put(dir, file, tree.name("1", "FROZEN"));
+        let _ = put(dir, "freezer.state", "FROZEN");
         for pid in self.members() {
             let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
         }
-        let _ = put(dir, file, tree.name("0", "THAWED"));
+        let _ = put(dir, "freezer.state", "THAWED");
     }
 
     /// Whether no process of it is left.
@@ -230,39 +218,37 @@ impl<'a> JobCgroup<'a> {
         limited.any(|(tree, dir)| {
             let file = tree.name("memory.events", "memory.oom_control");
             let counts = get(dir, file).unwrap_or_default();
-            let kills = |line: &str| line.strip_prefix("oom_kill ")?.parse::<u64>().ok();
-            counts
-                .lines()
-                .find_map(kills)
-                .is_some_and(|count| count > 0)
+            let is_kill = |line: &str| line.starts_with("oom_kill ") && line != "oom_kill 0";
+            counts.lines().any(is_kill)
         })
     }
 
     /// Kills whatever is left and removes it, if that can be done in half a
     /// second, and says whether it was.
     pub fn end(&self) -> bool {
-        let over = Instant::now() + END_TIME;
-        while !self.is_empty() && Instant::now() < over {
-            self.kill();
-            std::thread::sleep(END_PAUSE);
-        }
-        self.remove()
+        self.remove_after(Self::kill)
     }
 
     /// Removes it once it is empty, and says whether it is gone.
     pub fn remove(&self) -> bool {
+        // A process that has ended is counted for a moment more.
+        self.remove_after(|_| {})
+    }
+
+    fn remove_after(&self, act: fn(&Self)) -> bool {
         let over = Instant::now() + END_TIME;
         let remove = |tree: &Tree| {
-            loop {
-                match unlinkat(&tree.dir, self.name.as_str(), UnlinkatFlags::RemoveDir) {
-                    Ok(()) | Err(Errno::ENOENT) => return true,
-                    // A process that has ended is counted for a moment more.
-                    Err(Errno::EBUSY) if Instant::now() < over => std::thread::sleep(END_PAUSE),
-                    Err(_) => return false,
-                }
-            }
+            let removed = unlinkat(&tree.dir, self.name.as_str(), UnlinkatFlags::RemoveDir);
+            matches!(removed, Ok(()) | Err(Errno::ENOENT))
         };
-        self.trees.iter().all(remove)
+        while !self.trees.iter().all(remove) {
+            if Instant::now() >= over {
+                return false;
+            }
+            act(self);
+            std::thread::sleep(END_PAUSE);
+        }
+        true
     }
 
     /// The numbers of all descriptors that it uses.
@@ -290,10 +276,8 @@ const DIR_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC);
 
 fn make_dir(path: &Path) -> io::Result<OwnedFd> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
+    // It may be there.
+    let _ = fs::create_dir(path);
     Ok(open(path, DIR_FLAGS, Mode::empty())?)
 }
 

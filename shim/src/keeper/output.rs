@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
-use nix::unistd::read;
 use warrant_wire::RunFile;
 use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
 
@@ -17,7 +16,7 @@ use crate::clock;
 /// Output of one process within this time is one entry of the index.
 const ENTRY_SPAN_US: u64 = 1_000_000;
 /// Bytes taken from one pipe before the next has its turn: what a pipe holds.
-const TAKE_BYTES: u64 = 64 * 1024;
+const TAKE_BYTES: usize = 64 * 1024;
 
 /// A run's output, stored up to its cap; the rest is counted and dropped.
 /// Whatever the disk says, the run goes on.
@@ -67,67 +66,51 @@ impl<'a> Output<'a> {
         pipe: BorrowedFd<'_>,
     ) -> Result<usize, Errno> {
         let cap = self.assignment.limits.output_cap_bytes;
-        let room = match self.capped {
-            true => 0,
-            false => cap.saturating_sub(self.stored).min(TAKE_BYTES),
-        } as usize;
+        let most = if self.capped { 0 } else { TAKE_BYTES as u64 };
+        let room = cap.saturating_sub(self.stored).min(most) as usize;
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
         if room > 0 {
-            match self.keep(pipe, room) {
-                Ok(0) => return Ok(0),
-                Ok(count) => {
-                    self.enter(rank, stream, count)
-                        .unwrap_or_else(|_| self.lose(count));
-                    return Ok(count);
-                }
-                // Not every file system can: then through our memory.
-                Err(Errno::EINVAL) => {
-                    let mut bytes = vec![0; room];
-                    let count = read(pipe, &mut bytes)?;
-                    bytes.truncate(count);
-                    if count > 0 {
-                        self.store(rank, stream, &bytes);
-                    }
-                    return Ok(count);
-                }
-                Err(errno @ (Errno::EAGAIN | Errno::EINTR)) => return Err(errno),
+            let kept = self.append(rank, stream, |data, end| {
+                let mut place = end.try_into().map_err(io::Error::other)?;
+                Ok(splice(pipe, None, data, Some(&mut place), room, flags)?)
+            });
+            match kept.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0))) {
+                kept @ (Ok(_) | Err(Errno::EAGAIN | Errno::EINTR)) => return kept,
                 Err(_) => self.failed = true,
             }
         }
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
         let count = splice(
             pipe,
             None,
             self.assignment.station.null,
             None,
-            TAKE_BYTES as usize,
+            TAKE_BYTES,
             flags,
         )?;
         self.dropped += count as u64;
         if room == 0 && count > 0 && !self.capped {
             self.capped = true;
             let break_line = if self.ends_line() { "" } else { "\n" };
-            let marker =
-                format!("warrant: output limit of {cap} bytes reached; the rest is dropped\n");
-            self.note(rank, &[break_line, &marker].concat());
+            let limit = format!("output limit of {cap} bytes reached; the rest is dropped");
+            self.note(rank, &format!("{break_line}warrant: {limit}\n"));
         }
         Ok(count)
     }
 
     /// Adds a line of our own, whatever the cap, to a process's errors.
     pub(super) fn note(&mut self, rank: u16, line: &str) {
-        self.store(rank, Stream::Stderr, line.as_bytes());
+        let noted = self.append(rank, Stream::Stderr, |data, end| {
+            data.write_all_at(line.as_bytes(), end)?;
+            Ok(line.len())
+        });
+        noted.unwrap_or_else(|_| self.lose(line.len()));
     }
 
-    fn store(&mut self, rank: u16, stream: Stream, bytes: &[u8]) {
-        self.files()
-            .and_then(|(files, end)| files.data.write_all_at(bytes, end))
-            .and_then(|()| self.enter(rank, stream, bytes.len()))
-            .unwrap_or_else(|_| self.lose(bytes.len()));
-    }
-
-    fn lose(&mut self, count: usize) {
+    /// Counts bytes as dropped.
+    fn lose(&mut self, count: usize) -> usize {
         self.failed = true;
         self.dropped += count as u64;
+        count
     }
 
     /// The files, and where the output ends in its file.
@@ -143,13 +126,20 @@ impl<'a> Output<'a> {
         Ok((files, self.stored))
     }
 
-    /// Moves bytes from a pipe to the end of the file.
-    fn keep(&mut self, pipe: BorrowedFd<'_>, most: usize) -> Result<usize, Errno> {
-        let errno = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-        let (files, end) = self.files().map_err(errno)?;
-        let mut place = i64::try_from(end).map_err(|_| Errno::EFBIG)?;
-        let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
-        splice(pipe, None, &files.data, Some(&mut place), most, flags)
+    /// Has bytes put at the end of the file and, if there are any, enters them
+    /// in the index. Should that fail they are dropped, and overwritten.
+    fn append(
+        &mut self,
+        rank: u16,
+        stream: Stream,
+        put: impl FnOnce(&File, u64) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let (files, end) = self.files()?;
+        let count = put(&files.data, end)?;
+        match count == 0 || self.enter(rank, stream, count).is_ok() {
+            true => Ok(count),
+            false => Ok(self.lose(count)),
+        }
     }
 
     fn ends_line(&self) -> bool {
@@ -160,8 +150,7 @@ impl<'a> Output<'a> {
         files.data.read_exact_at(&mut byte, last).is_err() || byte == *b"\n"
     }
 
-    /// Says in the index whose the next `count` bytes of the file are. If
-    /// this fails they are not counted, and will be overwritten.
+    /// Says in the index whose the next `count` bytes of the file are.
     fn enter(&mut self, rank: u16, stream: Stream, count: usize) -> io::Result<()> {
         let now_us = clock::now_us();
         let len = u32::try_from(count).map_err(io::Error::other)?;

@@ -67,10 +67,8 @@ impl Target {
     /// not be signalled (it has changed its user) cannot be helped.
     fn send(&self, signals: &[i32]) {
         // If its parent has died since, it is a child of our own by now.
-        let is_it = || {
-            let parent = parent_of(self.pid);
-            parent == Some(self.parent) || parent == Some(getpid().as_raw())
-        };
+        let parents = [self.parent, getpid().as_raw()];
+        let is_it = || parent_of(self.pid).is_some_and(|parent| parents.contains(&parent));
         let _ = process::send_if(is_it, Pid::from_raw(self.pid), signals);
     }
 
@@ -92,17 +90,15 @@ impl Target {
 fn walk(spared: Option<Pid>, mut visit: impl FnMut(&Target)) {
     let mut parents = vec![getpid().as_raw()];
     let mut visited = 0;
-    while let Some(parent) = parents.pop() {
+    while let Some(parent) = parents.pop()
+        && visited < ROUND_PROCESSES
+    {
         for pid in children_of(parent) {
-            if spared.is_some_and(|spared| spared.as_raw() == pid) {
-                continue;
+            if spared != Some(Pid::from_raw(pid)) {
+                visit(&Target { pid, parent });
+                parents.push(pid);
+                visited += 1;
             }
-            visit(&Target { pid, parent });
-            parents.push(pid);
-            visited += 1;
-        }
-        if visited >= ROUND_PROCESSES {
-            return;
         }
     }
 }
@@ -114,11 +110,9 @@ pub(super) fn children() -> Vec<i32> {
 
 /// Source: `/proc/<pid>/task/<tid>/children`, proc(5).
 fn children_of(pid: i32) -> Vec<i32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let mut children = Vec::new();
-    for thread in threads.flatten() {
+    for thread in threads.into_iter().flatten().flatten() {
         let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
         children.extend(list.split_ascii_whitespace().flat_map(str::parse::<i32>));
     }

@@ -2,19 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use nix::sys::socket::{
-    AddressFamily, SockType, SockaddrLike, UnixAddr, getsockname, getsockopt, setsockopt, sockopt,
-};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chown};
 
 use crate::self_check::{self, about, doubt};
-use crate::sys;
+use crate::sys::socket::guard;
 
 /// Its owner and the broker's group may connect.
 const MODE: u32 = 0o660;
@@ -27,26 +25,30 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Takes the socket with this descriptor, which was inherited.
+    /// Takes the socket that is standard input if that listens, or makes one.
     ///
-    /// Errors: it is not a Unix stream socket that listens.
-    pub(super) fn inherited(fd: OwnedFd, only: Uid) -> io::Result<Self> {
-        let is_right = getsockname::<UnixAddr>(fd.as_raw_fd())
-            .is_ok_and(|address| address.family() == Some(AddressFamily::Unix))
-            && getsockopt(&fd, sockopt::SockType) == Ok(SockType::Stream)
-            && getsockopt(&fd, sockopt::AcceptConn) == Ok(true);
-        if !is_right {
-            let text = "must be a Unix stream socket that listens";
-            return Err(doubt("LISTEN_FDS", text));
+    /// Errors: it listens and is no Unix stream socket; as for making one.
+    pub(super) fn open(path: &Path, only: Uid, group: Gid) -> io::Result<Self> {
+        let given = io::stdin();
+        if getsockopt(&given, sockopt::AcceptConn) != Ok(true) {
+            return Self::make(path, only, group);
         }
-        Self::ready(UnixListener::from(fd), only)
+        let socket = UnixListener::from(given.as_fd().try_clone_to_owned()?);
+        let is_stream = getsockopt(&given, sockopt::SockType) == Ok(SockType::Stream);
+        match is_stream && socket.local_addr().is_ok() {
+            true => Self::ready(socket, only),
+            false => Err(doubt(
+                "standard input",
+                "must be a Unix stream socket if it listens",
+            )),
+        }
     }
 
     /// Makes the socket, in a directory that is root's alone to change.
     ///
     /// Errors: the directory is not; something that is not our socket is in
     /// its place; it cannot be made.
-    pub(super) fn make(path: &Path, only: Uid, group: Gid) -> io::Result<Self> {
+    fn make(path: &Path, only: Uid, group: Gid) -> io::Result<Self> {
         if let Some(dir) = path.parent() {
             self_check::make_directory(dir, 0o755, None)?;
         }
@@ -76,11 +78,4 @@ impl Listener {
         let only = only.as_raw();
         Ok(Self { socket, only })
     }
-}
-
-/// Has the kernel say who sends something, and refuse descriptors where it
-/// can. Connections that are older than this do not take it over.
-pub(super) fn guard(socket: impl AsFd) -> io::Result<()> {
-    let _ = sys::socket::refuse_descriptors(&socket);
-    Ok(setsockopt(&socket, sockopt::PassCred, &true)?)
 }

@@ -10,8 +10,9 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 use warrant_wire::{Decoder, Report, Request, encode_report};
 
-use super::listener::{self, Listener};
-use crate::{audit, sys};
+use super::listener::Listener;
+use crate::audit;
+use crate::sys::socket::{guard, receive};
 
 /// Most connections; a new one takes the place of the one that was silent
 /// for longest.
@@ -72,7 +73,7 @@ impl Peers {
                 return;
             };
             let uid = match getsockopt(&socket, sockopt::PeerCredentials) {
-                Ok(peer) if peer.uid() == listener.only && listener::guard(&socket).is_ok() => {
+                Ok(peer) if peer.uid() == listener.only && guard(&socket).is_ok() => {
                     self.welcome(socket.into());
                     continue;
                 }
@@ -85,12 +86,9 @@ impl Peers {
 
     /// Takes a connection.
     pub(super) fn welcome(&mut self, socket: OwnedFd) {
-        let idlest = self
-            .connections
-            .iter()
-            .map(|(id, peer)| (peer.last_heard, *id));
+        let idlest = self.connections.iter().min_by_key(|it| it.1.last_heard);
         if self.connections.len() >= MAX_CONNECTIONS
-            && let Some((_, idlest)) = idlest.min()
+            && let Some(idlest) = idlest.map(|(id, _)| *id)
         {
             self.connections.remove(&idlest);
         }
@@ -123,16 +121,14 @@ impl Peers {
         let Some(peer) = self.connections.get_mut(&id) else {
             return;
         };
-        match sys::socket::receive(&peer.socket, &mut self.buffer) {
-            Ok(received)
-                if received.is_laden || (received.count > 0 && received.sender != only) =>
-            {
+        match receive(&peer.socket, &mut self.buffer) {
+            Ok((0, _)) => peer.over = Some(""),
+            Ok((_, sender)) if sender.is_none() || (only.is_some() && sender != only) => {
                 peer.over = Some("not the broker's bytes alone");
             }
-            Ok(received) if received.count == 0 => peer.over = Some(""),
-            Ok(received) => {
+            Ok((count, _)) => {
                 peer.last_heard = Instant::now();
-                let bytes = self.buffer.get(..received.count);
+                let bytes = self.buffer.get(..count);
                 peer.decoder.push(bytes.unwrap_or_default());
             }
             Err(errno) => peer.fail(errno),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -23,28 +23,23 @@ use crate::self_check::{self, about};
 use crate::spool::Spool;
 use crate::{audit, hardening, sys};
 
-/// Serves the broker on the socket with this number until it closes its end.
+/// Serves the broker on the socket that is standard input until it closes its
+/// end.
 ///
 /// Errors: the process cannot be set up; the broker sends what is not a
 /// request; the socket or poll(2) fails.
-pub fn run(spool: &Path, socket: RawFd) -> io::Result<()> {
+pub fn run(spool: &Path) -> io::Result<()> {
     settle_in()?;
-    let broker = broker(socket).map_err(about("the broker's socket"))?;
+    let broker = broker().map_err(about("the broker's socket"))?;
     let spool = Spool::open(spool).map_err(about("the spool"))?;
     let mut peers = Peers::new(None);
     peers.welcome(broker);
-    let mut monitor = Monitor::new(spool, peers, &[])?;
-    if socket == 0 {
-        dup2_stdin(&monitor.null)?;
-    } else if socket > 2 {
-        // Only the copy may be open: the broker waits for the last one.
-        sys::fd::close_range(socket, socket)?;
-    }
-    monitor.serve()
+    Monitor::new(spool, peers, &[])?.serve()
 }
 
-fn broker(socket: RawFd) -> io::Result<OwnedFd> {
-    let broker = sys::fd::duplicate_inherited(socket)?;
+fn broker() -> io::Result<OwnedFd> {
+    let broker = io::stdin().as_fd().try_clone_to_owned()?;
+    sys::socket::guard(&broker)?;
     match getsockopt(&broker, sockopt::SockType)? == SockType::Stream {
         true => Ok(broker),
         false => Err(Errno::EPROTOTYPE.into()),
@@ -66,13 +61,7 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     let socket = policy.socket.clone();
     let mut root = Root::open(checked.policy, checked.keys)?;
     root.rule_out_lost_starts(&spool);
-    let listener = if checked.inherits_socket {
-        let fd = sys::fd::duplicate_inherited(3)?;
-        sys::fd::close_range(3, 3)?;
-        Listener::inherited(fd, checked.broker_uid)?
-    } else {
-        Listener::make(&socket, checked.broker_uid, checked.broker_gid)?
-    };
+    let listener = Listener::open(&socket, checked.broker_uid, checked.broker_gid)?;
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let peers = Peers::new(Some(listener));
     let mut monitor = Monitor::new(spool, peers, &signals)?;
@@ -103,7 +92,10 @@ impl Monitor {
         let (messages, reports) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)?;
         let signals = signals.iter().copied().collect();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        let null = OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let null = fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        // A socket that was there has been copied, and nobody is to wait for
+        // a second one to be closed.
+        dup2_stdin(&null)?;
         let open_files = getrlimit(Resource::RLIMIT_NOFILE)?;
         setrlimit(Resource::RLIMIT_NOFILE, open_files.1, open_files.1)?;
         Ok(Self {
@@ -114,7 +106,7 @@ impl Monitor {
             signals: SignalFd::with_flags(&signals, flags)?,
             messages,
             reports,
-            null: fcntl::open("/dev/null", null, Mode::empty())?,
+            null,
             open_files,
             runs: BTreeMap::new(),
             spare: None,

@@ -79,9 +79,10 @@ impl Watched {
     /// report, or `None` if it is to be looked at again.
     pub(super) fn look(&mut self, spool: &Spool, peers: &mut Peers, run: RunId) -> Option<Report> {
         if let Keeper::Alive(_, child) = self.keeper {
-            let code = child
-                .map_or(Ok(0), sys::process::wait_for)
-                .map_or(0, exit_code);
+            let status = child.and_then(|child| sys::process::wait_for(child).ok());
+            // 0 if it did not exit by itself.
+            let code = status.filter(|status| libc::WIFEXITED(*status));
+            let code = code.map_or(0, |status| libc::WEXITSTATUS(status));
             // It may have found a record that is not its own.
             self.is_witnessed = code != Errno::EEXIST as i32;
             self.keeper = match self.is_witnessed {
@@ -97,10 +98,12 @@ impl Watched {
             self.report_started(peers, run, outcome.started_us);
         }
         // A run that has started cannot have its record undone.
-        match matches!(last, Report::NotStarted { .. }) && self.started_us.is_some() {
-            true => Some(Report::Lost { run }),
-            false => Some(last),
-        }
+        let is_undone = matches!(last, Report::NotStarted { .. }) && self.started_us.is_some();
+        Some(if is_undone {
+            Report::Lost { run }
+        } else {
+            last
+        })
     }
 
     /// What became of a run whose keeper is not known to live. If there is no
@@ -116,8 +119,8 @@ impl Watched {
             Keeper::Unclear { same_boot, .. } => (false, same_boot, 0),
             Keeper::Alive(..) => return Ok(None),
         };
-        let (lost, refusal) = (Report::Lost { run }, None);
-        let not_started = Report::NotStarted {
+        let lost = Report::Lost { run };
+        let not_started = |errno, refusal| Report::NotStarted {
             run,
             errno,
             refusal,
@@ -134,24 +137,17 @@ impl Watched {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
                 // At best the broker never asks again; at worst it is told again.
                 Err(error) if !is_gone => return Err(error),
-                Ok(()) | Err(_) => not_started,
+                Ok(()) | Err(_) => not_started(errno, None),
             },
             // Any record at all keeps the run from being started, unless its
             // keeper is about to.
-            Standing::Free(_, Record::Empty) if is_gone => not_started,
+            Standing::Free(_, Record::Empty) if is_gone => not_started(errno, None),
             Standing::Free(file, Record::Empty) => {
                 file.write(&Record::Revoked)?;
-                not_started
+                not_started(errno, None)
             }
-            Standing::Free(_, Record::Revoked) => not_started,
-            Standing::Free(_, Record::Refused(refusal)) => {
-                let (errno, refusal) = (0, Some(refusal));
-                Report::NotStarted {
-                    run,
-                    errno,
-                    refusal,
-                }
-            }
+            Standing::Free(_, Record::Revoked) => not_started(errno, None),
+            Standing::Free(_, Record::Refused(refusal)) => not_started(0, Some(refusal)),
             Standing::Free(_, Record::Started(_)) => lost,
             Standing::Free(_, Record::Ended { outcome, .. }) => Report::Ended { run, outcome },
             Standing::Unclear => return Ok(None),
@@ -177,12 +173,4 @@ pub(super) fn send(keeper: &OwnedFd, signal: JobSignal) {
             sys::process::queue(keeper.as_fd(), sys::signal::deliver(), number.into())
         }
     };
-}
-
-/// 0 if it did not exit by itself.
-fn exit_code(status: i32) -> i32 {
-    match libc::WIFEXITED(status) {
-        true => libc::WEXITSTATUS(status),
-        false => 0,
-    }
 }

@@ -1,78 +1,110 @@
 //! What the machine's administrator allows, whatever a warrant says.
 
 mod file;
+mod value;
 
 use std::path::PathBuf;
 
+use warrant_wire::launch::MAX_PROCESSES;
 use warrant_wire::{Limits, Refusal};
 
-pub use file::{MAX_FILE_BYTES, parse};
+pub use self::file::parse;
+use self::value::*;
 
 /// Groups whose members can do what root can, or nearly.
 const DENIED_GROUPS: &str =
     "root adm disk shadow sudo wheel kmem docker lxd libvirt warrant warrant-auth";
 
-/// Who a warrant may make a process of, and what such a process may do. Read
-/// from a file that belongs to root; a perfectly signed warrant is bound by
-/// it as well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
+/// Makes the policy of a table with a row for each key: its type, its default
+/// and how it is read from a file.
+macro_rules! policy {
+    ($($(#[$doc:meta])* $key:ident: $type:ty = $default:expr, $read:ident($($rule:expr),*);)*) => {
+        /// Who a warrant may make a process of, and what such a process may
+        /// do. Read from a file that belongs to root; a perfectly signed
+        /// warrant is bound by it as well.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Policy {
+            $($(#[$doc])* pub $key: $type,)*
+        }
+
+        impl Default for Policy {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+
+        impl Policy {
+            /// Puts a value of a file into its place.
+            ///
+            /// Errors: what is allowed there.
+            fn set(&mut self, key: &str, value: Value<'_>) -> Result<(), String> {
+                match key {
+                    $(stringify!($key) => self.$key = value.$read($($rule),*)?,)*
+                    _ => return Err("there is no such key".into()),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+policy! {
     /// The broker's account: the only one that may speak to the shim.
-    pub broker_user: String,
+    broker_user: String = "warrant".into(), text(ACCOUNT);
     /// The group that may read the output of jobs.
-    pub broker_group: String,
+    broker_group: String = "warrant".into(), text(ACCOUNT);
     /// The `iss` that warrants must have.
-    pub issuer: String,
+    issuer: String = "warrant".into(), text(CLAIM);
     /// The `aud` that warrants must have: the name of this shim.
-    pub audience: String,
+    audience: String = "local".into(), text(CLAIM);
     /// The directory of the public keys, `*.pub`.
-    pub keys: PathBuf,
-    /// Where the socket is made, unless it is inherited.
-    pub socket: PathBuf,
+    keys: PathBuf = "/etc/warrant/warrant-keys".into(), text(PLACE);
+    /// Where the socket is made, unless there is one already.
+    socket: PathBuf = "/run/warrant-shim/shim.sock".into(), text(SOCKET);
     /// Where records and output of runs go.
-    pub spool: PathBuf,
+    spool: PathBuf = "/var/spool/warrant".into(), text(PLACE);
     /// Where the journal of used warrants is.
-    pub state: PathBuf,
+    state: PathBuf = "/var/lib/warrant-shim".into(), text(PLACE);
     /// The smallest user id that may run jobs.
-    pub min_uid: u32,
+    min_uid: u32 = 1000, number(UID);
     /// The largest user id that may run jobs.
-    pub max_uid: u32,
+    max_uid: u32 = 60_000, number(UID);
     /// Accounts that may not run jobs.
-    pub deny_users: Vec<String>,
+    deny_users: Vec<String> = vec!["nobody".into()], accounts();
     /// Groups whose members may not run jobs, or lose the group.
-    pub deny_groups: Vec<String>,
+    deny_groups: Vec<String> = DENIED_GROUPS.split(' ').map(String::from).collect(), accounts();
     /// What becomes of a member of a denied group.
-    pub denied_group: DeniedGroup,
+    denied_group: DeniedGroup = DeniedGroup::Refuse, one_of(DENIED);
     /// Whether accounts with a locked password may run jobs.
-    pub locked: Verdict,
+    locked: Verdict = Verdict::Allow, one_of(VERDICTS);
     /// Whether accounts whose shell lets nobody in may run jobs.
-    pub nologin: Verdict,
+    nologin: Verdict = Verdict::Deny, one_of(VERDICTS);
     /// Whether PAM's account and session phases are run, through the service
     /// file `warrant`.
-    pub pam: bool,
+    pam: bool = true, one_of([("\"on\"", true), ("\"off\"", false)]);
     /// Whether jobs are kept from gaining rights through setuid programs.
-    pub no_new_privs: bool,
+    no_new_privs: bool = true, one_of([("true", true), ("false", false)]);
     /// Whether control groups are used.
-    pub cgroup: Cgroup,
+    cgroup: Cgroup = Cgroup::Auto, one_of(CGROUPS);
     /// The search path of a job whose launch has none.
-    pub path: String,
+    path: String = "/usr/local/bin:/usr/bin:/bin".into(), text(SEARCH_PATH);
     /// The file mode creation mask of jobs.
-    pub umask: u32,
+    umask: u32 = 0o077, number((0..=0o777, "a whole number from 0 to 0o777"));
     /// Most processes (ranks) of one job.
-    pub max_processes: u32,
+    max_processes: u32 = 4096, number((1..=MAX_PROCESSES, "a whole number from 1 to 4096"));
     /// Most processes and threads of a job at one time, all together; 0 for
     /// no limit. Kept where there are control groups for it.
-    pub max_pids: u64,
+    max_pids: u64 = 32_768, number(SIZE);
     /// The longest time limit of a job in seconds, which also holds for jobs
     /// without one; 0 for no limit.
-    pub max_time_s: u64,
+    max_time_s: u64 = 0, number(SIZE);
     /// Most output of a job that is kept, in bytes.
-    pub max_output_bytes: u64,
+    max_output_bytes: u64 = 16 << 30, number(SIZE);
     /// Most memory of a job in bytes, which also holds for jobs without a
     /// limit; 0 for no limit.
-    pub max_memory_bytes: u64,
+    max_memory_bytes: u64 = 0, number(SIZE);
     /// Most jobs that are admitted and not started yet.
-    pub max_admitted: u64,
+    max_admitted: u64 = 100_000, number(SIZE);
 }
 
 /// What becomes of a member of a denied group.
@@ -129,39 +161,5 @@ fn within(asked: u64, most: u64) -> Result<u64, Refusal> {
         (0, most) => Ok(most),
         (asked, most) if asked > most => Err(Refusal::Limits),
         (asked, _) => Ok(asked),
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        let words = |words: &str| words.split_whitespace().map(str::to_owned).collect();
-        Self {
-            broker_user: "warrant".into(),
-            broker_group: "warrant".into(),
-            issuer: "warrant".into(),
-            audience: "local".into(),
-            keys: "/etc/warrant/warrant-keys".into(),
-            socket: "/run/warrant-shim/shim.sock".into(),
-            spool: "/var/spool/warrant".into(),
-            state: "/var/lib/warrant-shim".into(),
-            min_uid: 1000,
-            max_uid: 60_000,
-            deny_users: words("nobody"),
-            deny_groups: words(DENIED_GROUPS),
-            denied_group: DeniedGroup::Refuse,
-            locked: Verdict::Allow,
-            nologin: Verdict::Deny,
-            pam: true,
-            no_new_privs: true,
-            cgroup: Cgroup::Auto,
-            path: "/usr/local/bin:/usr/bin:/bin".into(),
-            umask: 0o077,
-            max_processes: 4096,
-            max_pids: 32_768,
-            max_time_s: 0,
-            max_output_bytes: 16 << 30,
-            max_memory_bytes: 0,
-            max_admitted: 100_000,
-        }
     }
 }

@@ -12,7 +12,7 @@ use nix::unistd::{
 
 use super::User;
 use crate::account::Account;
-use crate::sys::capability::{self, Sets};
+use crate::sys::capability;
 
 /// Becomes the user. This process must have one thread, and nothing open that
 /// the user may not have.
@@ -29,7 +29,7 @@ pub(super) fn drop_to(user: &User<'_>) -> io::Result<()> {
     setgroups(&account.groups)?;
     setresgid(account.gid, account.gid, account.gid)?;
     setresuid(account.uid, account.uid, account.uid)?;
-    Sets::set(0, 0)?;
+    capability::set(0, 0)?;
     prove(account)?;
     if user.policy.no_new_privs {
         prctl::set_no_new_privs()?;
@@ -52,7 +52,7 @@ fn prove(account: &Account) -> io::Result<()> {
     let is_user = (users.real, users.effective, users.saved) == (uid, uid, uid)
         && (groups.real, groups.effective, groups.saved) == (gid, gid, gid)
         && held == expected
-        && Sets::get()? == Sets::default();
+        && capability::sets()? == [0; 3];
     let can_return = uid == root
         || setresuid(root, root, root).is_ok()
         || seteuid(root).is_ok()

@@ -1,7 +1,7 @@
 //! Telling the kernel to refuse what this process has no business with.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -34,37 +34,25 @@ pub fn landlock_version() -> usize {
     usize::try_from(result).unwrap_or(0)
 }
 
-/// A ruleset that denies these kinds of access: to files, to the network and
-/// beyond the process's own domain. Source: landlock_create_ruleset(2).
-pub fn landlock_ruleset(denied: [u64; 3]) -> io::Result<OwnedFd> {
-    let size = size_of_val(&denied);
-    // SAFETY: the kernel reads as many bytes as `denied` has. One that knows
-    // fewer fields takes them if they are zero.
-    made(unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            &raw const denied,
-            size,
-            0,
-        )
-    })
-}
-
-/// Allows these kinds of access to whatever is beneath a directory.
-/// Source: landlock_add_rule(2), `LANDLOCK_RULE_PATH_BENEATH`.
-pub fn landlock_allow(ruleset: &OwnedFd, access: u64, dir: BorrowedFd<'_>) -> io::Result<()> {
+/// Denies this process, for good, these kinds of access: to files, to the
+/// network and beyond its own domain; but allows some to files beneath these
+/// directories. A kernel that knows fewer fields takes them if they are zero.
+/// Source: landlock_create_ruleset(2), landlock_add_rule(2),
+/// landlock_restrict_self(2).
+pub fn landlock(denied: [u64; 3], allowed: &[(BorrowedFd<'_>, u64)]) -> io::Result<()> {
+    const PATH_BENEATH: libc::c_int = 1;
     /// The kernel's `landlock_path_beneath_attr`, which is packed.
     #[repr(C, packed)]
     struct PathBeneath(u64, i32);
-    let (add, ruleset) = (libc::SYS_landlock_add_rule, ruleset.as_raw_fd());
-    let rule = PathBeneath(access, dir.as_raw_fd());
-    // SAFETY: the kernel reads one rule of this layout during the call.
-    done(unsafe { libc::syscall(add, ruleset, 1, &raw const rule, 0) })
-}
-
-/// Puts a ruleset into force for this process, for good.
-/// Source: landlock_restrict_self(2).
-pub fn landlock_enforce(ruleset: &OwnedFd) -> io::Result<()> {
+    let (create, size) = (libc::SYS_landlock_create_ruleset, size_of_val(&denied));
+    // SAFETY: the kernel reads as many bytes as `denied` has.
+    let ruleset = made(unsafe { libc::syscall(create, &raw const denied, size, 0) })?;
+    let (add, fd) = (libc::SYS_landlock_add_rule, ruleset.as_raw_fd());
+    for (dir, access) in allowed {
+        let rule = PathBeneath(*access, dir.as_raw_fd());
+        // SAFETY: the kernel reads one rule of this layout during the call.
+        done(unsafe { libc::syscall(add, fd, PATH_BENEATH, &raw const rule, 0) })?;
+    }
     // SAFETY: landlock_restrict_self takes two integers.
-    done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })
+    done(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, fd, 0) })
 }

@@ -1,27 +1,11 @@
-//! File descriptors by number: those inherited, and all those to be closed.
+//! File descriptors by number: all those to be closed.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use super::{done, made};
-
-/// A copy, closed on exec and numbered 3 or more, of a descriptor that this
-/// process was started with.
-///
-/// Errors: `EBADF` if there is no such descriptor; `EMFILE`.
-pub fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
-    if number < 0 {
-        return Err(Errno::EBADF.into());
-    }
-    // SAFETY: the borrow lasts for one call, which answers EBADF if the
-    // number is not an open descriptor.
-    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
-    made(fcntl(inherited, FcntlArg::F_DUPFD_CLOEXEC(3))?.into())
-}
+use super::done;
 
 /// Closes every descriptor from `first` to `last`.
 ///

@@ -90,12 +90,12 @@ impl Pam {
             handle: std::ptr::null_mut(),
             last: PAM_SUCCESS,
         };
-        let (service, name) = (service.as_ptr(), user.as_ptr());
         // SAFETY: the function has this type; the texts live through the call
         // and the conversation for ever.
         let code = unsafe {
             let start = pam.function::<Start>(c"pam_start")?;
-            start(service, name, &raw const CONVERSATION, &raw mut pam.handle)
+            let (service, user) = (service.as_ptr(), user.as_ptr());
+            start(service, user, &raw const CONVERSATION, &raw mut pam.handle)
         };
         pam.answer(code)?;
         for (item, text) in [(PAM_TTY, tty), (PAM_RUSER, user)] {
@@ -118,35 +118,27 @@ impl Pam {
 
     fn answer(&mut self, code: c_int) -> Result<(), Code> {
         self.last = code;
-        match code {
-            PAM_SUCCESS => Ok(()),
-            code => Err(Code(code)),
-        }
+        (code == PAM_SUCCESS).then_some(()).ok_or(Code(code))
     }
 
-    /// What modules want to be in the environment, as `name=value`.
+    /// What modules want to be in the environment, as `name=value`. It stays
+    /// in memory, since this process ends with the session.
     /// Source: pam_getenvlist(3).
     #[must_use]
-    pub fn environment(&self) -> Vec<Vec<u8>> {
-        let mut entries = Vec::new();
-        // SAFETY: the handle is open. The answer is null, or a list of texts
-        // that ends with null; texts and list are from malloc(3) and ours.
-        unsafe {
-            let Ok(list) = self.function::<Environment>(c"pam_getenvlist") else {
-                return entries;
-            };
-            let list = list(self.handle);
-            let mut place = list;
-            while !place.is_null() && !(*place).is_null() {
-                if entries.len() < MOST_ENTRIES {
-                    entries.push(CStr::from_ptr(*place).to_bytes().to_vec());
-                }
-                libc::free((*place).cast());
-                place = place.add(1);
-            }
-            libc::free(list.cast());
-        }
-        entries
+    pub fn environment(&self) -> Vec<&'static CStr> {
+        // SAFETY: the function has this type; the handle is open.
+        let list = unsafe {
+            self.function::<Environment>(c"pam_getenvlist")
+                .map_or(std::ptr::null_mut(), |list| list(self.handle))
+        };
+        let entry = |at| {
+            // SAFETY: the list ends with null, and nothing behind that is read.
+            let text = unsafe { *list.add(at) };
+            // SAFETY: the texts are from malloc(3), and ours.
+            (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+        };
+        let most = if list.is_null() { 0 } else { MOST_ENTRIES };
+        (0..most).map_while(entry).collect()
     }
 
     /// A function of libpam, which stays loaded.
@@ -155,10 +147,8 @@ impl Pam {
     /// `T` must be the type of the function.
     unsafe fn function<T>(&self, name: &CStr) -> Result<T, Code> {
         const { assert!(size_of::<T>() == size_of::<*mut c_void>()) };
-        if self.library.is_null() {
-            return Err(Code(PAM_SYMBOL_ERR));
-        }
-        // SAFETY: the library is loaded and the name is a text.
+        // SAFETY: the name is a text. Where the library is not loaded, this
+        // looks among what is, which has no function of libpam.
         let function = unsafe { libc::dlsym(self.library, name.as_ptr()) };
         if function.is_null() {
             return Err(Code(PAM_SYMBOL_ERR));

@@ -152,31 +152,24 @@ pub fn send_if(is_it: impl FnOnce() -> bool, process: Pid, signals: &[i32]) -> i
 pub fn queue(process: BorrowedFd<'_>, signal: i32, value: i32) -> io::Result<()> {
     let sender = Pid::this().as_raw();
     let user = nix::unistd::getuid().as_raw().cast_signed();
-    let head = [signal, 0, libc::SI_QUEUE, 0, sender, user, value, 0];
-    let info = QueuedSignal {
-        head,
-        rest: [0; 24],
-    };
+    let mut fields = [signal, 0, libc::SI_QUEUE, 0, sender, user, value].into_iter();
+    let info: SignalInfo = std::array::from_fn(|_| fields.next().unwrap_or(0));
     send_with(process, signal, &raw const info)
 }
 
-fn send_with(process: BorrowedFd<'_>, signal: i32, info: *const QueuedSignal) -> io::Result<()> {
+fn send_with(process: BorrowedFd<'_>, signal: i32, info: *const SignalInfo) -> io::Result<()> {
     let (send, process) = (libc::SYS_pidfd_send_signal, process.as_raw_fd());
     // SAFETY: `info` is null, which means the one of kill(2), or has the size
     // and layout of siginfo_t (checked below); the call only reads it.
     done(unsafe { libc::syscall(send, process, signal, info, 0) })
 }
 
-/// The `siginfo_t` of a queued signal on 64-bit little-endian Linux, whose
-/// fields the C library's type does not let us write: number, error, code, a
-/// gap, who sent it, as which user, the value.
-#[repr(C, align(8))]
-struct QueuedSignal {
-    head: [i32; 8],
-    rest: [i32; 24],
-}
+/// The `siginfo_t` of 64-bit little-endian Linux, whose fields the C library's
+/// type does not let us write. Those of a queued signal: number, error, code,
+/// a gap, who sent it, as which user, the value.
+type SignalInfo = [i32; 32];
 
 const _: () = assert!(
-    size_of::<QueuedSignal>() == size_of::<libc::siginfo_t>()
+    size_of::<SignalInfo>() == size_of::<libc::siginfo_t>()
         && cfg!(all(target_pointer_width = "64", target_endian = "little"))
 );

@@ -31,20 +31,12 @@ pub struct Shadow {
 pub fn look_up(name: &CStr) -> io::Result<Option<Shadow>> {
     // Memory that is never touched costs nothing.
     let mut buffer: Vec<libc::c_char> = vec![0; MOST_BYTES];
-    let (place, size) = (buffer.as_mut_ptr(), buffer.len());
-    let mut entry = MaybeUninit::<libc::spwd>::uninit();
+    let (name, place, size) = (name.as_ptr(), buffer.as_mut_ptr(), buffer.len());
+    let mut entry = MaybeUninit::uninit();
     let mut found = std::ptr::null_mut();
     // SAFETY: all pointers are valid for the call, and the size given is that
     // of the buffer.
-    let result = unsafe {
-        libc::getspnam_r(
-            name.as_ptr(),
-            entry.as_mut_ptr(),
-            place,
-            size,
-            &raw mut found,
-        )
-    };
+    let result = unsafe { libc::getspnam_r(name, entry.as_mut_ptr(), place, size, &raw mut found) };
     if result == Errno::ENOENT as i32 || (result == 0 && found.is_null()) {
         return Ok(None);
     }

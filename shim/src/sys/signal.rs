@@ -20,26 +20,21 @@ pub fn deliver() -> i32 {
 /// The caller must know that the group is its own business: that a child it
 /// has not waited for is in it. Source: kill(2).
 pub fn send_group(group: Pid, signal: i32) -> io::Result<()> {
-    // The number of a group is negative there; 0 and -1 mean something else.
-    let target = if group.as_raw() > 1 {
-        -group.as_raw()
-    } else {
-        0
-    };
-    send(target, signal)
+    send(group, -1, signal)
 }
 
 /// Sends a signal to a child that has not been waited for. Source: kill(2).
 pub fn send_child(child: Pid, signal: i32) -> io::Result<()> {
-    send(child.as_raw().max(0), signal)
+    send(child, 1, signal)
 }
 
-fn send(target: libc::pid_t, signal: i32) -> io::Result<()> {
-    if matches!(target, -1..=1) {
+/// The number of a group is negative in kill(2); 0, 1 and -1 mean others.
+fn send(target: Pid, sign: i32, signal: i32) -> io::Result<()> {
+    if target.as_raw() <= 1 {
         return Err(Errno::EINVAL.into());
     }
     // SAFETY: kill takes two integers and touches no memory.
-    done(unsafe { libc::kill(target, signal) }.into())
+    done(unsafe { libc::kill(sign * target.as_raw(), signal) }.into())
 }
 
 /// Sets every signal to its default action, whatever this process inherited;

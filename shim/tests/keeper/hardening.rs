@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 use warrant_shim::hardening;
-use warrant_shim::sys::capability::Sets;
+use warrant_shim::sys::capability;
 use warrant_shim::sys::process::{fork, wait_for};
 
 use crate::house::{CANARY, House, Run, as_root, assert_exited, until};
@@ -86,7 +86,7 @@ fn t87_t88_each_process_can_do_what_the_table_says_and_no_more() {
         house.use_cgroups();
         house.use_pam("auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n");
         // What this machine does not give, nobody has.
-        let given = Sets::get().unwrap().permitted;
+        let given = capability::permitted().unwrap();
         for no_new_privs in [true, false] {
             house.policy.no_new_privs = no_new_privs;
             let nnp = u64::from(no_new_privs);
@@ -204,8 +204,7 @@ fn t88_a_keeper_that_was_taken_over_can_do_nothing_else() {
                 i32::from(fs::read("/proc/1/mem").is_ok())
             }),
             ("keeping its privileges", || {
-                let sets = Sets::get();
-                i32::from(sets.is_ok_and(|sets| sets.permitted & !KILL != 0))
+                i32::from(capability::permitted().is_ok_and(|sets| sets & !KILL != 0))
             }),
         ];
         for (what, attempt) in attempts {

@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid};
-use warrant_shim::sys::capability::Sets;
+use warrant_shim::sys::capability;
 
 use crate::house::{House, PROBE};
 
@@ -50,7 +50,7 @@ fn regain() {
     setgroups(&[wheel]).unwrap_err();
     nix::unistd::setfsuid(root);
     fs::read("/etc/shadow").unwrap_err();
-    Sets::set(u64::MAX, u64::MAX).unwrap_err();
+    capability::set(u64::MAX, u64::MAX).unwrap_err();
     nix::sys::signal::kill(Pid::from_raw(1), Signal::SIGKILL).unwrap_err();
     nix::sys::signal::kill(nix::unistd::getppid(), Signal::SIGSTOP).unwrap_err();
     fs::write("/proc/self/oom_score_adj", "-1000").unwrap_err();

@@ -32,7 +32,7 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn open() -> Self {
-        Self::open_with("exec \"$0\" monitor --spool \"$1\" --fd 0")
+        Self::open_with("exec \"$0\" monitor --spool \"$1\"")
     }
 
     /// `command` is for sh; `$0` is the program and `$1` the spool.
@@ -62,7 +62,7 @@ impl House {
     pub(crate) fn replace_monitor(&mut self) {
         self.monitor.kill().unwrap();
         self.monitor.wait().unwrap();
-        let (monitor, socket) = spawn("exec \"$0\" monitor --spool \"$1\" --fd 0", &self.dir);
+        let (monitor, socket) = spawn("exec \"$0\" monitor --spool \"$1\"", &self.dir);
         self.monitor = monitor;
         self.socket = Some(socket);
         self.decoder = Decoder::new();

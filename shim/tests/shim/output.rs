@@ -125,7 +125,7 @@ fn a_rank_that_floods_does_not_silence_the_others() {
 #[test]
 fn output_that_cannot_be_written_does_not_stop_the_job() {
     // No file may grow beyond 64 blocks of 512 bytes.
-    let mut house = House::open_with("ulimit -f 64; exec \"$0\" monitor --spool \"$1\" --fd 0");
+    let mut house = House::open_with("ulimit -f 64; exec \"$0\" monitor --spool \"$1\"");
     let launch = house.script("trap '' XFSZ; head -c 1000000 /dev/zero; exit 6");
     let (run, outcome) = house.run(&launch);
     assert_exited(&outcome, 6);

@@ -103,6 +103,12 @@ fn each_key_is_read() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
+    const ACCOUNT: &str = "line 1: deny_users: must be the name of an account";
+    const ACCOUNTS: &str = "line 1: deny_users: must be names of accounts as [\"a\", \"b\"]";
+    const CLAIM: &str = "line 1: issuer: must be 1 to 255 characters";
+    const TEXT: &str = "line 1: issuer: must be printable ASCII in quotation marks, without \\";
+    const NAMES: &str =
+        "line 1: deny_users: must be printable ASCII in quotation marks, without \\";
     let long = format!("issuer = \"{}\"", "a".repeat(256));
     let socket = format!("socket = \"/{}\"", "a".repeat(107));
     for (text, complaint) in [
@@ -159,62 +165,33 @@ fn what_is_wrong_is_named_with_its_line() {
             "path = \"/bin:.\"",
             "line 1: path: must be absolute paths with : between them",
         ),
-        (
-            "issuer = \"\"",
-            "line 1: issuer: must be 1 to 255 characters in quotation marks",
-        ),
-        (
-            &long,
-            "line 1: issuer: must be 1 to 255 characters in quotation marks",
-        ),
+        ("issuer = \"\"", CLAIM),
+        (&long, CLAIM),
         (
             "broker_user = \"0day\"",
             "line 1: broker_user: must be the name of an account",
         ),
-        (
-            "deny_users = [\"a\", \"b c\"]",
-            "line 1: deny_users: must be a list of names of accounts",
-        ),
-        (
-            "deny_users = \"a\"",
-            "line 1: deny_users: must be a list of names of accounts",
-        ),
-        (
-            "deny_users = [\"a\" \"b\"]",
-            "line 1: a list must have commas between its items and ] at its end",
-        ),
-        (
-            "deny_users = [\"a\"",
-            "line 1: a list must have commas between its items and ] at its end",
-        ),
-        (
-            "deny_users = [",
-            "line 1: a text must be between two quotation marks",
-        ),
-        (
-            "issuer = \"a",
-            "line 1: a text must be between two quotation marks",
-        ),
-        (
-            "issuer = \"a\\n\"",
-            "line 1: a text must be printable ASCII without \\",
-        ),
-        (
-            "issuer = \"é\"",
-            "line 1: a text must be printable ASCII without \\",
-        ),
-        (
-            "issuer = \"a\" b",
-            "line 1: must end after the value, or go on with #",
-        ),
+        ("deny_users = [\"a\", \"b c\"]", ACCOUNT),
+        ("deny_users = [\"a\" \"b\"]", NAMES),
+        ("deny_users = [,]", NAMES),
+        ("deny_users = [\"a\", , \"b\"]", NAMES),
+        ("deny_users = [\"a\"] b", ACCOUNTS),
+        ("deny_users = \"a\"", ACCOUNTS),
+        ("deny_users = [\"a\"", ACCOUNTS),
+        ("deny_users = [", ACCOUNTS),
+        ("issuer = \"a", TEXT),
+        ("issuer = a", TEXT),
+        ("issuer = \"", TEXT),
+        ("issuer =", TEXT),
+        ("issuer = \"a\\n\"", TEXT),
+        ("issuer = \"é\"", TEXT),
+        ("issuer = \"a\" b", TEXT),
+        ("issuer = \"a\" \"b\"", TEXT),
         (
             "[section]",
             "line 1: must be a key, = and a value, or begin with #",
         ),
-        (
-            "max_pids = 0x1",
-            "line 1: the value must be \"text\", a whole number, true, false or [\"a\", \"b\"]",
-        ),
+        ("max_pids = 0x1", "line 1: max_pids: must be a whole number"),
     ] {
         let wrong = parse(text.as_bytes()).unwrap_err();
         assert_eq!(wrong.to_string(), complaint, "{text}");
@@ -230,6 +207,8 @@ fn what_is_wrong_is_named_with_its_line() {
         "0o",
         "",
         "+1",
+        "0o+1",
+        "1 2",
     ] {
         assert!(
             parse(format!("max_pids = {number}").as_bytes()).is_err(),
@@ -237,8 +216,6 @@ fn what_is_wrong_is_named_with_its_line() {
         );
     }
     assert!(parse(b"issuer = \"\xff\"").is_err());
-    assert!(parse(&b"#".repeat(64 * 1024)).is_ok());
-    assert!(parse(&b"#".repeat(64 * 1024 + 1)).is_err());
 }
 
 #[test]

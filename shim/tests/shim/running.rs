@@ -161,7 +161,7 @@ fn the_search_path_is_that_of_the_job() {
 #[test]
 fn a_job_inherits_no_files_and_no_signal_settings() {
     let mut house = House::open_with(
-        "trap '' HUP INT USR1; exec 7</etc/passwd; exec \"$0\" monitor --spool \"$1\" --fd 0",
+        "trap '' HUP INT USR1; exec 7</etc/passwd; exec \"$0\" monitor --spool \"$1\"",
     );
     let launch = house.launch(["ls", "-l", "/proc/self/fd"]);
     let (_, output) = house.exit_code_and_output(&launch);
@@ -208,14 +208,14 @@ fn a_job_is_bound_to_its_cores() {
 
 #[test]
 fn open_file_limits_are_those_the_monitor_was_given() {
-    let mut house = House::open_with("ulimit -Sn 123; exec \"$0\" monitor --spool \"$1\" --fd 0");
+    let mut house = House::open_with("ulimit -Sn 123; exec \"$0\" monitor --spool \"$1\"");
     let answer = house.exit_code_and_output(&house.script("ulimit -Sn"));
     assert_eq!(answer, (0, "123\n".to_owned()));
 }
 
 #[test]
 fn more_ranks_than_open_files_end_as_not_started() {
-    let mut house = House::open_with("ulimit -n 64; exec \"$0\" monitor --spool \"$1\" --fd 0");
+    let mut house = House::open_with("ulimit -n 64; exec \"$0\" monitor --spool \"$1\"");
     let mut launch = house.launch(["sleep", "1000"]);
     launch.limits.processes = 100;
     let (run, outcome) = house.run(&launch);
@@ -334,13 +334,6 @@ fn hundreds_of_jobs_that_nobody_listens_to_leave_nothing_behind() {
 }
 
 #[test]
-fn the_socket_is_descriptor_three_unless_said_otherwise() {
-    let mut house = House::open_with("exec 3<&0 </dev/null; exec \"$0\" monitor --spool \"$1\"");
-    assert_exited(&house.run(&house.launch(["true"])).1, 0);
-    assert_eq!(house.close_socket(), 0);
-}
-
-#[test]
 fn the_monitor_ends_when_the_broker_goes_and_by_nothing_less() {
     let mut house = House::open();
     // By its first report it is sure to be up.
@@ -358,10 +351,9 @@ fn a_monitor_that_cannot_work_says_why_in_one_line() {
     let open = house.path("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-    let complaint = |arguments: &[&str], spool: &Path, stdin: Stdio| {
+    let complaint = |spool: &Path, stdin: Stdio| {
         let answer = Command::new(PROGRAM)
-            .args(arguments)
-            .arg("--spool")
+            .args(["monitor", "--spool"])
             .arg(spool)
             .stdin(stdin)
             .output()
@@ -371,22 +363,17 @@ fn a_monitor_that_cannot_work_says_why_in_one_line() {
     };
     let (_ours, theirs) = UnixStream::pair().unwrap();
     let socket = || Stdio::from(OwnedFd::from(theirs.try_clone().unwrap()));
-    let with_socket = ["monitor", "--fd", "0"];
     assert_eq!(
-        complaint(&with_socket, &open, socket()),
+        complaint(&open, socket()),
         "warrant-shim: the spool: must belong to this user and be writable by nobody else\n"
     );
     assert_eq!(
-        complaint(&with_socket, &house.path("none"), socket()),
+        complaint(&house.path("none"), socket()),
         "warrant-shim: the spool: No such file or directory (os error 2)\n"
     );
     assert_eq!(
-        complaint(&with_socket, &house.path("spool"), Stdio::null()),
+        complaint(&house.path("spool"), Stdio::null()),
         "warrant-shim: the broker's socket: Socket operation on non-socket (os error 88)\n"
-    );
-    assert_eq!(
-        complaint(&["monitor", "--fd", "77"], &house.path("spool"), socket()),
-        "warrant-shim: the broker's socket: Bad file descriptor (os error 9)\n"
     );
 }
 
@@ -397,7 +384,8 @@ fn a_wrong_command_line_answers_64_and_shows_the_right_one() {
         vec!["keep"],
         vec!["monitor"],
         vec!["monitor", "--spool"],
-        vec!["monitor", "--spool", "x", "--fd", "-1"],
+        vec!["monitor", "--spool", "x", "--spool", "y"],
+        vec!["monitor", "--policy", "x"],
         vec!["monitor", "--spool", "x", "--else", "y"],
     ] {
         let answer = Command::new(PROGRAM).args(&arguments).output().unwrap();
@@ -425,7 +413,7 @@ fn a_broker_that_sends_nonsense_ends_the_monitor_but_not_the_jobs() {
 
 #[test]
 fn files_of_the_spool_are_for_its_owner_alone() {
-    let mut house = House::open_with("umask 0; exec \"$0\" monitor --spool \"$1\" --fd 0");
+    let mut house = House::open_with("umask 0; exec \"$0\" monitor --spool \"$1\"");
     let (run, _) = house.run(&house.launch(["echo", "text"]));
     for file in [RunFile::Record, RunFile::Output, RunFile::Index] {
         let path = house.spool(run, file);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use warrant_shim::keys::Keys;
 use warrant_shim::policy::Policy;
-use warrant_shim::warrant::{sha256, verify};
+use warrant_shim::warrant::{authentic, in_time, sha256, within_policy};
 use warrant_wire::warrant::header;
 use warrant_wire::{Claims, Launch, Limits, Refusal};
 
@@ -74,6 +74,20 @@ fn warrant(claims: &Claims) -> String {
     sign(&header("k1"), &claims.encode().unwrap())
 }
 
+/// Judges a warrant as the monitor does.
+fn verify(
+    warrant: &[u8],
+    launch: &[u8],
+    now_s: u64,
+    keys: &Keys,
+    policy: &Policy,
+) -> Result<Claims, Refusal> {
+    let claims = authentic(warrant, &sha256(launch), keys, policy)?;
+    in_time(&claims, now_s)?;
+    within_policy(&claims, launch, policy)?;
+    Ok(claims)
+}
+
 fn judge(warrant: &str, now_s: u64) -> Result<Claims, Refusal> {
     let policy = Policy::default();
     verify(warrant.as_bytes(), &launch(), now_s, &keys(), &policy)
@@ -100,11 +114,11 @@ fn t11_without_a_signature_there_is_no_warrant() {
     }
     let good = good();
     let (signed, signature) = good.rsplit_once('.').unwrap();
-    refuse(&format!("{signed}."), Refusal::WarrantMalformed);
+    refuse(&format!("{signed}."), Refusal::Signature);
     refuse(signed, Refusal::WarrantMalformed);
     refuse(
         &format!("{signed}.{}", &signature[..84]),
-        Refusal::WarrantMalformed,
+        Refusal::Signature,
     );
     let zero = URL_SAFE_NO_PAD.encode([0; 64]);
     refuse(&format!("{signed}.{zero}"), Refusal::Signature);

@@ -158,12 +158,7 @@ fn start(shim: &Path, spool: &Path) -> std::io::Result<Running> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut command = std::process::Command::new(shim);
-    command
-        .arg("monitor")
-        .arg("--spool")
-        .arg(spool)
-        .arg("--fd")
-        .arg("0");
+    command.arg("monitor").arg("--spool").arg(spool);
     // The socket is the monitor's standard input: no descriptor to place.
     command
         .stdin(Stdio::from(OwnedFd::from(theirs)))

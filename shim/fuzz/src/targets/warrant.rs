@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use warrant_shim::identity::is_account_name;
 use warrant_shim::keys::Keys;
 use warrant_shim::policy::Policy;
-use warrant_shim::warrant::{sha256, verify};
+use warrant_shim::warrant::{authentic, in_time, sha256, within_policy};
 use warrant_wire::warrant::header;
 use warrant_wire::{Claims, Refusal};
 
@@ -134,7 +134,10 @@ fn judge(warrant: &[u8]) -> std::result::Result<Claims, Refusal> {
         launch,
         ..
     } = &*FIXTURE;
-    verify(warrant, launch, NOW_S, keys, policy)
+    let claims = authentic(warrant, &sha256(launch), keys, policy)?;
+    in_time(&claims, NOW_S)?;
+    within_policy(&claims, launch, policy)?;
+    Ok(claims)
 }
 
 fn is_within_bounds(claims: &Claims) -> bool {

@@ -1,9 +1,12 @@
 //! When a monitor does not start.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen};
 
 use super::house::{ALICE, BROKER, House, chmod, in_private, key, leaves_a_line, run, run_of};
 use crate::house::until;
@@ -175,15 +178,10 @@ fn t44_a_variable_that_meddles_is_refused_and_others_are_not_kept() {
         }
         let log = house.count_audit("the environment: must not have a variable");
         assert_eq!(log, 12, "{}", house.audit());
-        let mut monitor = house
-            .command()
-            .env("CANARY", "secret")
-            .env("LISTEN_PID", "1")
-            .spawn()
-            .unwrap();
+        let mut monitor = house.command().env("CANARY", "secret").spawn().unwrap();
         until("it serves", || house.count_audit("event=serving") == 1);
         let environ = format!("/proc/{}/environ", monitor.id());
-        assert_eq!(fs::read(environ).unwrap(), b"LISTEN_PID=1\0");
+        assert_eq!(fs::read(environ).unwrap(), b"");
         let name = fs::read_to_string(format!("/proc/{}/comm", monitor.id())).unwrap();
         assert_eq!(name, "warrant-shim\n");
         monitor.kill().unwrap();
@@ -336,6 +334,8 @@ fn the_broker_must_be_an_account_and_not_root() {
         ] {
             House::unopened(line).assert_refuses(complaint);
         }
+        let comment = format!("# {}", "x".repeat(64 * 1024));
+        House::unopened(&comment).assert_refuses("must be at most 64 KiB");
         // And the monitor must be root itself.
         let house = House::unopened("");
         let mut monitor = std::process::Command::new("setpriv");
@@ -393,7 +393,7 @@ fn a_socket_that_is_passed_on_is_served() {
         fs::create_dir(house.path("shim")).unwrap();
         let listener = UnixListener::bind(house.socket()).unwrap();
         chmod(&house.socket(), 0o666);
-        let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve --policy \"$1\" 3<&0 </dev/null 2>>\"$2\"";
+        let script = "exec \"$0\" serve --policy \"$1\" 2>>\"$2\"";
         let mut monitor = std::process::Command::new("sh");
         monitor.args(["-c", script]).arg(house.path("warrant-shim"));
         monitor
@@ -412,16 +412,22 @@ fn a_socket_that_is_passed_on_is_served() {
         assert!(super::house::Peer::new(socket).is_closed());
         assert_eq!(fs::metadata(house.socket()).unwrap().mode() & 0o777, 0o666);
         house.kill_monitor();
-        // What is passed on must be a socket, and one that listens.
-        for descriptor in ["/dev/null", "/etc/passwd"] {
+        // What listens must be a Unix stream socket.
+        let (unix, inet) = (AddressFamily::Unix, AddressFamily::Inet);
+        for (family, kind) in [(inet, SockType::Stream), (unix, SockType::SeqPacket)] {
             let mut monitor = std::process::Command::new("sh");
             monitor.args(["-c", script]).arg(house.path("warrant-shim"));
             monitor
                 .arg(house.path("shim.toml"))
                 .arg(house.path("audit.log"));
-            let stdin = fs::File::open(descriptor).unwrap();
-            let status = house.end_of(monitor.env_clear().stdin(stdin));
-            assert_eq!(status.code(), Some(78), "{descriptor}");
+            let socket = nix::sys::socket::socket(family, kind, SockFlag::empty(), None).unwrap();
+            if family == unix {
+                let address = UnixAddr::new(&house.path("other")).unwrap();
+                bind(socket.as_raw_fd(), &address).unwrap();
+            }
+            listen(&socket, Backlog::new(1).unwrap()).unwrap();
+            let status = house.end_of(monitor.env_clear().stdin(socket));
+            assert_eq!(status.code(), Some(78), "{family:?}");
         }
     });
 }
