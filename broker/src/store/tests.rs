@@ -372,6 +372,7 @@ async fn a_job_that_is_to_be_cancelled_does_not_wait_again() {
             let wish = Cancel {
                 job: id,
                 by: "ann".into(),
+                note: String::new(),
                 at: Micros::new(9),
             };
             assert_eq!(
@@ -402,6 +403,7 @@ async fn cancelling_depends_on_where_the_job_stands() {
             let wish = Cancel {
                 job,
                 by: "ann".into(),
+                note: String::new(),
                 at: Micros::new(9),
             };
             store.cancel(wish).await.unwrap()
@@ -603,6 +605,7 @@ async fn searches_page_keep_to_the_owner_and_know_states() {
         let wish = Cancel {
             job: cancelled,
             by: "ann".into(),
+            note: String::new(),
             at: Micros::new(9),
         };
         store.cancel(wish).await.unwrap();
