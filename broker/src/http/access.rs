@@ -266,7 +266,8 @@ mod tests {
         let printed = format!("{:?}", super::super::routes());
         let served: BTreeSet<&str> = printed
             .split('"')
-            .filter(|text| text.starts_with('/'))
+            // Both are axum's own, for what no route serves.
+            .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private"))
             .collect();
         let listed: BTreeSet<&str> = table().into_iter().map(|(_, path)| path).collect();
         assert!(served.len() > 10, "{printed}");

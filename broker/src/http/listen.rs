@@ -70,7 +70,9 @@ pub async fn serve(
 }
 
 /// HTTP/1.1 alone. The HTTP library takes at most 100 headers of a request,
-/// and counts the time for a head from the end of the request before it.
+/// and counts the time for a head from the end of the request before it. It
+/// must not gather the answers to pipelined requests: a refusal of a broken
+/// head, with bytes behind it, would then never be sent.
 async fn converse(
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
@@ -89,7 +91,6 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let stopped = tokio::select! {

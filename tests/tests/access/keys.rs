@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ureq::http::Method;
 use warrant_tests::wait::until_within;
-use warrant_tests::{House, Setup, on_each_database, service};
+use warrant_tests::{House, on_each_database, service};
 
 /// Run `warrant` at the house, with these variables; its exit code and what
 /// it prints.

@@ -118,8 +118,10 @@ fn t111_a_request_with_two_meanings_answers_400_at_the_auth_service() {
 fn t111_the_second_of_two_requests_in_one_breath_is_judged_by_itself() {
     let house = House::open();
     let plain = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n";
-    let posted = "POST /v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: 46\r\n\r\n\
-                  Content-Length: 5\r\nTransfer-Encoding: chunked";
+    let body = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let length = body.len();
+    let posted =
+        format!("POST /v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}");
     let smuggled = "POST /v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\
                     Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n";
     let all = format!("{plain}{posted}{plain}{smuggled}");

@@ -239,7 +239,7 @@ fn t115_no_pattern_and_no_cursor_leads_to_the_jobs_of_others() {
         let answer = ann
             .get(&format!("/v1/jobs/search?search={search}"))
             .with(200);
-        answer.to_string().contains(&job.to_string())
+        !answer["data"].as_array().unwrap().is_empty()
     };
     assert!(found("100%25") && found("sure_thing"));
     assert!(!found("sure%25thing") && !found("o_-ann"));
