@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod api_keys;
 mod audit;
 mod clock;
 mod commands;

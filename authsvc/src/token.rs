@@ -13,6 +13,8 @@ use crate::keys::Ring;
 
 /// The client that tokens for a password are given to.
 const CLIENT: &str = "flux";
+/// The client that tokens for an API key are given to.
+const KEY_CLIENT: &str = "key";
 
 /// Whom a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,26 +72,55 @@ impl Mint {
     ///
     /// Errors: there is no key, or no random numbers.
     pub(crate) fn token(&self, user: &Principal, audience: Audience, now_s: u64) -> Result<Minted> {
-        let key = self
-            .ring
-            .signing(now_s)
-            .ok_or_else(|| Error::new(Kind::Unavailable, "there is no signing key"))?;
-        let mut jti = [0; 16];
-        getrandom::fill(&mut jti)
-            .map_err(|source| Error::unavailable("no random numbers", source))?;
-        let claims = AccessClaims {
+        let jti = random_id()?;
+        self.sign(AccessClaims {
             iss: self.issuer.clone(),
             aud: audience.name().into(),
             sub: user.name.clone(),
-            jti: URL_SAFE_NO_PAD.encode(jti),
+            sid: jti.clone(),
+            jti,
             iat: now_s,
             exp: now_s + self.life_s,
             role: user.role,
             scope: Scopes::ALL,
-            sid: URL_SAFE_NO_PAD.encode(jti),
             client_id: CLIENT.into(),
             uid: user.uid,
-        };
+        })
+    }
+
+    /// A token for the broker about `user`, whose API key was shown: of the
+    /// session `sid`, for `life_s` seconds.
+    ///
+    /// Errors: as [`Mint::token`].
+    pub(crate) fn key_token(
+        &self,
+        user: &Principal,
+        scope: Scopes,
+        sid: String,
+        life_s: u64,
+        now_s: u64,
+    ) -> Result<Minted> {
+        self.sign(AccessClaims {
+            iss: self.issuer.clone(),
+            aud: Audience::Broker.name().into(),
+            sub: user.name.clone(),
+            sid,
+            jti: random_id()?,
+            iat: now_s,
+            exp: now_s.saturating_add(life_s),
+            role: user.role,
+            scope,
+            client_id: KEY_CLIENT.into(),
+            uid: user.uid,
+        })
+    }
+
+    fn sign(&self, claims: AccessClaims) -> Result<Minted> {
+        let (now_s, life_s) = (claims.iat, claims.exp.saturating_sub(claims.iat));
+        let key = self
+            .ring
+            .signing(now_s)
+            .ok_or_else(|| Error::new(Kind::Unavailable, "there is no signing key"))?;
         let header = Header {
             typ: Some(ACCESS_TOKEN_TYPE.into()),
             kid: Some(key.kid),
@@ -99,11 +130,18 @@ impl Mint {
             access_token: jsonwebtoken::encode(&header, &claims, &key.private)
                 .map_err(|source| Error::unavailable("a token could not be signed", source))?,
             token_type: "Bearer".into(),
-            expires_in: self.life_s,
+            expires_in: life_s,
         };
         Ok(Minted {
             answer,
             jti: claims.jti,
         })
     }
+}
+
+/// 128 random bits in base64url.
+fn random_id() -> Result<String> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|source| Error::unavailable("no random numbers", source))?;
+    Ok(URL_SAFE_NO_PAD.encode(id))
 }

@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use warrant_door::Places;
 use warrant_migrations::{Db, Schema};
 
 use crate::authsvc::AuthService;
@@ -17,12 +18,16 @@ use crate::config::{Config, Mode, Obtained};
 use crate::engine::Engine;
 use crate::engine::local::{Local, Machine};
 use crate::http::flux::fault::Challenge;
-use crate::http::{self, Gate, Shared};
+use crate::http::{self, Gate, Limits, Shared};
 use crate::live::Live;
+use crate::revocations::{Disabled, Revocations};
 use crate::scheduler::{Parts, Scheduler};
 use crate::service::Jobs;
 use crate::store::Store;
 use crate::warrants::Warrants;
+
+/// How long to wait for what was revoked before the first request is heard.
+const FIRST_READ: Duration = Duration::from_secs(5);
 
 /// Serve until a signal or a superuser ends it.
 ///
@@ -76,9 +81,18 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     if let Some(path) = &config.listen.address_file {
         write_whole(path, &address.to_string()).context("listen.address_file")?;
     }
-    let gate = Arc::new(gate(&config, authsvc, address));
+    let (disabled, accounts) = mpsc::unbounded_channel();
+    let revocations = Revocations::new(authsvc.clone(), disabled);
+    let gate = Arc::new(gate(&config, authsvc, revocations.clone(), address));
     if config.auth.required {
         tokio::spawn(gate.clone().keep_fresh());
+        // Until it was read, nobody who must be known is let in.
+        let read = tokio::time::timeout(FIRST_READ, revocations.read()).await;
+        if !matches!(read, Ok(Ok(()))) {
+            tracing::warn!("what was revoked is not known yet: nobody is let in until it is");
+        }
+        tokio::spawn(revocations.follow());
+        tokio::spawn(end_waiting(jobs.clone(), accounts));
     } else {
         tracing::warn!(
             "authentication is off: whoever can connect may run anything as this account"
@@ -88,8 +102,16 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     let router = http::router(Shared {
         jobs: jobs.clone(),
         gate,
+        limits: Arc::new(Limits::new(
+            config.limits.requests_per_minute,
+            config.limits.unauthenticated_per_minute,
+        )),
         flux,
     });
+    let places = Places::new(
+        config.limits.connections,
+        config.limits.connections_per_source,
+    );
     let (stop, stopped) = watch::channel(false);
     tracing::info!(
         listen = %address,
@@ -97,7 +119,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         gpus = machine.capacity.gpus,
         "serving"
     );
-    let server = tokio::spawn(http::listen::serve(listener, router, stopped));
+    let server = tokio::spawn(http::listen::serve(listener, router, places, stopped));
     let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
     let left = jobs.drain(grace).await;
     if left > 0 {
@@ -122,7 +144,20 @@ async fn until_stopped(jobs: &Jobs, grace: Duration) -> anyhow::Result<Duration>
     })
 }
 
-fn gate(config: &Config, authsvc: AuthService, address: std::net::SocketAddr) -> Gate {
+/// End what waits in the names of accounts that were disabled, each by itself.
+async fn end_waiting(jobs: Jobs, mut accounts: mpsc::UnboundedReceiver<Disabled>) {
+    while let Some(Disabled { account, before_s }) = accounts.recv().await {
+        let jobs = jobs.clone();
+        tokio::spawn(async move { jobs.end_waiting_of(&account, before_s).await });
+    }
+}
+
+fn gate(
+    config: &Config,
+    authsvc: AuthService,
+    revocations: Revocations,
+    address: std::net::SocketAddr,
+) -> Gate {
     let public = config
         .listen
         .public_url
@@ -131,6 +166,7 @@ fn gate(config: &Config, authsvc: AuthService, address: std::net::SocketAddr) ->
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
     Gate::new(
         authsvc,
+        revocations,
         config.auth.issuer.clone(),
         Challenge::new(&public, "warrant"),
         anonymous,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, HeaderName};
 use axum::http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -23,6 +23,9 @@ const KEPT: usize = 16;
 
 /// What names the auth service in the requests to it.
 pub const NAME: &str = "authsvc";
+
+/// Who asks, for the auth service's throttle and its audit trail.
+pub const SOURCE: HeaderName = HeaderName::from_static("x-warrant-source");
 
 type Connection = SendRequest<Full<Bytes>>;
 
@@ -121,7 +124,7 @@ impl AuthService {
     /// Get a JSON document.
     ///
     /// Errors: the service is away, refuses, or answers something else.
-    pub async fn get_json<T: DeserializeOwned>(&self, path: &'static str) -> anyhow::Result<T> {
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let request = Request::get(path)
             .header(HOST, NAME)
             .body(Full::default())?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use warrant_api::token::Role;
+use warrant_api::scope::{Scope, Scopes};
+use warrant_api::token::{AccessClaims, Role};
 
 /// Somebody whose token was verified, or anybody where authentication is off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +12,10 @@ pub struct Caller {
     pub name: String,
     /// The user id of the account, where jobs run as the user who asks.
     pub uid: Option<u32>,
-    /// What they may do beyond their own jobs.
+    /// What they may do beyond their own jobs, with a token of scope `admin`.
     pub role: Role,
+    /// What the token may be used for.
+    pub scopes: Scopes,
     /// Whether authentication is off, so that nobody is known.
     pub anonymous: bool,
     /// The token that proved it, where there was one.
@@ -20,28 +23,90 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether the caller may see and control every job.
+    /// Whether the caller may see and cancel every job.
     pub const fn sees_all(&self) -> bool {
-        match self.role {
-            Role::Operator | Role::Administrator => true,
-            Role::User => self.anonymous,
+        self.reaches(Role::Operator)
+    }
+
+    /// Whether the caller may read what every job writes.
+    pub const fn reads_all(&self) -> bool {
+        self.reaches(Role::Administrator)
+    }
+
+    /// Whether the caller is `least` at least. A role counts only together
+    /// with the scope `admin`: without it, anybody's token is a plain user's.
+    /// Where authentication is off, there is nobody to hide jobs from.
+    const fn reaches(&self, least: Role) -> bool {
+        if self.anonymous {
+            return true;
         }
+        let role = if self.scopes.has(Scope::Admin) {
+            self.role
+        } else {
+            Role::User
+        };
+        is_at_least(role, least)
     }
 }
 
-/// An access token that was verified.
+/// Whether `role` may do all that `least` may.
+pub const fn is_at_least(role: Role, least: Role) -> bool {
+    rank(role) >= rank(least)
+}
+
+const fn rank(role: Role) -> u8 {
+    match role {
+        Role::User => 0,
+        Role::Operator => 1,
+        Role::Administrator => 2,
+    }
+}
+
+/// An access token that was verified, and by what it can be revoked.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Bearer(Arc<str>);
+pub struct Bearer(Arc<Token>);
+
+#[derive(PartialEq, Eq)]
+struct Token {
+    text: Box<str>,
+    marks: Marks,
+}
+
+/// By what a token can be revoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// Its session.
+    pub sid: Box<str>,
+    /// Its id.
+    pub jti: Box<str>,
+    /// Whose it is.
+    pub sub: Box<str>,
+    /// When it was made, in seconds since the Unix epoch.
+    pub iat: u64,
+}
 
 impl Bearer {
-    /// The token `text`.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
+    /// The token `text`, which says `claims`.
+    pub fn new(text: &str, claims: &AccessClaims) -> Self {
+        Self(Arc::new(Token {
+            text: text.into(),
+            marks: Marks {
+                sid: claims.sid.as_str().into(),
+                jti: claims.jti.as_str().into(),
+                sub: claims.sub.as_str().into(),
+                iat: claims.iat,
+            },
+        }))
     }
 
     /// The token, to be shown to the auth service alone.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.0.text
+    }
+
+    /// By what it can be revoked.
+    pub fn marks(&self) -> &Marks {
+        &self.0.marks
     }
 }
 
@@ -49,5 +114,36 @@ impl std::fmt::Debug for Bearer {
     /// Leaves the token out, so that no log line can hold it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Bearer(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t110_a_role_counts_only_with_the_scope_admin() {
+        let caller = |role, scopes| Caller {
+            name: "ann".into(),
+            uid: None,
+            role,
+            scopes,
+            anonymous: false,
+            bearer: None,
+        };
+        let plain = Scopes::NONE
+            .with(Scope::Read)
+            .with(Scope::Submit)
+            .with(Scope::Control);
+        for (role, sees, reads) in [
+            (Role::User, false, false),
+            (Role::Operator, true, false),
+            (Role::Administrator, true, true),
+        ] {
+            let full = caller(role, Scopes::ALL);
+            assert_eq!((full.sees_all(), full.reads_all()), (sees, reads));
+            let few = caller(role, plain);
+            assert_eq!((few.sees_all(), few.reads_all()), (false, false));
+        }
     }
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub engine: Engine,
     /// The Flux RESTful API.
     pub flux: Flux,
+    /// How much anybody may ask of it.
+    pub limits: Limits,
     /// How the service ends.
     pub stop: Stop,
 }
@@ -236,6 +238,32 @@ impl Default for Flux {
     }
 }
 
+/// How much anybody may ask of the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Requests a minute of each user; 0 is no limit.
+    pub requests_per_minute: u32,
+    /// Requests a minute of each address (of IPv6, each /64 network) that
+    /// prove nothing, or nothing good; 0 is no limit.
+    pub unauthenticated_per_minute: u32,
+    /// Connections at a time.
+    pub connections: u32,
+    /// Connections at a time from each address (of IPv6, each /64 network).
+    pub connections_per_source: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 0,
+            unauthenticated_per_minute: 6000,
+            connections: 4096,
+            connections_per_source: 2048,
+        }
+    }
+}
+
 /// How the service ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -357,6 +385,11 @@ impl Config {
         anyhow::ensure!(
             self.mode == Mode::SingleUser || self.auth.required,
             "in multi-user mode every caller must be known: auth.required must be true"
+        );
+        anyhow::ensure!(
+            (1..=1_000_000).contains(&self.limits.connections)
+                && self.limits.connections_per_source > 0,
+            "limits.connections must be 1 to 1000000, and limits.connections_per_source from 1"
         );
         Ok(())
     }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod http;
 pub mod live;
 pub mod model;
+pub mod revocations;
 pub mod scheduler;
 pub mod service;
 pub mod store;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use warrant_api::scope::Scopes;
 
 use crate::duration;
 use crate::job::JobId;
@@ -28,7 +29,8 @@ pub(crate) struct CommandLine {
 
 /// Where the server is and who we are to it.
 ///
-/// The password is taken from FLUX_TOKEN, from a file, or asked for on the
+/// An API key in WARRANT_API_KEY is used in place of any login. Otherwise
+/// the password is taken from FLUX_TOKEN, from a file, or asked for on the
 /// terminal; FLUX_SECRET_KEY is the secret shared with the server, if any.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     Nodes,
     /// Log in once; later commands use the token until it ends
     Login,
+    /// Make, list and revoke API keys, for programs that run without you
+    #[command(subcommand)]
+    Keys(Keys),
     /// Start a server on this machine, with everything it needs
     Up(Up),
     /// Print completions for a shell
@@ -161,6 +166,53 @@ pub(crate) struct Submit {
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+/// What to do with API keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key; it is printed this once
+    Create {
+        /// What it may be used for, of read, submit, control and admin, with
+        /// commas between [default: all that you may]
+        #[arg(short, long, value_name = "SCOPES", value_parser = scopes)]
+        scopes: Option<Scopes>,
+        /// Days until it ends [default: the server's choice]
+        #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        days: Option<u32>,
+        /// What you call it
+        label: String,
+    },
+    /// List the keys that count
+    List {
+        /// Those of another user; for administrators
+        #[arg(long, value_name = "USER")]
+        of: Option<String>,
+    },
+    /// Revoke keys
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Revoke {
+        /// All of them
+        #[arg(long, group = "which")]
+        all: bool,
+        /// Those of another user; for administrators
+        #[arg(long, value_name = "USER")]
+        of: Option<String>,
+        /// Their ids
+        #[arg(value_name = "ID", group = "which")]
+        ids: Vec<String>,
+    },
+}
+
+fn scopes(text: &str) -> Result<Scopes, String> {
+    let scopes: Scopes = text
+        .replace(',', " ")
+        .parse()
+        .map_err(|_| "read, submit, control and admin are allowed".to_owned())?;
+    if scopes.is_empty() {
+        return Err("at least one is needed".to_owned());
+    }
+    Ok(scopes)
 }
 
 /// Which jobs to list.

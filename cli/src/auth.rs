@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_that_leads_elsewhere_is_refused() {
+    fn t103_a_challenge_that_leads_elsewhere_is_refused() {
         for value in [
             "Bearer realm=\"http://evil.example/v1/token\"",
             "Bearer scope=\"a\", realm=http://127.0.0.1:5001/",

@@ -35,6 +35,8 @@ pub(crate) enum Request<'a> {
     Get(&'a str, Vec<(&'a str, String)>),
     /// `POST`: the route and a JSON body, if there is anything to say.
     Post(&'a str, Option<Value>),
+    /// `DELETE`: the route and its query parameters.
+    Delete(&'a str, Vec<(&'a str, String)>),
     /// `POST` of a job: the route, its JSON body, and the warrant for it.
     Warranted(&'a str, Value, &'a Secret),
 }
@@ -82,6 +84,8 @@ pub(crate) struct Client {
     /// Where a token may be left by `login`.
     token_file: Option<TokenFile>,
     bearer: Option<Secret>,
+    /// Whether that is an API key, in whose place nothing else is shown.
+    is_key: bool,
     agent: Agent,
     streaming: Agent,
 }
@@ -107,9 +111,23 @@ impl Client {
             agent: agent(&server, Some(patience)),
             streaming: agent(&server, None),
             bearer: usable.map(|token| Secret::new(token.access_token)),
+            is_key: false,
             server,
             credentials,
             token_file,
+        }
+    }
+
+    /// The same client with an API key in place of every other credential,
+    /// where there is one.
+    pub(crate) fn with_key(self, key: Option<Secret>) -> Self {
+        match key {
+            Some(_) => Self {
+                bearer: key,
+                is_key: true,
+                ..self
+            },
+            None => self,
         }
     }
 
@@ -169,6 +187,12 @@ impl Client {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
+        if self.is_key {
+            return Err(Failure::Refused(format!(
+                "{} does not accept the API key in WARRANT_API_KEY",
+                self.server
+            )));
+        }
         check_challenge(response.headers(), &self.server)?;
         drop(response);
         if let (Some(refused), Some(file)) = (self.bearer.take(), &self.token_file) {
@@ -206,6 +230,16 @@ impl Client {
                     get = get.header(AUTHORIZATION, value);
                 }
                 get.call()
+            }
+            Request::Delete(route, query) => {
+                let mut delete = agent.delete(self.server.url(route));
+                for (name, value) in query {
+                    delete = delete.query(name, value);
+                }
+                if let Some(value) = authorization {
+                    delete = delete.header(AUTHORIZATION, value);
+                }
+                delete.call()
             }
             Request::Warranted(route, body, warrant) => {
                 let mut post = agent
@@ -414,6 +448,22 @@ mod tests {
             .headers
             .get("authorization")?
             .strip_prefix("Bearer ")
+    }
+
+    #[test]
+    fn an_api_key_is_shown_and_nothing_else_is_tried_in_its_place() {
+        let server = FakeServer::start(|received| match bearer(received) {
+            Some("wrt_good") => Reply::json(200, "{}"),
+            Some(_) | None => Reply::with_headers(401, CHALLENGE, "{}"),
+        });
+        let client = |key| server.client().with_key(Some(Secret::new(key)));
+        assert_eq!(client("wrt_good").answer(&nodes()).unwrap().status, 200);
+        let Err(Failure::Refused(message)) = client("wrt_bad").answer(&nodes()) else {
+            panic!("a key that does not count is taken");
+        };
+        assert!(message.contains("WARRANT_API_KEY"), "{message}");
+        assert!(!message.contains("wrt_"), "{message}");
+        assert_eq!(server.requests(), 2, "the password was tried");
     }
 
     /// A server that takes the token `good`, and gives it for `login`.

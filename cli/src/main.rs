@@ -34,7 +34,7 @@ use clap::{CommandFactory, Parser};
 use crate::args::{Command, CommandLine, Connection};
 use crate::auth::{Credentials, Password};
 use crate::client::Client;
-use crate::commands::{Show, cancel, jobs, login, logs, nodes, submit};
+use crate::commands::{Show, cancel, jobs, keys, login, logs, nodes, submit};
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::terminal::{Look, complain};
@@ -79,6 +79,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
         Command::Cancel { ids } => return cancel::cancel(&mut client()?, ids, show),
         Command::Nodes => nodes::nodes(&mut client()?, show)?,
         Command::Login => login::login(&mut client()?, show)?,
+        Command::Keys(what) => keys::keys(&mut client()?, what, show)?,
         Command::Up(options) => return up::up(options),
         Command::Completions { shell } => completions(*shell)?,
     }
@@ -105,13 +106,10 @@ fn client(connection: &Connection) -> Result<Client, Failure> {
         password,
         secret_key: Secret::from_env("FLUX_SECRET_KEY"),
     };
-    Ok(Client::new(
-        server,
-        credentials,
-        token_file,
-        any_user,
-        PATIENCE,
-    ))
+    Ok(
+        Client::new(server, credentials, token_file, any_user, PATIENCE)
+            .with_key(Secret::from_env("WARRANT_API_KEY")),
+    )
 }
 
 /// The name of the account that runs this process.

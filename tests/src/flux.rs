@@ -304,6 +304,12 @@ impl std::fmt::Debug for Stream {
     }
 }
 
+impl Read for Stream {
+    fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(piece)
+    }
+}
+
 impl Stream {
     /// The next bytes, as text, until `end` was read.
     #[track_caller]

@@ -15,9 +15,9 @@ pub fn payload(user: &str, password: &str, secret: &str) -> String {
 
 /// A JWT with this header and these claims, signed with HMAC-SHA256 whatever
 /// the header says.
-pub fn signed(header: &Value, claims: &Value, secret: &str) -> String {
+pub fn signed(header: &Value, claims: &Value, secret: impl AsRef<[u8]>) -> String {
     let text = format!("{}.{}", part(header), part(claims));
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_ref()).unwrap();
     mac.update(text.as_bytes());
     format!(
         "{text}.{}",

@@ -25,6 +25,7 @@
 pub mod cluster;
 pub mod database;
 pub mod disk;
+pub mod fake_auth;
 pub mod flux;
 pub mod handshake;
 pub mod house;
@@ -36,6 +37,7 @@ pub mod village;
 pub mod wait;
 
 pub use database::Database;
+pub use fake_auth::FakeAuth;
 pub use flux::{Answer, Flux};
 pub use house::{House, Setup};
 pub use village::{Account, Plan, Village};

@@ -7,9 +7,20 @@ use std::process::Command;
 
 /// Modules of the broker: what each may use besides itself. The four files
 /// that put everything together (app, main, lib, config) may use all.
-const ARROWS: [(&str, &[&str]); 11] = [
-    ("http", &["service", "model", "caller", "error", "authsvc"]),
+const ARROWS: [(&str, &[&str]); 12] = [
+    (
+        "http",
+        &[
+            "service",
+            "model",
+            "caller",
+            "error",
+            "authsvc",
+            "revocations",
+        ],
+    ),
     ("warrants", &["authsvc", "caller", "error"]),
+    ("revocations", &["authsvc", "caller", "model"]),
     ("authsvc", &[]),
     (
         "service",
@@ -38,18 +49,25 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
     ("warrant-migrations", &[]),
+    ("warrant-door", &[]),
     (
         "warrant-broker",
-        &["warrant-api", "warrant-migrations", "warrant-wire"],
+        &[
+            "warrant-api",
+            "warrant-door",
+            "warrant-migrations",
+            "warrant-wire",
+        ],
     ),
     (
         "warrant-authsvc",
         &[
             "warrant-api",
+            "warrant-door",
             "warrant-migrations",
             "warrant-pam",
             "warrant-wire",
@@ -180,6 +198,7 @@ fn unsafe_code_stands_where_system_calls_are_wrapped_alone() {
         "authsvc",
         "broker",
         "cli",
+        "door",
         "migrations",
         "pam",
         "proto",
@@ -205,6 +224,7 @@ fn no_file_is_named_after_nothing() {
         "authsvc",
         "broker",
         "cli",
+        "door",
         "migrations",
         "pam",
         "proto",

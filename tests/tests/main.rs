@@ -9,6 +9,7 @@
     reason = "a test that cannot go on fails and says why"
 )]
 
+mod access;
 mod architecture;
 mod cli;
 mod clients;

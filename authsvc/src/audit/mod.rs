@@ -34,6 +34,8 @@ pub(crate) enum Sort {
     Login,
     /// A warrant, for an access token.
     Warrant,
+    /// An API key: made, revoked, exchanged for an access token.
+    Key,
 }
 
 impl Sort {
@@ -41,6 +43,7 @@ impl Sort {
         match self {
             Self::Login => "login",
             Self::Warrant => "warrant",
+            Self::Key => "key",
         }
     }
 }
@@ -50,6 +53,8 @@ impl Sort {
 pub(crate) struct Event {
     /// What is asked for.
     pub(crate) sort: Sort,
+    /// What is done, in one stable word, where its sort does not say.
+    pub(crate) action: Option<&'static str>,
     /// Where it came from.
     pub(crate) source: Source,
     /// The user's name, where it can be one.
@@ -69,6 +74,7 @@ impl Event {
     pub(crate) fn new(sort: Sort, source: Source) -> Self {
         Self {
             sort,
+            action: None,
             source,
             subject: None,
             uid: None,
@@ -78,10 +84,14 @@ impl Event {
         }
     }
 
-    fn row(self, outcome: &str, reason: Option<&str>) -> Row {
+    /// The row, for those who write it themselves; also a line of the log.
+    pub(crate) fn row(self, outcome: &str, reason: Option<&str>) -> Row {
         let row = Row {
             time_us: clock::now_us(),
-            kind: self.sort.name().to_owned(),
+            kind: match self.action {
+                Some(action) => format!("{}-{action}", self.sort.name()),
+                None => self.sort.name().to_owned(),
+            },
             outcome: outcome.to_owned(),
             reason: reason.map(str::to_owned),
             subject: self.subject,

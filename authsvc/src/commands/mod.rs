@@ -1,6 +1,7 @@
 //! The commands of `warrant-authsvc`.
 
 mod audit;
+mod key;
 mod keys;
 mod password;
 pub(crate) mod serve;
@@ -45,6 +46,9 @@ enum Command {
     /// Rotate and list the signing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// List and revoke API keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Read the audit trail.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -73,6 +77,12 @@ impl Cli {
                 done?;
             }
             Command::Keys(command) => command.run(&settings)?,
+            Command::Key(command) => {
+                let db = open_current(&settings).await?;
+                let done = command.run(&db).await;
+                db.close().await;
+                done?;
+            }
             Command::Audit(command) => {
                 let db = open_current(&settings).await?;
                 let done = command.run(&db).await;

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use warrant_migrations::{Db, Schema};
 
 use crate::accounts::{self, Accounts};
+use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::clock;
 use crate::config::{self, Backend, Mode, Settings, Superuser};
@@ -81,8 +82,15 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         audit: audit.clone(),
         admin_users: settings.admin_users.clone(),
     };
+    let login = Arc::new(login);
     let service = Service {
-        login: Arc::new(login),
+        api_keys: ApiKeys {
+            login: login.clone(),
+            subjects: Subjects::new(ring.clone(), settings.config.tokens.issuer.clone()),
+            config: settings.config.api_keys,
+        },
+        broker_uids: broker_uids(&settings.config)?,
+        login,
         ring,
         backend: settings.backend,
         password_login: settings.password_login(),
@@ -137,6 +145,23 @@ fn warrants(
         accounts,
         audit: audit.clone(),
     }))
+}
+
+/// Who may ask what the broker alone may ask: in multi-user mode the broker's
+/// account; else whoever runs this as well, and the broker's account where it
+/// is there.
+fn broker_uids(config: &config::Config) -> Result<Vec<u32>> {
+    match config.mode {
+        Mode::MultiUser => Ok(vec![broker_uid(&config.warrants)?]),
+        Mode::SingleUser => {
+            let named = match config.warrants.broker_uid {
+                Some(uid) => Some(uid),
+                None => accounts::uid_of(&config.warrants.broker_user)?,
+            };
+            let own = nix::unistd::geteuid().as_raw();
+            Ok([own].into_iter().chain(named).collect())
+        }
+    }
 }
 
 fn broker_uid(config: &config::Warrants) -> Result<u32> {

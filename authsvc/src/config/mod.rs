@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) keys: Keys,
     /// Access tokens.
     pub(crate) tokens: Tokens,
+    /// API keys.
+    pub(crate) api_keys: ApiKeys,
     /// Password hashes, and how much they may cost.
     pub(crate) passwords: Passwords,
     /// Which accounts may log in, in multi-user mode.
@@ -225,6 +227,28 @@ impl Default for Tokens {
         Self {
             issuer: "warrant".into(),
             minutes: MAX_TOKEN_MINUTES,
+        }
+    }
+}
+
+/// API keys.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ApiKeys {
+    /// The longest life of a key, in days.
+    pub(crate) max_days: u32,
+    /// The life of a key of which nothing else is said, in days.
+    pub(crate) default_days: u32,
+    /// Keys of one user.
+    pub(crate) per_user: u32,
+}
+
+impl Default for ApiKeys {
+    fn default() -> Self {
+        Self {
+            max_days: 366,
+            default_days: 90,
+            per_user: 50,
         }
     }
 }

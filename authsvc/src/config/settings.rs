@@ -132,6 +132,15 @@ pub(super) fn in_range(key: &str, value: u64, low: u64, high: u64) -> Result<()>
 fn check_numbers(config: &Config) -> Result<()> {
     let range = in_range;
     let passwords = &config.passwords;
+    let keys = &config.api_keys;
+    range("api_keys.max_days", keys.max_days.into(), 1, 3660)?;
+    range(
+        "api_keys.default_days",
+        keys.default_days.into(),
+        1,
+        keys.max_days.into(),
+    )?;
+    range("api_keys.per_user", keys.per_user.into(), 0, 500)?;
     range(
         "tokens.minutes",
         config.tokens.minutes,

@@ -1,8 +1,10 @@
 //! What the service answers over HTTP.
 
+mod api_keys;
 mod exchange;
 mod fault;
 mod info;
+mod internal;
 mod keys;
 mod server;
 mod token;
@@ -15,11 +17,13 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 pub(crate) use fault::Fault;
 pub(crate) use server::Server;
+use warrant_door::shape;
 
+use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::config::{Backend, Handshake};
 use crate::keys::Ring;
@@ -49,6 +53,10 @@ pub(crate) struct Service {
     pub(crate) handshake: Handshake,
     /// Gives out warrants, in multi-user mode.
     pub(crate) warrants: Option<Warrants>,
+    /// The API keys.
+    pub(crate) api_keys: ApiKeys,
+    /// Who may ask what the broker alone may ask.
+    pub(crate) broker_uids: Vec<u32>,
     /// Where logins and warrants are recorded.
     pub(crate) audit: Audit,
 }
@@ -60,6 +68,15 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/token", post(token::exchange_payload))
         .route("/v1/login/access-token", post(token::login))
         .route("/oauth/token", post(exchange::exchange_token))
+        .route(
+            "/v1/keys",
+            get(api_keys::list)
+                .post(api_keys::create)
+                .delete(api_keys::revoke_all),
+        )
+        .route("/v1/keys/{id}", delete(api_keys::revoke))
+        .route("/internal/credential", post(internal::exchange_credential))
+        .route("/internal/revocations", get(internal::list_revocations))
         .route("/.well-known/jwks.json", get(keys::get_keys))
         .route("/healthz", get(info::get_health))
         .method_not_allowed_fallback(async || {
@@ -68,7 +85,21 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .fallback(async || Fault::new(StatusCode::NOT_FOUND, "Not Found"))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn(in_shape))
         .with_state(service)
+}
+
+/// Refuse what two readers could understand in two ways.
+async fn in_shape(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let judged = match head.extensions.get::<server::LengthTwice>() {
+        Some(_) => Err(shape::LENGTH_TWICE),
+        None => shape::check(&head),
+    };
+    match judged {
+        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Err(why) => Fault::new(StatusCode::BAD_REQUEST, why).into_response(),
+    }
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tower::Service;
+use warrant_door::Guarded;
 
 use crate::config::Listen;
 use crate::error::{Error, Kind, Result};
@@ -123,6 +124,10 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(RECOVERY).await;
 }
 
+/// Marks a request that says its length twice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LengthTwice;
+
 /// Where connections of one socket come in.
 struct Door {
     places: Arc<Semaphore>,
@@ -154,8 +159,12 @@ impl Door {
             return;
         };
         let router = self.router.clone();
+        let (stream, verdicts) = Guarded::new(stream);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            if !verdicts.next_is_plain() {
+                request.extensions_mut().insert(LengthTwice);
+            }
             router.clone().call(request.map(Body::new))
         });
         let serving = graceful.watch(self.http.serve_connection(TokioIo::new(stream), service));

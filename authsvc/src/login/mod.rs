@@ -21,6 +21,7 @@ use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
 use crate::source::Source;
+use crate::store::users;
 use crate::throttle::{Throttle, Verdict};
 use crate::token::{Audience, Mint, Principal};
 use crate::user_name::{UserName, shown};
@@ -134,11 +135,25 @@ impl Login {
                     .await?
             }
         };
+        let uid = proven.uid;
+        let user = self.principal(proven);
+        let place = self.audit.place()?;
+        let minted = self.mint.token(&user, audience, clock::now_s())?;
+        tracing::info!(user = ?user.name, %source, "logged in");
+        place.granted(Event {
+            uid,
+            jti: Some(minted.jti),
+            ..event.clone()
+        });
+        Ok(minted.answer)
+    }
+
+    fn principal(&self, proven: Proven) -> Principal {
         let listed = self
             .admin_users
             .iter()
             .any(|admin| admin.as_str() == proven.name);
-        let user = Principal {
+        Principal {
             role: if proven.superuser || listed {
                 Role::Administrator
             } else {
@@ -146,16 +161,44 @@ impl Login {
             },
             name: proven.name,
             uid: proven.uid.filter(|_| self.with_uid),
+        }
+    }
+
+    /// The user called `name` as they are now, and since when there is a user
+    /// of that name, in microseconds since the Unix epoch, where that is
+    /// known; or why they may not come in, whatever they prove.
+    ///
+    /// Errors: the database or the name service did not answer.
+    pub(crate) async fn look_up(
+        &self,
+        name: &UserName,
+    ) -> Result<Result<(Principal, Option<i64>), Wrong>, Error> {
+        let mut superuser = false;
+        let mut since_us = None;
+        if self.system.is_none() {
+            match users::find(&mut self.db.read().await?, name).await? {
+                None => return Ok(Err(Wrong::Unknown)),
+                Some(user) if user.disabled => return Ok(Err(Wrong::Disabled)),
+                Some(user) => {
+                    superuser = user.superuser;
+                    since_us = Some(user.created_us);
+                }
+            }
+        }
+        let uid = match &self.accounts {
+            None => None,
+            Some(accounts) => match accounts.find_recent(name).await? {
+                Ok(account) => Some(account.uid),
+                Err(none) => return Ok(Err(Wrong::Account(none))),
+            },
         };
-        let place = self.audit.place()?;
-        let minted = self.mint.token(&user, audience, clock::now_s())?;
-        tracing::info!(user = ?user.name, %source, "logged in");
-        place.granted(Event {
-            uid: proven.uid,
-            jti: Some(minted.jti),
-            ..event.clone()
+        let name = name.to_string();
+        let user = self.principal(Proven {
+            name,
+            uid,
+            superuser,
         });
-        Ok(minted.answer)
+        Ok(Ok((user, since_us)))
     }
 
     /// Count a failure.

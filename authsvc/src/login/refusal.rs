@@ -37,15 +37,24 @@ pub(crate) enum Wrong {
     Account(NoAccount),
 }
 
+impl Wrong {
+    /// What was wrong, in one stable word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Unknown => "user-unknown",
+            Self::Disabled => "user-disabled",
+            Self::Password => "password",
+            Self::Account(none) => none.word(),
+        }
+    }
+}
+
 impl Refusal {
     /// The reason in one stable word.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Wrong(Wrong::Name) => "name",
-            Self::Wrong(Wrong::Unknown) => "user-unknown",
-            Self::Wrong(Wrong::Disabled) => "user-disabled",
-            Self::Wrong(Wrong::Password) => "password",
-            Self::Wrong(Wrong::Account(none)) => none.word(),
+            Self::Wrong(wrong) => wrong.word(),
             Self::Payload(_) => "payload",
             Self::Throttled(_) => "throttled",
             Self::Busy => "busy",

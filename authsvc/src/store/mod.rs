@@ -1,6 +1,7 @@
 //! SQL, a file for each table. Every function takes the connection or the
 //! transaction that it works in.
 
+pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod jtis;
 pub(crate) mod users;

@@ -5,6 +5,7 @@ use std::io::Write;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use warrant_migrations::{Db, Schema};
 
+use super::api_keys::{self, ApiKey};
 use super::audit::{self, Row};
 use super::users::User;
 use super::{jtis, ping, users};
@@ -262,6 +263,94 @@ async fn rows_of_the_trail_are_read_as_they_were_added_and_in_that_order() {
         assert_eq!(list(0, Some("bob"), 1000).await, rows[1..2]);
         assert_eq!(list(9, Some("bob"), 1000).await, []);
         assert_eq!(list(0, Some("ann"), 1000).await, rows[2..]);
+    })
+    .await;
+}
+
+fn api_key(id: &str, subject: &str, created_us: i64) -> ApiKey {
+    ApiKey {
+        id: id.into(),
+        hash: "hash".into(),
+        subject: subject.into(),
+        uid: Some(u32::MAX.into()),
+        label: "label \"'\\ \u{e9}".into(),
+        scopes: "read".into(),
+        created_us,
+        expires_us: 100,
+        last_used_us: None,
+        last_used_from: None,
+        revoked_us: None,
+    }
+}
+
+#[tokio::test]
+async fn keys_are_found_listed_and_revoked_as_they_were_added() {
+    on_both(async |db| {
+        let mut tx = db.begin().await.unwrap();
+        let one = api_key("one", "ann", 1);
+        assert!(api_keys::insert(&mut tx, &one, 2).await.unwrap());
+        assert!(
+            api_keys::insert(&mut tx, &api_key("two", "ann", 2), 2)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !api_keys::insert(&mut tx, &api_key("three", "ann", 3), 2)
+                .await
+                .unwrap()
+        );
+        assert!(
+            api_keys::insert(&mut tx, &api_key("four", "bob", 4), 2)
+                .await
+                .unwrap()
+        );
+        tx.commit().await.unwrap();
+        let list = async |subject, now_us| {
+            let mut conn = db.read().await.unwrap();
+            let keys = api_keys::list(&mut conn, subject, now_us).await.unwrap();
+            keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+        };
+        assert_eq!(list(Some("ann"), 5).await, ["two", "one"]);
+        assert_eq!(list(None, 5).await, ["two", "one", "four"]);
+        assert_eq!(list(None, 100).await, [""; 0]);
+        let find = async |id| {
+            let mut conn = db.read().await.unwrap();
+            api_keys::find(&mut conn, id).await.unwrap()
+        };
+        assert!(find("one").await == Some(one));
+        assert!(find("three").await.is_none());
+        let mut tx = db.begin().await.unwrap();
+        api_keys::note_use(&mut tx, "one", 6, "192.0.2.1")
+            .await
+            .unwrap();
+        assert!(
+            !api_keys::revoke(&mut tx, "one", Some("bob"), 7)
+                .await
+                .unwrap()
+        );
+        assert!(!api_keys::revoke(&mut tx, "one", None, 100).await.unwrap());
+        assert!(
+            api_keys::revoke(&mut tx, "one", Some("ann"), 7)
+                .await
+                .unwrap()
+        );
+        assert!(!api_keys::revoke(&mut tx, "one", None, 8).await.unwrap());
+        assert!(api_keys::revoke(&mut tx, "four", None, 8).await.unwrap());
+        assert_eq!(api_keys::revoke_all(&mut tx, "ann", 9).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let one = find("one").await.unwrap();
+        assert_eq!((one.last_used_us, one.revoked_us), (Some(6), Some(7)));
+        assert_eq!(one.last_used_from.as_deref(), Some("192.0.2.1"));
+        let revoked = async |after, until, limit| {
+            let mut conn = db.read().await.unwrap();
+            let rows = api_keys::list_revoked(&mut conn, after, until, limit)
+                .await
+                .unwrap();
+            rows.into_iter().map(|(_, at)| at).collect::<Vec<_>>()
+        };
+        assert_eq!(revoked(0, 100, 10).await, [7, 8, 9]);
+        assert_eq!(revoked(7, 8, 10).await, [8]);
+        assert_eq!(revoked(0, 100, 1).await, [7]);
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! The whole service, over its sockets.
 
+mod api_keys;
 mod audit;
 mod handshake;
 mod house;

@@ -1,22 +1,31 @@
 //! Who comes in: access tokens, verified with the auth service's public keys.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use warrant_api::credential::CredentialKind;
+use warrant_api::keys::KEY_PREFIX;
+use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role};
+use warrant_door::shape::API_KEY;
 
+use super::credentials::{Credentials, Outcome};
 use super::flux::fault::{Challenge, Fault};
+use super::limits::Limits;
 use crate::authsvc::AuthService;
 use crate::caller::{Bearer, Caller};
 use crate::model::Micros;
+use crate::revocations::{Revocations, Standing};
 
 /// The most verified tokens remembered.
 const REMEMBERED: usize = 10_000;
@@ -39,6 +48,16 @@ pub struct Gate {
     keys: RwLock<HashMap<String, Arc<DecodingKey>>>,
     fetched: tokio::sync::Mutex<Option<Instant>>,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
+    credentials: Credentials,
+    revocations: Revocations,
+}
+
+/// What a caller shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown<'a> {
+    Nothing,
+    Token(&'a str),
+    Key(&'a str),
 }
 
 #[derive(Debug, Clone)]
@@ -62,6 +81,7 @@ impl Gate {
     /// under that name. With `accounts`, a token must name a user id.
     pub fn new(
         authsvc: AuthService,
+        revocations: Revocations,
         issuer: String,
         challenge: Challenge,
         anonymous: Option<Caller>,
@@ -76,6 +96,8 @@ impl Gate {
             keys: RwLock::default(),
             fetched: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
+            credentials: Credentials::default(),
+            revocations,
         }
     }
 
@@ -92,24 +114,81 @@ impl Gate {
         }
     }
 
-    /// Whoever `authorization` proves.
-    async fn admit(&self, authorization: Option<&str>) -> Result<Caller, Fault> {
+    /// Whoever the head of a request proves to be at the other end.
+    ///
+    /// Errors: nobody; 400 where it shows two credentials; 503 where nobody
+    /// can tell now.
+    pub(super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        source: Option<IpAddr>,
+        limits: &Limits,
+    ) -> Result<Caller, Fault> {
         if let Some(caller) = &self.anonymous {
             return Ok(caller.clone());
         }
-        let token = authorization.and_then(|header| {
-            let (scheme, token) = header.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then_some(token.trim())
-        });
-        let Some(token) = token.filter(|token| !token.is_empty()) else {
-            return Err(Fault::not_authenticated(&self.challenge));
+        let away = || Fault::unavailable("The auth service cannot be reached.");
+        let verified = match shown(headers)? {
+            Shown::Nothing => return Err(Fault::not_authenticated(&self.challenge)),
+            Shown::Token(token) => self.verify(token).await,
+            Shown::Key(key) => match self.exchange(key, source, limits).await? {
+                Outcome::Token(token) => self.verify(&token).await,
+                Outcome::Refused => Err(Refused::Invalid),
+                Outcome::Away => return Err(away()),
+            },
         };
-        match self.verify(token).await {
-            Ok(caller) => Ok(caller),
-            Err(Refused::Invalid) => Err(Fault::bad_token(&self.challenge)),
-            Err(Refused::NoKeys) => Err(Fault::unavailable("The auth service cannot be reached.")),
+        let caller = match verified {
+            Ok(caller) => caller,
+            Err(Refused::Invalid) => return Err(Fault::bad_token(&self.challenge)),
+            Err(Refused::NoKeys) => return Err(away()),
+        };
+        match caller.bearer.as_ref().map(|b| self.revocations.judge(b)) {
+            Some(Standing::Counts) => Ok(caller),
+            Some(Standing::Revoked) | None => Err(Fault::bad_token(&self.challenge)),
+            Some(Standing::Unknown) => Err(Fault::unavailable(
+                "It cannot be told now whose tokens count.",
+            )),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        key: &str,
+        source: Option<IpAddr>,
+        limits: &Limits,
+    ) -> Result<Outcome, Fault> {
+        if key.len() > LONGEST {
+            return Ok(Outcome::Refused);
+        }
+        let mut allowance = None;
+        let may_ask = || {
+            allowance = limits.source(source);
+            allowance.is_none_or(|allowance| allowance.granted)
+        };
+        let kind = CredentialKind::Key;
+        let exchanged = self
+            .credentials
+            .exchange(&self.authsvc, kind, key, source, may_ask);
+        exchanged.await.ok_or_else(Fault::too_many)
+    }
+
+    /// See that the caller's token may be used for `scope`.
+    ///
+    /// Errors: 403, with what it takes. Source: RFC 6750 §3.1.
+    pub(super) fn check_scope(&self, caller: &Caller, scope: Scope) -> Result<(), Fault> {
+        if caller.scopes.has(scope) {
+            Ok(())
+        } else {
+            Err(Fault::needs_scope(&self.challenge, scope))
+        }
+    }
+
+    /// Returns once what `caller` was let in by counts no more. Where
+    /// authentication is off, never.
+    pub(super) async fn over(&self, caller: &Caller) {
+        match &caller.bearer {
+            Some(bearer) => self.revocations.over(bearer).await,
+            None => std::future::pending().await,
         }
     }
 
@@ -135,16 +214,18 @@ impl Gate {
         let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules)
             .map_err(|_| Refused::Invalid)?
             .claims;
-        let nobody = claims.sub.is_empty() || (self.accounts && claims.uid.is_none());
+        let unmarked = claims.sid.is_empty() || claims.jti.is_empty();
+        let nobody = claims.sub.is_empty() || (self.accounts && claims.uid.is_none()) || unmarked;
         if nobody || claims.iat > now_s().saturating_add(60) {
             return Err(Refused::Invalid);
         }
         let caller = Caller {
+            bearer: Some(Bearer::new(token, &claims)),
             name: claims.sub,
             uid: claims.uid.filter(|_| self.accounts),
             role: claims.role,
+            scopes: claims.scope,
             anonymous: false,
-            bearer: Some(Bearer::new(token)),
         };
         self.remember(
             digest,
@@ -231,20 +312,38 @@ fn now_s() -> u64 {
     u64::try_from(Micros::now().get() / 1_000_000).unwrap_or_default()
 }
 
-impl<S> FromRequestParts<S> for Caller
-where
-    Arc<Gate>: FromRef<S>,
-    S: Send + Sync,
-{
+/// The credential in a request's head.
+///
+/// Errors: there are two that differ.
+fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|header| {
+        let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    });
+    let key = headers
+        .get(API_KEY)
+        .map(|value| value.to_str().unwrap_or_default().trim());
+    match (bearer, key) {
+        (None, None) => Ok(Shown::Nothing),
+        (Some(one), Some(other)) if one != other => Err(Fault::detail(
+            StatusCode::BAD_REQUEST,
+            "Authorization and X-API-Key hold different credentials: send one of them.",
+        )),
+        (Some(token), None) if !token.starts_with(KEY_PREFIX) => Ok(Shown::Token(token)),
+        // What is no key in the place of one is refused as one.
+        (_, Some(key)) | (Some(key), _) => Ok(Shown::Key(key)),
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Fault;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
-        let gate: Arc<Gate> = FromRef::from_ref(state);
-        let authorization = parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        gate.admit(authorization).await
+    /// Whoever the access table's check let in.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
+        let words = "Internal Server Error";
+        let missing = || Fault::detail(StatusCode::INTERNAL_SERVER_ERROR, words);
+        parts.extensions.remove().ok_or_else(missing)
     }
 }
 
@@ -255,6 +354,7 @@ pub fn anonymous(name: String) -> Caller {
         name,
         uid: None,
         role: Role::User,
+        scopes: Scopes::ALL,
         anonymous: true,
         bearer: None,
     }

@@ -5,25 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
 };
 use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 
 use super::flux::fault::Fault;
 use super::{Gate, Shared};
-use crate::authsvc;
+use crate::authsvc::{self, SOURCE};
 
 /// The most a request for a token may hold.
 const REQUEST: usize = 64 * 1024;
-
-/// Who asks, for the auth service's throttle.
-const SOURCE: HeaderName = HeaderName::from_static("x-warrant-source");
 
 /// The routes whose requests are handed on.
 pub(super) fn routes() -> Router<Shared> {
@@ -40,16 +37,7 @@ async fn hand_on(
     request: Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, REQUEST)
-        .collect()
-        .await
-        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => Fault::too_large(REQUEST),
-            None => Fault::detail(
-                StatusCode::BAD_REQUEST,
-                "The request's body did not come whole.",
-            ),
-        })?;
+    let body = whole(body).await?;
     let path = head.uri.path().to_owned();
     let mut ask = Request::builder()
         .method(if head.method == Method::POST {
@@ -69,8 +57,34 @@ async fn hand_on(
     {
         ask = ask.header(SOURCE, value);
     }
-    let away = || Fault::unavailable("The auth service cannot be reached.");
-    let ask = ask.body(Full::new(body.to_bytes())).map_err(|_| away())?;
+    let ask = ask.body(Full::new(body)).map_err(|_| away())?;
+    forward(&gate, ask).await
+}
+
+/// A body that is handed on.
+///
+/// Errors: it is too long, or does not come.
+pub(super) async fn whole(body: Body) -> Result<Bytes, Fault> {
+    let body = Limited::new(body, REQUEST).collect().await;
+    body.map(Collected::to_bytes)
+        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => Fault::too_large(REQUEST),
+            None => Fault::detail(
+                StatusCode::BAD_REQUEST,
+                "The request's body did not come whole.",
+            ),
+        })
+}
+
+pub(super) fn away() -> Fault {
+    Fault::unavailable("The auth service cannot be reached.")
+}
+
+/// Send a request to the auth service, and answer as it does.
+pub(super) async fn forward(
+    gate: &Gate,
+    ask: Request<Full<Bytes>>,
+) -> Result<Response<Body>, Fault> {
     let answer = gate.authsvc().send(ask).await.map_err(|error| {
         tracing::warn!(%error, "a token request could not be handed on");
         away()

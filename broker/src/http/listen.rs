@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 use tower::ServiceExt;
+use warrant_door::{Guarded, Places};
 
-/// The most connections at a time.
-const CONNECTIONS: usize = 4096;
-/// The longest a request's head may take to come.
+/// The longest a request's head may take to come, and a connection may be
+/// kept without a request.
 const HEAD: Duration = Duration::from_secs(15);
 /// The longest a request's body may take to come.
 const BODY: Duration = Duration::from_secs(30);
@@ -31,11 +30,16 @@ const HEAD_BYTES: usize = 128 * 1024;
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serve `router` on `listener` until `stop` says so; then finish the
-/// requests in progress.
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// requests in progress. A source that has its share of `places` already is
+/// turned away.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    places: Places,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
+        let Some(room) = places.room().await else {
             return;
         };
         let accepted = tokio::select! {
@@ -51,6 +55,10 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
                 continue;
             }
         };
+        let Some(place) = places.take(room, peer.ip()) else {
+            tracing::debug!(%peer, "closed a connection: there are too many from there");
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let (router, stop) = (router.clone(), stop.clone());
         tokio::spawn(async move {
@@ -58,25 +66,31 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
             drop(place);
         });
     }
-    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(FAREWELL, places.acquire_many(all)).await;
+    let _ = tokio::time::timeout(FAREWELL, places.all_free()).await;
 }
 
+/// HTTP/1.1 alone. The HTTP library takes at most 100 headers of a request,
+/// and counts the time for a head from the end of the request before it. It
+/// must not gather the answers to pipelined requests: a refusal of a broken
+/// head, with bytes behind it, would then never be sent.
 async fn converse(
     stream: tokio::net::TcpStream,
     peer: SocketAddr,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let (stream, verdicts) = Guarded::new(stream);
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        if !verdicts.next_is_plain() {
+            request.extensions_mut().insert(LengthTwice);
+        }
         request.map(|body| axum::body::Body::new(Timely::new(body)))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let stopped = tokio::select! {
@@ -88,6 +102,10 @@ async fn converse(
         let _ = connection.await;
     }
 }
+
+/// Marks a request that says its length twice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LengthTwice;
 
 /// A request's body that is given up where it does not come in time.
 struct Timely {

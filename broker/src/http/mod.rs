@@ -1,9 +1,13 @@
 //! What listens: the dialects, the token endpoints, the documents.
 
+mod access;
 pub mod auth;
 mod authsvc;
+mod credentials;
 mod docs;
 pub mod flux;
+mod keys;
+pub mod limits;
 pub mod listen;
 mod stream;
 
@@ -13,6 +17,7 @@ use axum::Router;
 use axum::extract::FromRef;
 
 pub use auth::Gate;
+pub use limits::Limits;
 
 use crate::service::Jobs;
 
@@ -23,6 +28,8 @@ pub struct Shared {
     pub jobs: Jobs,
     /// Who may come in.
     pub gate: Arc<Gate>,
+    /// How much anybody may ask.
+    pub limits: Arc<Limits>,
     /// What the Flux dialect must know of its configuration.
     pub flux: Arc<flux::Settings>,
 }
@@ -47,13 +54,22 @@ impl FromRef<Shared> for Arc<flux::Settings> {
 
 /// Everything the main listener serves.
 pub fn router(shared: Shared) -> Router {
+    routes()
+        .fallback(flux::fault::no_route)
+        .layer(axum::middleware::from_fn_with_state(
+            shared.clone(),
+            access::check,
+        ))
+        .layer(axum::middleware::map_response(flux::fault::plain_to_fault))
+        .with_state(shared)
+}
+
+/// The routes alone, open to everybody.
+fn routes() -> Router<Shared> {
     let (flux, document) = flux::routes();
     Router::new()
         .merge(flux)
         .merge(authsvc::routes())
+        .merge(keys::routes())
         .merge(docs::routes(document))
-        .fallback(flux::fault::no_route)
-        .method_not_allowed_fallback(flux::fault::no_method)
-        .layer(axum::middleware::map_response(flux::fault::plain_to_fault))
-        .with_state(shared)
 }

@@ -20,21 +20,30 @@ impl Jobs {
         let wish = Cancel {
             job: id,
             by: caller.name.clone(),
+            note: String::new(),
             at: Micros::now(),
         };
-        match self.0.store.cancel(wish).await? {
+        match self.carry_out(wish).await? {
+            CancelAnswer::Cancelled | CancelAnswer::Requested(_) => Ok(()),
+            CancelAnswer::Ended => Err(ended()),
+            CancelAnswer::Unknown => Err(Error::new(Kind::NotFound, format!("Job {id} not found"))),
+        }
+    }
+
+    /// Record a wish, and see to it.
+    pub(super) async fn carry_out(&self, wish: Cancel) -> Result<CancelAnswer> {
+        let id = wish.job;
+        let answer = self.0.store.cancel(wish).await?;
+        match answer {
             CancelAnswer::Cancelled => {
                 self.0.scheduler.forget(id);
                 self.forget_admission(id);
             }
             CancelAnswer::Requested(_) => self.0.scheduler.cancel(id),
-            CancelAnswer::Ended => return Err(ended()),
-            CancelAnswer::Unknown => {
-                return Err(Error::new(Kind::NotFound, format!("Job {id} not found")));
-            }
+            CancelAnswer::Ended | CancelAnswer::Unknown => return Ok(answer),
         }
         self.0.live.announce(id);
-        Ok(())
+        Ok(answer)
     }
 
     /// Let the engine forget a job that never starts. Nothing depends on it:

@@ -1,6 +1,7 @@
 //! Use cases: what callers may ask for, whatever dialect they speak.
 
 mod cancel;
+mod disabled;
 mod output;
 mod permission;
 mod query;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 pub use output::{Lines, Tail};
+pub use permission::check_role;
 pub use submit::Submission;
 
 use crate::engine::{Engine, Node};

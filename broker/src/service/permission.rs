@@ -2,8 +2,10 @@
 
 use std::sync::PoisonError;
 
+use warrant_api::token::Role;
+
 use super::Jobs;
-use crate::caller::Caller;
+use crate::caller::{Caller, is_at_least};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Job, JobId};
 use crate::store::Whose;
@@ -15,6 +17,24 @@ impl Jobs {
     /// where jobs run as users, and [`Kind::Denied`] where they do not, since
     /// the shared list shows it in any case; the store is away.
     pub async fn find(&self, caller: &Caller, id: JobId) -> Result<Job> {
+        Ok(self.look(caller, id).await?.0)
+    }
+
+    /// The job, where `caller` may read what it writes as well: operators see
+    /// other people's jobs, and do not read their output.
+    ///
+    /// Errors: as [`Jobs::find`], and [`Kind::Denied`].
+    pub(super) async fn find_to_read(&self, caller: &Caller, id: JobId) -> Result<Job> {
+        let (job, own) = self.look(caller, id).await?;
+        if own || caller.reads_all() {
+            return Ok(job);
+        }
+        let message = format!("{} may not read the output of job {id}", caller.name);
+        Err(Error::new(Kind::Denied, message))
+    }
+
+    /// The job, and whether it is the caller's own.
+    async fn look(&self, caller: &Caller, id: JobId) -> Result<(Job, bool)> {
         let missing = || Error::new(Kind::NotFound, format!("Job {id} not found"));
         let job = self.0.store.find(id).await?.ok_or_else(missing)?;
         let own = match &self.0.warrants {
@@ -22,7 +42,7 @@ impl Jobs {
             None => job.owner.name == caller.name,
         };
         if caller.sees_all() || own {
-            Ok(job)
+            Ok((job, own))
         } else if self.0.warrants.is_some() {
             Err(missing())
         } else {
@@ -76,6 +96,20 @@ impl Jobs {
             None => Ok(()),
         }
     }
+}
+
+/// See that `caller` has the role `least` at least.
+///
+/// Errors: [`Kind::Denied`].
+pub fn check_role(caller: &Caller, least: Role) -> Result<()> {
+    let message = if is_at_least(caller.role, least) {
+        return Ok(());
+    } else if caller.anonymous {
+        "This action requires a superuser, but the auth backend is 'none'."
+    } else {
+        "The user doesn't have enough privileges"
+    };
+    Err(Error::new(Kind::Denied, message))
 }
 
 /// The most accounts remembered.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use warrant_api::token::Role;
 
-use super::Jobs;
+use super::{Jobs, check_role};
 use crate::caller::Caller;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 
 impl Jobs {
     /// Stop the service on behalf of `caller`: accept and start nothing more,
@@ -15,17 +15,7 @@ impl Jobs {
     ///
     /// Errors: the caller is not a superuser.
     pub fn stop(&self, caller: &Caller) -> Result<()> {
-        if caller.anonymous {
-            let message = "This action requires a superuser, but the auth backend is 'none'.";
-            return Err(Error::new(Kind::Denied, message));
-        }
-        match caller.role {
-            Role::Administrator => {}
-            Role::User | Role::Operator => {
-                let message = "The user doesn't have enough privileges";
-                return Err(Error::new(Kind::Denied, message));
-            }
-        }
+        check_role(caller, Role::Administrator)?;
         tracing::info!(user.name = %caller.name, "the service is asked to stop");
         self.0.stopping.store(true, Ordering::Release);
         self.0.stopped.notify_one();

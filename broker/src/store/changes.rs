@@ -129,6 +129,8 @@ pub struct Cancel {
     pub job: JobId,
     /// Who asks.
     pub by: String,
+    /// Why, for the job's owner; empty where it was they who asked.
+    pub note: String,
     /// When.
     pub at: Micros,
 }

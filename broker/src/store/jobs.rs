@@ -150,6 +150,25 @@ impl Store {
         Ok(uid.flatten().and_then(|uid| uid.try_into().ok()))
     }
 
+    /// Jobs of `owner` that have not started, were accepted up to `last`, and
+    /// that nobody wants to be cancelled yet; at most a thousand, the oldest
+    /// first.
+    ///
+    /// Errors: the store is away.
+    pub async fn list_unstarted(&self, owner: &str, last: Micros) -> Result<Vec<JobId>> {
+        const SQL: &str = "select id from jobs where owner = $1 \
+            and state in ('queued', 'starting') and submitted_us <= $2 and cancel_us is null \
+            order by id limit 1000";
+        let mut conn = self.db.read().await?;
+        Ok(on!(&mut conn, |db| {
+            sqlx::query_scalar(SQL)
+                .bind(owner)
+                .bind(last)
+                .fetch_all(db)
+                .await
+        })?)
+    }
+
     /// Up to `limit` jobs older than `below` (all, where `None`), newest first.
     ///
     /// Errors: the store is away.

@@ -434,7 +434,7 @@ pub(super) async fn cancel(
 
 async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> {
     const WAITING: &str = "update jobs set state = 'cancelled', cancel_us = $2, ended_us = $2, \
-        exception_type = 'cancel', exception_severity = 0, exception_note = '', \
+        exception_type = 'cancel', exception_severity = 0, exception_note = $3, \
         events = events + 1 where id = $1 and state = 'queued' returning events";
     const RUNNING: &str = "update jobs set cancel_us = $2, events = events + 1 \
         where id = $1 and state in ('starting', 'running') and cancel_us is null \
@@ -446,6 +446,7 @@ async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> 
         sqlx::query_scalar(WAITING)
             .bind(job)
             .bind(at)
+            .bind(cancel.note.as_str())
             .fetch_optional(db)
             .await
     })?;

@@ -372,6 +372,7 @@ async fn a_job_that_is_to_be_cancelled_does_not_wait_again() {
             let wish = Cancel {
                 job: id,
                 by: "ann".into(),
+                note: String::new(),
                 at: Micros::new(9),
             };
             assert_eq!(
@@ -402,6 +403,7 @@ async fn cancelling_depends_on_where_the_job_stands() {
             let wish = Cancel {
                 job,
                 by: "ann".into(),
+                note: String::new(),
                 at: Micros::new(9),
             };
             store.cancel(wish).await.unwrap()
@@ -427,6 +429,49 @@ async fn cancelling_depends_on_where_the_job_stands() {
                 .count(),
             1
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_has_not_started_is_listed_by_owner_and_ended_with_a_note() {
+    on_both(async |store| {
+        let submit = async |owner, submitted| {
+            let submitted = Micros::new(submitted);
+            let job = job(owner, "a");
+            store.submit(NewJob { submitted, ..job }).await.unwrap()
+        };
+        let waiting = submit("ann", 5).await;
+        let starting = submit("ann", 6).await;
+        let running = submit("ann", 6).await;
+        let (_later, _other) = (submit("ann", 8).await, submit("bob", 5).await);
+        for job in [starting, running] {
+            assert!(store.claim(claim(job, 1)).await.unwrap());
+        }
+        let started = Step::Started {
+            job: running,
+            attempt: 1,
+            start: Start {
+                at: Micros::new(7),
+                placement: None,
+            },
+        };
+        assert!(store.step(started).await.unwrap());
+        let unstarted = async || store.list_unstarted("ann", Micros::new(7)).await.unwrap();
+        assert_eq!(unstarted().await, [waiting, starting]);
+        for job in unstarted().await {
+            let wish = Cancel {
+                job,
+                by: "the auth service".into(),
+                note: "a note".into(),
+                at: Micros::new(9),
+            };
+            store.cancel(wish).await.unwrap();
+        }
+        assert_eq!(unstarted().await, []);
+        let ended = store.find(waiting).await.unwrap().unwrap();
+        assert_eq!(ended.state, State::Cancelled);
+        assert_eq!(ended.exception.unwrap().note, "a note");
     })
     .await;
 }
@@ -603,6 +648,7 @@ async fn searches_page_keep_to_the_owner_and_know_states() {
         let wish = Cancel {
             job: cancelled,
             by: "ann".into(),
+            note: String::new(),
             at: Micros::new(9),
         };
         store.cancel(wish).await.unwrap();

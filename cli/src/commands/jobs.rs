@@ -206,7 +206,9 @@ mod tests {
         };
         let target = |which: &Jobs| match request(which) {
             Request::Get(route, query) => format!("{route} {query:?}"),
-            Request::Post(..) | Request::Warranted(..) => panic!("a list is not posted"),
+            Request::Delete(..) | Request::Post(..) | Request::Warranted(..) => {
+                panic!("a list is not posted")
+            }
         };
         assert_eq!(
             target(&which(false, None)),

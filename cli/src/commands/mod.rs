@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod nodes;

@@ -78,9 +78,7 @@ impl Echo {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 tokio::spawn(
-                    http1::Builder::new()
-                        .pipeline_flush(true)
-                        .serve_connection(TokioIo::new(stream), service_fn(echo)),
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(echo)),
                 );
             }
             #[allow(unreachable_code, reason = "names the type of the error")]

@@ -21,7 +21,7 @@ const ROUTES: [(&str, &str); 10] = [
 ];
 
 #[test]
-fn a_caller_without_a_token_is_told_where_to_get_one() {
+fn t103_a_caller_without_a_token_is_told_where_to_get_one() {
     let house = House::open();
     let nobody = house.nobody();
     let realm = format!("realm=\"http://{}/v1/token\"", nobody.address());
@@ -92,7 +92,7 @@ fn other_ways_to_authenticate_count_as_none() {
 }
 
 #[test]
-fn no_header_of_a_caller_moves_the_realm() {
+fn t103_no_header_of_a_caller_moves_the_realm() {
     let house = House::open();
     let address = house.nobody().address();
     let request =
@@ -135,7 +135,7 @@ fn a_payload_encoded_with_the_secret_is_exchanged_for_a_token() {
 }
 
 #[test]
-fn a_failed_exchange_answers_400_and_says_why() {
+fn t103_a_failed_exchange_answers_400_and_says_why() {
     let house = House::open();
     let header = json!({"alg": "HS256", "typ": "JWT"});
     let full = json!({"user": ADMIN, "pass": ADMIN_PASSWORD, "scope": "token"});

@@ -76,12 +76,9 @@ fn the_pages_that_show_it_load_nothing_from_elsewhere() {
         }
     }
     assert!(assets >= 3, "{html}");
-    for path in [
-        "/docs/nothing.js",
-        "/docs/..%2f..%2fetc%2fpasswd",
-        "/docs/%2e%2e/x",
-    ] {
-        assert_eq!(nobody.get(path).status, 404, "{path}");
+    assert_eq!(nobody.get("/docs/nothing.js").status, 404);
+    for path in ["/docs/..%2f..%2fetc%2fpasswd", "/docs/%2e%2e/x"] {
+        assert_eq!(nobody.get(path).status, 400, "{path}");
     }
     house.close();
 }
@@ -121,7 +118,7 @@ fn what_is_not_there_answers_404_and_a_wrong_method_405() {
     assert_eq!(ann.get("/v1/jobs/submit").status, 405);
     assert_eq!(
         ann.get("/v1/jobs/x%2Fy").with(400),
-        json!({"detail": "'x/y' is not a valid job id"})
+        json!({"detail": "The path holds dot segments, or encoded slashes or zeros."})
     );
     house.close();
 }

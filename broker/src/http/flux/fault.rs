@@ -11,13 +11,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsubmitted};
+use warrant_api::scope::Scope;
 
 use crate::error::{Error, Kind};
 
 /// How a client that is not let in is told to authenticate. Source: RFC 6750
 /// §3, and the token authentication of container registries.
 #[derive(Debug, Clone)]
-pub struct Challenge(Arc<str>);
+pub struct Challenge {
+    whole: Arc<str>,
+    realm: Arc<str>,
+}
 
 impl Challenge {
     /// A challenge that names the token endpoint below `public_url`.
@@ -25,15 +29,23 @@ impl Challenge {
         let clean = |text: &str| text.replace(['"', '\\'], "");
         let base = clean(public_url.trim_end_matches('/'));
         let service = clean(service);
-        Self(
-            format!("Bearer realm=\"{base}/v1/token\",service=\"{service}\",scope=\"jobs\"").into(),
-        )
+        let realm = format!("Bearer realm=\"{base}/v1/token\"");
+        Self {
+            whole: format!("{realm},service=\"{service}\",scope=\"jobs\"").into(),
+            realm: realm.into(),
+        }
+    }
+
+    fn of_scope(&self, scope: &str) -> Option<HeaderValue> {
+        let realm = &self.realm;
+        let text = format!("{realm},error=\"insufficient_scope\",scope=\"{scope}\"");
+        HeaderValue::from_str(&text).ok()
     }
 
     fn header(&self, error: Option<&str>) -> Option<HeaderValue> {
         let text = match error {
-            None => self.0.to_string(),
-            Some(error) => format!("{},error=\"{error}\"", self.0),
+            None => self.whole.to_string(),
+            Some(error) => format!("{},error=\"{error}\"", self.whole),
         };
         HeaderValue::from_str(&text).ok()
     }
@@ -85,6 +97,24 @@ impl Fault {
             challenge: challenge.header(Some("invalid_token")),
             ..fault
         }
+    }
+
+    /// 403: the token may not be used for what it takes. Source: RFC 6750 §3.1.
+    pub fn needs_scope(challenge: &Challenge, scope: Scope) -> Self {
+        let name = scope.name();
+        let detail = format!("The token may not be used for this: it takes the scope {name}.");
+        Self {
+            challenge: challenge.of_scope(name),
+            ..Self::detail(StatusCode::FORBIDDEN, detail)
+        }
+    }
+
+    /// 429.
+    pub fn too_many() -> Self {
+        Self::detail(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many requests. Try again later.",
+        )
     }
 
     /// 503.
@@ -165,7 +195,11 @@ impl IntoResponse for Fault {
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let later = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if later.contains(&self.status) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -175,11 +209,6 @@ impl IntoResponse for Fault {
 /// 404 for a path that nothing serves.
 pub async fn no_route() -> Fault {
     Fault::detail(StatusCode::NOT_FOUND, "Not Found")
-}
-
-/// 405 for a method that a path does not know.
-pub async fn no_method() -> Fault {
-    Fault::detail(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
 /// Refusals of the framework come as plain text: give them this dialect's form.

@@ -1,5 +1,7 @@
 //! What a job writes.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -13,7 +15,7 @@ use super::id;
 use super::params::Params;
 use crate::caller::Caller;
 use crate::error::Kind;
-use crate::http::stream;
+use crate::http::{Gate, stream};
 use crate::service::{Jobs, Lines, Tail};
 
 const NONE_YET: &str = "The output does not exist yet, or the jobid is incorrect.";
@@ -89,6 +91,7 @@ fn written(mut lines: Lines) -> Response {
     ))]
 pub(super) async fn stream_output(
     State(jobs): State<Jobs>,
+    State(gate): State<Arc<Gate>>,
     caller: Caller,
     Path(jobid): Path<String>,
     uri: Uri,
@@ -106,7 +109,10 @@ pub(super) async fn stream_output(
         }])
     })?;
     let body = match jobs.tail(&caller, id, offset).await {
-        Ok(tail) => Body::from_stream(stream::unfold(tail, next)),
+        Ok(tail) => Body::from_stream(stream::unfold(
+            Follower { tail, gate, caller },
+            Follower::next,
+        )),
         Err(error) if error.kind == Kind::NotFound => Body::empty(),
         Err(error) => return Err(error.into()),
     };
@@ -118,16 +124,33 @@ pub(super) async fn stream_output(
     Ok((headers, body).into_response())
 }
 
-async fn next(mut tail: Tail) -> Option<(std::io::Result<Bytes>, Tail)> {
-    match tail.next().await {
-        Ok(Some(bytes)) => Some((Ok(bytes.into()), tail)),
-        Ok(None) => None,
-        Err(error) => {
-            super::fault::log(&error);
-            Some((
-                Err(std::io::Error::other("the output cannot be read now")),
-                tail,
-            ))
+/// Somebody who follows a job's output, for as long as what they were let in
+/// by counts.
+struct Follower {
+    tail: Tail,
+    gate: Arc<Gate>,
+    caller: Caller,
+}
+
+impl Follower {
+    async fn next(mut self) -> Option<(std::io::Result<Bytes>, Self)> {
+        let next = tokio::select! {
+            biased;
+            () = self.gate.over(&self.caller) => {
+                tracing::info!(user.name = %self.caller.name, "followed output with a token that counts no more");
+                let broken = std::io::Error::other("the token counts no more");
+                return Some((Err(broken), self));
+            }
+            next = self.tail.next() => next,
+        };
+        match next {
+            Ok(Some(bytes)) => Some((Ok(bytes.into()), self)),
+            Ok(None) => None,
+            Err(error) => {
+                super::fault::log(&error);
+                let broken = std::io::Error::other("the output cannot be read now");
+                Some((Err(broken), self))
+            }
         }
     }
 }

@@ -184,8 +184,13 @@ async fn far_pages_by_state_know_what_has_changed_since() {
         for step in [0, 700, 400, 0] {
             for (id, n) in &ids[cancelled..cancelled + step] {
                 let by = "ann".to_owned();
-                let at = Micros::new(*n);
-                store.cancel(Cancel { job: *id, by, at }).await.unwrap();
+                let wish = Cancel {
+                    job: *id,
+                    by,
+                    note: String::new(),
+                    at: Micros::new(*n),
+                };
+                store.cancel(wish).await.unwrap();
             }
             cancelled += step;
             for whose in [Whose::All, Whose::Owner("ann")] {

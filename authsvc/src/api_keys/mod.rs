@@ -1,0 +1,358 @@
+//! API keys: made, listed and revoked by their users; exchanged for short
+//! access tokens by the broker, to which callers show them.
+//!
+//! Whose key it is, whether they may still come in, and as what, is looked up
+//! at each exchange: a key is worth no more than its user is now.
+
+mod refused;
+mod text;
+
+use std::sync::Arc;
+
+use warrant_api::keys::{CreatedKey, KEY_SESSION, KeyInfo, KeyList, NewKey};
+use warrant_api::scope::{Scope, Scopes};
+use warrant_api::token::{AccessClaims, Role};
+
+pub(crate) use refused::Refused;
+
+use crate::audit::{Event, Sort};
+use crate::clock;
+use crate::config;
+use crate::error::{Error, Kind};
+use crate::login::{Login, Wrong};
+use crate::source::Source;
+use crate::store::api_keys::{self as store, ApiKey};
+use crate::token::{Audience, Minted, Principal};
+use crate::user_name::UserName;
+use crate::warrants::Subjects;
+
+/// The life of a token that a key is exchanged for, in seconds.
+const TOKEN_LIFE_S: u64 = 300;
+/// How often it is written down that a key is used, in microseconds.
+const NOTE_EVERY_US: i64 = 60_000_000;
+/// The longest label, in characters.
+const MAX_LABEL: usize = 64;
+const DAY_US: i64 = 86_400_000_000;
+
+/// Keeps the keys.
+#[derive(Debug)]
+pub(crate) struct ApiKeys {
+    /// The users, the tokens, the audit trail.
+    pub(crate) login: Arc<Login>,
+    /// Verifies the tokens of those who ask.
+    pub(crate) subjects: Subjects,
+    /// How many there may be, and for how long.
+    pub(crate) config: config::ApiKeys,
+}
+
+/// Somebody who asks something about keys.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    claims: Arc<AccessClaims>,
+    source: Source,
+}
+
+impl ApiKeys {
+    /// Whoever holds `token`.
+    ///
+    /// Errors: the token is no access token for the broker.
+    pub(crate) fn asker(&self, token: Option<&str>, source: Source) -> Result<Asker, Refused> {
+        let claims = token.and_then(|token| {
+            let now_s = clock::now_s();
+            self.subjects.verify(token, Audience::Broker, now_s)
+        });
+        match claims {
+            Some(claims) => Ok(Asker { claims, source }),
+            None => {
+                let event = Event::new(Sort::Key, source);
+                Err(self.refuse(event, Refused::Token))
+            }
+        }
+    }
+
+    /// Make a key for whoever asks.
+    ///
+    /// Errors: [`Refused`].
+    pub(crate) async fn create(&self, asker: &Asker, new: NewKey) -> Result<CreatedKey, Refused> {
+        let mut event = asker.event("create");
+        let made = self.make(asker, new, &mut event).await;
+        made.map_err(|refused| self.refuse(event, refused))
+    }
+
+    async fn make(
+        &self,
+        asker: &Asker,
+        new: NewKey,
+        event: &mut Event,
+    ) -> Result<CreatedKey, Refused> {
+        asker.changes_keys()?;
+        let label = new.label.trim();
+        if label.is_empty()
+            || label.chars().count() > MAX_LABEL
+            || label.chars().any(char::is_control)
+        {
+            return Err(Refused::Form(format!(
+                "label: 1 to {MAX_LABEL} characters are allowed, and none that control"
+            )));
+        }
+        let days = new.expires_in_days.unwrap_or(self.config.default_days);
+        if !(1..=self.config.max_days).contains(&days) {
+            let most = self.config.max_days;
+            return Err(Refused::Form(format!(
+                "expires_in_days: 1 to {most} are allowed"
+            )));
+        }
+        let own = asker.claims.scope;
+        let scopes = new.scopes.unwrap_or(own);
+        if scopes.is_empty() {
+            return Err(Refused::Form("scopes: at least one is needed".into()));
+        }
+        if !scopes.within(own) {
+            return Err(Refused::Scopes);
+        }
+        let user = self.user(&asker.claims.sub).await?;
+        if asker.claims.uid.is_some() && asker.claims.uid != user.uid {
+            return Err(Refused::OtherAccount);
+        }
+        let (id, key) = text::generate()?;
+        let now_us = clock::now_us();
+        let row = ApiKey {
+            hash: text::hash(key.expose()),
+            subject: user.name,
+            uid: user.uid.map(i64::from),
+            label: label.to_owned(),
+            scopes: scopes.to_string(),
+            created_us: now_us,
+            expires_us: now_us.saturating_add(i64::from(days) * DAY_US),
+            last_used_us: None,
+            last_used_from: None,
+            revoked_us: None,
+            id,
+        };
+        event.jti = Some(session(&row.id));
+        let place = self.login.audit.place()?;
+        let most = i64::from(self.config.per_user);
+        let mut tx = self.login.db.begin().await?;
+        if !store::insert(&mut tx, &row, most).await? {
+            return Err(Refused::Full(most));
+        }
+        tx.commit().await?;
+        place.granted(event.clone());
+        Ok(CreatedKey {
+            key: key.expose().to_owned(),
+            info: info(row),
+        })
+    }
+
+    /// The keys of whoever asks or, for administrators, of `user`.
+    ///
+    /// Errors: [`Refused`].
+    pub(crate) async fn list(&self, asker: &Asker, user: Option<&str>) -> Result<KeyList, Refused> {
+        let listed = async {
+            let subject = asker.subject(user)?;
+            let mut conn = self.login.db.read().await?;
+            let keys = store::list(&mut conn, Some(subject), clock::now_us()).await?;
+            Ok(KeyList {
+                keys: keys.into_iter().map(info).collect(),
+            })
+        };
+        let listed = listed.await;
+        listed.map_err(|refused| self.refuse(asker.event("list"), refused))
+    }
+
+    /// Revoke the key `id`, or all where it is `None`, of whoever asks or, for
+    /// administrators, of `user`; returns how many counted.
+    ///
+    /// Errors: [`Refused`].
+    pub(crate) async fn revoke(
+        &self,
+        asker: &Asker,
+        user: Option<&str>,
+        id: Option<&str>,
+    ) -> Result<u64, Refused> {
+        let mut event = asker.event("revoke");
+        let revoked = self.take_back(asker, user, id, &mut event).await;
+        revoked.map_err(|refused| self.refuse(event, refused))
+    }
+
+    async fn take_back(
+        &self,
+        asker: &Asker,
+        user: Option<&str>,
+        id: Option<&str>,
+        event: &mut Event,
+    ) -> Result<u64, Refused> {
+        asker.changes_keys()?;
+        let subject = asker.subject(user)?;
+        let place = self.login.audit.place()?;
+        let now_us = clock::now_us();
+        let mut tx = self.login.db.begin().await?;
+        let revoked = match id {
+            None => {
+                event.jti = Some(format!("{} of {subject}", session("*")));
+                store::revoke_all(&mut tx, subject, now_us).await?
+            }
+            Some(id) => {
+                let counted =
+                    text::is_id(id) && store::revoke(&mut tx, id, Some(subject), now_us).await?;
+                if !counted {
+                    return Err(Refused::NoKey);
+                }
+                event.jti = Some(session(id));
+                1
+            }
+        };
+        tx.commit().await?;
+        place.granted(event.clone());
+        Ok(revoked)
+    }
+
+    /// An access token for the key `text`, which was shown at `source`.
+    ///
+    /// Errors: [`Refused`].
+    pub(crate) async fn exchange(&self, text: &str, source: Source) -> Result<Minted, Refused> {
+        let mut event = Event::new(Sort::Key, source);
+        event.action = Some("exchange");
+        let token = self.token(text, &mut event).await;
+        token.map_err(|refused| self.refuse(event, refused))
+    }
+
+    async fn token(&self, text: &str, event: &mut Event) -> Result<Minted, Refused> {
+        let id = text::id_of(text).ok_or(Refused::Key("key-malformed"))?;
+        let found = store::find(&mut self.login.db.read().await?, id).await?;
+        let key = found.ok_or(Refused::Key("key-unknown"))?;
+        if !text::same(&text::hash(text), &key.hash) {
+            return Err(Refused::Key("key-wrong"));
+        }
+        event.subject = Some(key.subject.clone());
+        event.jti = Some(session(&key.id));
+        let now_us = clock::now_us();
+        if key.revoked_us.is_some() {
+            return Err(Refused::Key("key-revoked"));
+        }
+        let left_s = u64::try_from((key.expires_us - now_us) / 1_000_000).unwrap_or(0);
+        if left_s == 0 {
+            return Err(Refused::Key("key-over"));
+        }
+        let user = self.user_of(&key).await?;
+        event.uid = user.uid;
+        event.audience = Some(Audience::Broker.name().to_owned());
+        let scopes: Scopes = key.scopes.parse().map_err(|_| Refused::Key("key-scopes"))?;
+        let place = self.login.audit.place()?;
+        let life_s = left_s.min(TOKEN_LIFE_S);
+        let minted =
+            self.login
+                .mint
+                .key_token(&user, scopes, session(&key.id), life_s, clock::now_s())?;
+        self.note_use(&key, now_us, event).await;
+        place.granted(event.clone());
+        Ok(minted)
+    }
+
+    /// The user whose key it is, as they are now.
+    async fn user_of(&self, key: &ApiKey) -> Result<Principal, Refused> {
+        let name = UserName::parse(&key.subject).map_err(|_| Refused::User(Wrong::Name))?;
+        let (user, since_us) = self.login.look_up(&name).await?.map_err(Refused::User)?;
+        // Of another who came by the name later, it is not the key.
+        let later = since_us.is_some_and(|since_us| since_us > key.created_us);
+        if later || (user.uid.is_some() && key.uid != user.uid.map(i64::from)) {
+            return Err(Refused::OtherAccount);
+        }
+        Ok(user)
+    }
+
+    async fn user(&self, name: &str) -> Result<Principal, Refused> {
+        let name = UserName::parse(name).map_err(|_| Refused::User(Wrong::Name))?;
+        let found = self.login.look_up(&name).await?;
+        found.map(|(user, _)| user).map_err(Refused::User)
+    }
+
+    /// Write down that a key is used, where that was not done lately. A key
+    /// counts all the same where it cannot be.
+    async fn note_use(&self, key: &ApiKey, now_us: i64, event: &Event) {
+        let lately = key
+            .last_used_us
+            .is_some_and(|at| now_us - at < NOTE_EVERY_US);
+        if lately {
+            return;
+        }
+        let noted = async {
+            let mut tx = self.login.db.begin().await?;
+            store::note_use(&mut tx, &key.id, now_us, &event.source.to_string()).await?;
+            tx.commit().await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(key = key.id, %error, "it was not written down that a key is used");
+        }
+    }
+
+    fn refuse(&self, event: Event, refused: Refused) -> Refused {
+        if let Refused::Failed(error) = &refused {
+            let cause = error.source.as_ref().map(tracing::field::display);
+            tracing::error!(%error, cause, "a request about keys failed");
+        }
+        self.login.audit.refused(event, refused.reason());
+        refused
+    }
+}
+
+impl Asker {
+    fn event(&self, action: &'static str) -> Event {
+        Event {
+            action: Some(action),
+            subject: Some(self.claims.sub.clone()),
+            uid: self.claims.uid,
+            ..Event::new(Sort::Key, self.source.clone())
+        }
+    }
+
+    /// See that it is not a key that asks: who has one for a while could
+    /// otherwise have another for good.
+    fn changes_keys(&self) -> Result<(), Refused> {
+        if self.claims.sid.starts_with(KEY_SESSION) {
+            return Err(Refused::OfKey);
+        }
+        Ok(())
+    }
+
+    /// Whose keys are meant: one's own or, for administrators, those of
+    /// `user`.
+    fn subject<'a>(&'a self, user: Option<&'a str>) -> Result<&'a str, Refused> {
+        let own = self.claims.sub.as_str();
+        let administers =
+            self.claims.role == Role::Administrator && self.claims.scope.has(Scope::Admin);
+        match user {
+            None => Ok(own),
+            Some(user) if user == own || administers => Ok(user),
+            Some(_) => Err(Refused::NotYours),
+        }
+    }
+}
+
+/// The session of the tokens that a key is exchanged for.
+pub(crate) fn session(id: &str) -> String {
+    format!("{KEY_SESSION}{id}")
+}
+
+/// For how long tokens of a key that was revoked may be alive, in seconds.
+pub(crate) const ALIVE_S: u64 = TOKEN_LIFE_S + 60;
+
+/// What lists show of a key.
+pub(crate) fn info(key: ApiKey) -> KeyInfo {
+    let seconds = |us: i64| u64::try_from(us / 1_000_000).unwrap_or_default();
+    KeyInfo {
+        id: key.id,
+        user: key.subject,
+        label: key.label,
+        scopes: key.scopes.parse().unwrap_or_default(),
+        created_s: seconds(key.created_us),
+        expires_s: seconds(key.expires_us),
+        last_used_s: key.last_used_us.map(seconds),
+        last_used_from: key.last_used_from,
+    }
+}
+
+/// An error of a command.
+pub(crate) fn no_such_key(id: &str) -> Error {
+    Error::new(Kind::NotFound, format!("there is no key {id} that counts"))
+}

@@ -1,0 +1,67 @@
+//! Why something about keys was refused.
+
+use crate::error::Error;
+use crate::login::Wrong;
+
+/// Why something about keys was refused.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The token does not count here.
+    Token,
+    /// The token was given for a key: keys make no keys.
+    OfKey,
+    /// A field of the request is not what it may be.
+    Form(String),
+    /// The new key would be good for more than the token.
+    Scopes,
+    /// Other people's keys are an administrator's.
+    NotYours,
+    /// There is no such key that counts.
+    NoKey,
+    /// The user has as many keys as there may be.
+    Full(i64),
+    /// The credential is no key, or not the right one.
+    Key(&'static str),
+    /// The key's user may not come in.
+    User(Wrong),
+    /// The account is not the one that the key was made for.
+    OtherAccount,
+    /// Something beneath failed.
+    Failed(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<warrant_migrations::Error> for Refused {
+    fn from(error: warrant_migrations::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Refused {
+    /// Whether it is this service that failed.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+
+    /// The reason in one stable word.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::OfKey => "key-makes-key",
+            Self::Form(_) => "form",
+            Self::Scopes => "scopes",
+            Self::NotYours => "not-administrator",
+            Self::NoKey => "key-unknown",
+            Self::Full(_) => "too-many",
+            Self::Key(word) => word,
+            Self::User(wrong) => wrong.word(),
+            Self::OtherAccount => "account-changed",
+            Self::Failed(_) => "unavailable",
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! API keys.
+
+use sqlx::FromRow;
+use warrant_migrations::{Conn, Result, Tx, on};
+
+/// One key.
+#[derive(Clone, PartialEq, Eq, FromRow)]
+pub(crate) struct ApiKey {
+    /// Its id.
+    pub(crate) id: String,
+    /// The SHA-256 of the key, in hexadecimal.
+    pub(crate) hash: String,
+    /// The user's name.
+    pub(crate) subject: String,
+    /// The account's user id, where users must have one.
+    pub(crate) uid: Option<i64>,
+    /// What the user calls it.
+    pub(crate) label: String,
+    /// What it may be used for, as their names.
+    pub(crate) scopes: String,
+    /// When it was made, in microseconds since the Unix epoch.
+    pub(crate) created_us: i64,
+    /// When it ends.
+    pub(crate) expires_us: i64,
+    /// When it was last used, to the minute.
+    pub(crate) last_used_us: Option<i64>,
+    /// From where.
+    pub(crate) last_used_from: Option<String>,
+    /// When it was revoked.
+    pub(crate) revoked_us: Option<i64>,
+}
+
+impl std::fmt::Debug for ApiKey {
+    /// Leaves the hash out.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiKey")
+            .field("id", &self.id)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The key called `id`, if there is one.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn find(conn: &mut Conn, id: &str) -> Result<Option<ApiKey>> {
+    const SQL: &str = "select * from api_keys where id = $1";
+    Ok(on!(conn, |db| sqlx::query_as(SQL)
+        .bind(id)
+        .fetch_optional(db)
+        .await)?)
+}
+
+/// The keys of `subject`, or of all, that count at `now_us`; the newest first.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn list(
+    conn: &mut Conn,
+    subject: Option<&str>,
+    now_us: i64,
+) -> Result<Vec<ApiKey>> {
+    const OF_ONE: &str = "select * from api_keys
+        where subject = $1 and revoked_us is null and expires_us > $2
+        order by created_us desc, id";
+    const OF_ALL: &str = "select * from api_keys
+        where revoked_us is null and expires_us > $1
+        order by subject, created_us desc, id";
+    Ok(match subject {
+        Some(subject) => on!(conn, |db| sqlx::query_as(OF_ONE)
+            .bind(subject)
+            .bind(now_us)
+            .fetch_all(db)
+            .await),
+        None => on!(conn, |db| sqlx::query_as(OF_ALL)
+            .bind(now_us)
+            .fetch_all(db)
+            .await),
+    }?)
+}
+
+/// Add a key, unless its user has `most` that count already; returns whether
+/// it was added.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn insert(tx: &mut Tx, key: &ApiKey, most: i64) -> Result<bool> {
+    const SQL: &str = "insert into api_keys
+        (id, hash, subject, uid, label, scopes, created_us, expires_us)
+        select $1, $2, $3, $4, $5, $6, $7, $8
+        where (select count(*) from api_keys
+               where subject = $3 and revoked_us is null and expires_us > $7) < $9";
+    let rows = on!(tx, |db| sqlx::query(SQL)
+        .bind(&key.id)
+        .bind(&key.hash)
+        .bind(&key.subject)
+        .bind(key.uid)
+        .bind(&key.label)
+        .bind(&key.scopes)
+        .bind(key.created_us)
+        .bind(key.expires_us)
+        .bind(most)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(rows == 1)
+}
+
+/// Remember that a key was used.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn note_use(tx: &mut Tx, id: &str, now_us: i64, source: &str) -> Result<()> {
+    const SQL: &str = "update api_keys set last_used_us = $2, last_used_from = $3 where id = $1";
+    on!(tx, |db| sqlx::query(SQL)
+        .bind(id)
+        .bind(now_us)
+        .bind(source)
+        .execute(db)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Revoke a key of `subject`, or of anybody; false where there is none that
+/// counts.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn revoke(
+    tx: &mut Tx,
+    id: &str,
+    subject: Option<&str>,
+    now_us: i64,
+) -> Result<bool> {
+    const SQL: &str = "update api_keys set revoked_us = $3
+        where id = $1 and coalesce($2, subject) = subject
+        and revoked_us is null and expires_us > $3";
+    let rows = on!(tx, |db| sqlx::query(SQL)
+        .bind(id)
+        .bind(subject)
+        .bind(now_us)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(rows == 1)
+}
+
+/// Revoke every key of `subject`; returns how many counted.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn revoke_all(tx: &mut Tx, subject: &str, now_us: i64) -> Result<u64> {
+    const SQL: &str = "update api_keys set revoked_us = $2
+        where subject = $1 and revoked_us is null and expires_us > $2";
+    Ok(on!(tx, |db| sqlx::query(SQL)
+        .bind(subject)
+        .bind(now_us)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?)
+}
+
+/// Ids and times of the keys that were revoked after `after_us` and up to
+/// `until_us`, the first first; at most `limit`.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn list_revoked(
+    conn: &mut Conn,
+    after_us: i64,
+    until_us: i64,
+    limit: i64,
+) -> Result<Vec<(String, i64)>> {
+    const SQL: &str = "select id, revoked_us from api_keys
+        where revoked_us > $1 and revoked_us <= $2 order by revoked_us, id limit $3";
+    Ok(on!(conn, |db| sqlx::query_as(SQL)
+        .bind(after_us)
+        .bind(until_us)
+        .bind(limit)
+        .fetch_all(db)
+        .await)?)
+}

@@ -1,0 +1,276 @@
+//! Who may use which route: one table, looked at before any handler. A route
+//! that is not in it is nobody's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::header::{ALLOW, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use warrant_api::scope::Scope;
+use warrant_api::token::Role;
+use warrant_door::shape;
+
+use super::Shared;
+use super::flux::fault::Fault;
+use super::limits::Allowance;
+use super::listen::LengthTwice;
+
+/// A route, and what it takes to use it.
+#[derive(Debug)]
+pub(super) struct Route {
+    method: Method,
+    path: &'static str,
+    need: Need,
+}
+
+/// What it takes to use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Nothing.
+    Nothing,
+    /// A token with this scope, of a caller with this role at least.
+    Token(Scope, Role),
+}
+
+const fn open(method: Method, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        need: Need::Nothing,
+    }
+}
+
+const fn with(scope: Scope, method: Method, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        need: Need::Token(scope, Role::User),
+    }
+}
+
+/// Every route of the main listener. HEAD is GET without the body.
+pub(super) static TABLE: [Route; 22] = [
+    with(Scope::Read, Method::GET, "/v1/jobs"),
+    with(Scope::Read, Method::GET, "/v1/jobs/search"),
+    with(Scope::Submit, Method::POST, "/v1/jobs/submit"),
+    with(Scope::Read, Method::GET, "/v1/jobs/{jobid}"),
+    with(Scope::Control, Method::POST, "/v1/jobs/{jobid}/cancel"),
+    with(Scope::Read, Method::GET, "/v1/jobs/{jobid}/output"),
+    with(Scope::Read, Method::GET, "/v1/jobs/{jobid}/output/stream"),
+    with(Scope::Read, Method::GET, "/v1/nodes"),
+    Route {
+        method: Method::POST,
+        path: "/v1/service/stop",
+        need: Need::Token(Scope::Admin, Role::Administrator),
+    },
+    with(Scope::Read, Method::GET, "/v1/keys"),
+    with(Scope::Control, Method::POST, "/v1/keys"),
+    with(Scope::Control, Method::DELETE, "/v1/keys"),
+    with(Scope::Control, Method::DELETE, "/v1/keys/{id}"),
+    open(Method::GET, "/v1/auth"),
+    open(Method::POST, "/v1/token"),
+    open(Method::POST, "/v1/login/access-token"),
+    open(Method::GET, "/.well-known/jwks.json"),
+    open(Method::GET, "/openapi.json"),
+    open(Method::GET, "/docs"),
+    open(Method::GET, "/docs/"),
+    open(Method::GET, "/docs/{*path}"),
+    open(Method::GET, "/redoc"),
+];
+
+/// What the table says of a route.
+enum Found {
+    Need(Need),
+    /// The path is there, with other methods than this.
+    OtherMethod,
+    Unlisted,
+}
+
+fn find(method: &Method, path: &str) -> Found {
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let mut known = false;
+    for route in TABLE.iter().filter(|route| route.path == path) {
+        if route.method == *method {
+            return Found::Need(route.need);
+        }
+        known = true;
+    }
+    if known {
+        Found::OtherMethod
+    } else {
+        Found::Unlisted
+    }
+}
+
+/// Let a request through to its handler, if whoever sent it may use the route.
+pub(super) async fn check(
+    State(shared): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let source = source(&request);
+    if let Err(why) = judge_shape(&mut request) {
+        return Fault::detail(StatusCode::BAD_REQUEST, why).into_response();
+    }
+    let path = request.extensions().get::<MatchedPath>();
+    let found = match path {
+        Some(path) => find(request.method(), path.as_str()),
+        // Nothing is there; what says so is everybody's.
+        None => Found::Need(Need::Nothing),
+    };
+    match found {
+        Found::Need(Need::Nothing) => match refused(shared.limits.source(source)) {
+            Some(refusal) => refusal,
+            None => next.run(request).await,
+        },
+        Found::Need(Need::Token(scope, role)) => {
+            admitted(shared, request, next, source, scope, role).await
+        }
+        Found::OtherMethod => other_method(path.map_or("", MatchedPath::as_str)),
+        Found::Unlisted => {
+            tracing::error!(?path, "a route is not in the access table");
+            Fault::detail(StatusCode::FORBIDDEN, "Forbidden").into_response()
+        }
+    }
+}
+
+async fn admitted(
+    shared: Shared,
+    mut request: Request,
+    next: Next,
+    source: Option<IpAddr>,
+    scope: Scope,
+    role: Role,
+) -> Response {
+    let caller = match shared
+        .gate
+        .admit(request.headers(), source, &shared.limits)
+        .await
+    {
+        Ok(caller) => caller,
+        Err(fault) => {
+            return refused(shared.limits.source(source)).unwrap_or_else(|| fault.into_response());
+        }
+    };
+    let allowance = shared.limits.principal(&caller, source);
+    if let Some(refusal) = refused(allowance) {
+        return refusal;
+    }
+    let allowed = shared
+        .gate
+        .check_scope(&caller, scope)
+        .and_then(|()| crate::service::check_role(&caller, role).map_err(Fault::from));
+    let mut response = match allowed {
+        Ok(()) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(fault) => fault.into_response(),
+    };
+    if let Some(allowance) = allowance {
+        allowance.write(response.headers_mut());
+    }
+    response
+}
+
+fn source(request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map(|ConnectInfo(address)| address.ip())
+}
+
+fn judge_shape(request: &mut Request) -> Result<(), &'static str> {
+    if request.extensions().get::<LengthTwice>().is_some() {
+        return Err(shape::LENGTH_TWICE);
+    }
+    let (head, body) = std::mem::take(request).into_parts();
+    let judged = shape::check(&head);
+    *request = Request::from_parts(head, body);
+    judged?;
+    let query = request.uri().query().unwrap_or_default();
+    // Source: RFC 6750 §2.3, §5.3: addresses are written into logs.
+    let tokens = ["access_token=", "api_key="];
+    let shown = |pair: &str| tokens.iter().any(|name| pair.starts_with(name));
+    if query.split('&').any(shown) {
+        return Err("Tokens and keys belong into headers, never into the address.");
+    }
+    Ok(())
+}
+
+/// 429, where there is nothing left.
+fn refused(allowance: Option<Allowance>) -> Option<Response> {
+    let allowance = allowance.filter(|allowance| !allowance.granted)?;
+    let mut response = Fault::too_many().into_response();
+    allowance.write(response.headers_mut());
+    Some(response)
+}
+
+/// 405, with the methods that there are.
+fn other_method(path: &str) -> Response {
+    let mut allow = String::new();
+    for route in TABLE.iter().filter(|route| route.path == path) {
+        allow.push_str(if allow.is_empty() { "" } else { ", " });
+        allow.push_str(route.method.as_str());
+        if route.method == Method::GET {
+            allow.push_str(", HEAD");
+        }
+    }
+    let words = "Method Not Allowed";
+    let mut response = Fault::detail(StatusCode::METHOD_NOT_ALLOWED, words).into_response();
+    if let Ok(allow) = HeaderValue::from_str(&allow) {
+        response.headers_mut().insert(ALLOW, allow);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn table() -> BTreeSet<(String, &'static str)> {
+        let routes = TABLE.iter();
+        let routes: BTreeSet<_> = routes
+            .map(|route| (route.method.as_str().to_lowercase(), route.path))
+            .collect();
+        assert_eq!(routes.len(), TABLE.len(), "a route is there twice");
+        routes
+    }
+
+    #[test]
+    fn t110_every_documented_route_is_in_the_table_and_needs_a_token() {
+        let document = serde_json::to_value(super::super::flux::document()).unwrap();
+        let mut count = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                let method: Method = method.to_uppercase().parse().unwrap();
+                let Found::Need(need) = find(&method, path) else {
+                    panic!("{method} {path} is not in the table");
+                };
+                assert_ne!(need, Need::Nothing, "{method} {path}");
+                count += 1;
+            }
+        }
+        assert_eq!(count, 9);
+    }
+
+    #[test]
+    fn t110_the_table_has_exactly_the_routers_paths() {
+        // What axum prints of a router names its paths.
+        let printed = format!("{:?}", super::super::routes());
+        let served: BTreeSet<&str> = printed
+            .split('"')
+            // Both are axum's own, for what no route serves.
+            .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private"))
+            .collect();
+        let listed: BTreeSet<&str> = table().into_iter().map(|(_, path)| path).collect();
+        assert!(served.len() > 10, "{printed}");
+        assert_eq!(served, listed);
+    }
+}

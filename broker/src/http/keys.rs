@@ -1,0 +1,56 @@
+//! API keys, `/v1/keys`: the auth service keeps them. A request is handed on
+//! with the caller's access token in place of whatever the caller showed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::{Request, Response, StatusCode};
+use axum::routing::{delete, get};
+use http_body_util::Full;
+
+use super::authsvc::{away, forward, whole};
+use super::flux::fault::Fault;
+use super::{Gate, Shared};
+use crate::authsvc::{self, SOURCE};
+use crate::caller::Caller;
+
+/// The routes whose requests are handed on.
+pub(super) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/v1/keys", get(hand_on).post(hand_on).delete(hand_on))
+        .route("/v1/keys/{id}", delete(hand_on))
+}
+
+async fn hand_on(
+    State(gate): State<Arc<Gate>>,
+    caller: Caller,
+    source: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    request: Request<Body>,
+) -> Result<Response<Body>, Fault> {
+    let Some(bearer) = &caller.bearer else {
+        return Err(Fault::detail(
+            StatusCode::FORBIDDEN,
+            "Where authentication is off, there are no keys.",
+        ));
+    };
+    let (head, body) = request.into_parts();
+    let body = whole(body).await?;
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut ask = Request::builder()
+        .method(head.method)
+        .uri(path)
+        .header(HOST, authsvc::NAME)
+        .header(AUTHORIZATION, format!("Bearer {}", bearer.reveal()));
+    if let Some(value) = head.headers.get(CONTENT_TYPE) {
+        ask = ask.header(CONTENT_TYPE, value);
+    }
+    if let Some(axum::Extension(ConnectInfo(address))) = source {
+        ask = ask.header(SOURCE, address.ip().to_string());
+    }
+    let ask = ask.body(Full::new(body)).map_err(|_| away())?;
+    forward(&gate, ask).await
+}
