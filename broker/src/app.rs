@@ -89,6 +89,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         jobs: jobs.clone(),
         gate,
         flux,
+        own_warrants: config.mode == Mode::MultiUser && config.shim.warrants == Obtained::Client,
     });
     let (stop, stopped) = watch::channel(false);
     tracing::info!(

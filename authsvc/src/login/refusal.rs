@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     Wrong(Wrong),
     /// The handshake's payload is refused.
     Payload(handshake::Refused),
+    /// More was asked for than client and user may have.
+    Scope,
     /// Too many failures; seconds until the next attempt is looked at.
     Throttled(u64),
     /// Too many logins at once.
@@ -37,16 +39,26 @@ pub(crate) enum Wrong {
     Account(NoAccount),
 }
 
+impl Wrong {
+    /// The reason in one stable word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Unknown => "user-unknown",
+            Self::Disabled => "user-disabled",
+            Self::Password => "password",
+            Self::Account(none) => none.word(),
+        }
+    }
+}
+
 impl Refusal {
     /// The reason in one stable word.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Wrong(Wrong::Name) => "name",
-            Self::Wrong(Wrong::Unknown) => "user-unknown",
-            Self::Wrong(Wrong::Disabled) => "user-disabled",
-            Self::Wrong(Wrong::Password) => "password",
-            Self::Wrong(Wrong::Account(none)) => none.word(),
+            Self::Wrong(wrong) => wrong.word(),
             Self::Payload(_) => "payload",
+            Self::Scope => "scope",
             Self::Throttled(_) => "throttled",
             Self::Busy => "busy",
             Self::Failed(_) => "unavailable",
@@ -60,6 +72,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Wrong(_) => f.write_str("unknown, disabled or wrong password"),
             Self::Payload(refused) => refused.fmt(f),
+            Self::Scope => f.write_str("more was asked for than may be had"),
             Self::Throttled(_) => f.write_str("too many failures"),
             Self::Busy => f.write_str("too many logins at once"),
             Self::Failed(error) => error.fmt(f),

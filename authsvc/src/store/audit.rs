@@ -9,7 +9,8 @@ use warrant_migrations::{Conn, Result, Spelt, Tx, on};
 pub(crate) struct Row {
     /// When, in microseconds since the Unix epoch.
     pub(crate) time_us: i64,
-    /// What was asked for: `login`, `warrant`; or `unrecorded`, where there
+    /// What was asked for: `login`, `warrant`, `token`, `refresh`, `client`,
+    /// `authorize`, `code`, `device`, `revoke`, `introspect`; or `unrecorded`, where there
     /// were more refusals than rows for them.
     pub(crate) kind: String,
     /// `granted` or `refused`.

@@ -183,8 +183,8 @@ async fn a_payload_is_spent_once_and_forgotten_after_its_end() {
         tx.commit().await.unwrap();
         let mut tx = db.begin().await.unwrap();
         assert!(!jtis::spend(&mut tx, "a", 10).await.unwrap());
-        assert_eq!(jtis::prune(&mut tx, 10).await.unwrap(), 0);
-        assert_eq!(jtis::prune(&mut tx, 11).await.unwrap(), 1);
+        assert_eq!(jtis::prune(&mut tx, 10, 100).await.unwrap(), 0);
+        assert_eq!(jtis::prune(&mut tx, 11, 100).await.unwrap(), 1);
         assert!(jtis::spend(&mut tx, "a", 30).await.unwrap());
         assert!(!jtis::spend(&mut tx, "b", 30).await.unwrap());
     })

@@ -7,5 +7,6 @@ mod keys;
 mod limits;
 mod login;
 mod multi_user;
+mod oauth;
 mod throttle;
 mod warrants;

@@ -25,6 +25,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// What the Flux dialect must know of its configuration.
     pub flux: Arc<flux::Settings>,
+    /// Whether users get the warrants for their jobs themselves.
+    pub own_warrants: bool,
 }
 
 impl FromRef<Shared> for Jobs {
@@ -50,7 +52,7 @@ pub fn router(shared: Shared) -> Router {
     let (flux, document) = flux::routes();
     Router::new()
         .merge(flux)
-        .merge(authsvc::routes())
+        .merge(authsvc::routes(shared.own_warrants))
         .merge(docs::routes(document))
         .fallback(flux::fault::no_route)
         .method_not_allowed_fallback(flux::fault::no_method)

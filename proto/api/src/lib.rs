@@ -2,5 +2,7 @@
 //! service, the command line and the tests. Nothing here decides anything.
 
 pub mod flux;
+pub mod oauth;
+pub mod revocation;
 pub mod scope;
 pub mod token;
