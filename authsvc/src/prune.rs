@@ -63,10 +63,10 @@ pub(crate) async fn end_left_groups(all: Arc<Sessions>) {
         return;
     }
     loop {
+        tokio::time::sleep(GROUPS_EVERY).await;
         if let Err(error) = look_at_groups(&all).await {
             tracing::warn!(%error, cause = ?error.source, "groups could not be looked at");
         }
-        tokio::time::sleep(GROUPS_EVERY).await;
     }
 }
 
