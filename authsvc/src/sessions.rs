@@ -1,8 +1,10 @@
 //! Sessions. Every access token is part of one: when it ends, its tokens and
-//! refresh tokens count no more, here at once, elsewhere as soon as the
-//! revocation feed is read.
+//! refresh tokens count no more, here at once (for a warrant, within a second),
+//! elsewhere as soon as the revocation feed is read.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
@@ -125,6 +127,50 @@ pub(crate) struct Sessions {
     pub(crate) mint: Mint,
     /// Who is who.
     pub(crate) directory: Arc<Directory>,
+    /// Which tokens counted a moment ago.
+    pub(crate) counted: Counted,
+}
+
+/// How long a token that counted may be taken to count still.
+const FRESH: Duration = Duration::from_secs(1);
+/// Tokens remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Tokens that counted a moment ago: by the id of each, its session and its
+/// user, and when that was.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(Mutex<HashMap<String, (String, String, Instant)>>);
+
+impl Counted {
+    fn has(&self, claims: &AccessClaims, now: Instant) -> bool {
+        self.tokens()
+            .get(&claims.jti)
+            .is_some_and(|(sid, sub, at)| {
+                *sid == claims.sid
+                    && *sub == claims.sub
+                    && now.saturating_duration_since(*at) < FRESH
+            })
+    }
+
+    fn add(&self, claims: &AccessClaims, now: Instant) {
+        let mut tokens = self.tokens();
+        if tokens.len() >= REMEMBERED {
+            tokens.retain(|_, (.., at)| now.saturating_duration_since(*at) < FRESH);
+        }
+        if tokens.len() < REMEMBERED {
+            let session = (claims.sid.clone(), claims.sub.clone(), now);
+            tokens.insert(claims.jti.clone(), session);
+        }
+    }
+
+    /// Something has ended.
+    pub(crate) fn forget(&self) {
+        self.tokens().clear();
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<String, (String, String, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sessions {
@@ -185,6 +231,23 @@ impl Sessions {
         Ok(self.keeps_role(&session).await?.then_some(session))
     }
 
+    /// Whether [`Sessions::alive`] finds a session, or found it within the last
+    /// second. What is ended by this process counts no more at once, what is
+    /// ended by another after that second.
+    ///
+    /// Errors: as [`Sessions::alive`].
+    pub(crate) async fn counts(&self, claims: &AccessClaims) -> Result<bool> {
+        let now = Instant::now();
+        if self.counted.has(claims, now) {
+            return Ok(true);
+        }
+        let counts = self.alive(claims).await?.is_some();
+        if counts {
+            self.counted.add(claims, now);
+        }
+        Ok(counts)
+    }
+
     /// Whether the user of the session has at least its role still, where a
     /// group gave it; the session ends where not.
     ///
@@ -209,7 +272,9 @@ impl Sessions {
     pub(crate) async fn end(&self, id: &str, reason: &str) -> Result<()> {
         let mut tx = self.db.begin().await?;
         sessions::end(&mut tx, Of::Id(id), reason, clock::now_us()).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.counted.forget();
+        Ok(())
     }
 }
 

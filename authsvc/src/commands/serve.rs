@@ -17,7 +17,7 @@ use crate::login::{Login, System};
 use crate::oauth::OAuth;
 use crate::passwords::{self, Hasher};
 use crate::prune;
-use crate::sessions::{Sessions, end_account};
+use crate::sessions::{Counted, Sessions, end_account};
 use crate::store::{self, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
@@ -73,6 +73,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             issuer: settings.config.tokens.issuer.clone(),
         },
         directory: Arc::new(directory),
+        counted: Counted::default(),
     });
     let warrants = warrants(&settings, &ring, accounts.as_ref(), &sessions, &audit)?;
     let subjects = Subjects::new(ring.clone(), settings.config.tokens.issuer.clone());

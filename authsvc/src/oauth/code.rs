@@ -59,6 +59,7 @@ impl OAuth {
                 sessions::end(&mut tx, Of::Id(id), "code-reuse", now_us).await?;
             }
             tx.commit().await?;
+            self.sessions.counted.forget();
             return Err(Refused::Proof("code-reuse"));
         }
         if let Err(refused) = fits(&code, client, shown, now_us) {

@@ -75,6 +75,7 @@ impl OAuth {
             Use::Stolen => {
                 sessions::end(&mut tx, Of::Id(&held.id), "refresh-reuse", now_us).await?;
                 tx.commit().await?;
+                self.sessions.counted.forget();
                 return Err(Refused::Proof("refresh-reuse"));
             }
         }

@@ -50,6 +50,7 @@ impl OAuth {
             }
         }
         tx.commit().await?;
+        self.sessions.counted.forget();
         place.granted(event.clone());
         Ok(())
     }

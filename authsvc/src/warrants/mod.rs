@@ -109,7 +109,7 @@ impl Warrants {
         event.subject = Some(subject.sub.clone());
         event.uid = subject.uid;
         let uid = self.uid_of(&subject).await?;
-        if self.sessions.alive(&subject).await?.is_none() {
+        if !self.sessions.counts(&subject).await? {
             return Err(Refused::Ended);
         }
         let place = self.audit.place()?;
