@@ -359,6 +359,15 @@ pub(crate) async fn end_account(
     Ok(before_s)
 }
 
+/// Wait for the second that [`end_account`] returned, which begins within one:
+/// the tokens of whoever logs in from then on count.
+pub(crate) async fn until(before_s: i64) {
+    let begins_us = before_s.saturating_mul(1_000_000);
+    let rest_us = begins_us.saturating_sub(clock::now_us());
+    let rest_us = u64::try_from(rest_us).unwrap_or(0).min(1_000_000);
+    tokio::time::sleep(Duration::from_micros(rest_us)).await;
+}
+
 /// `seconds` after `time_us`.
 pub(crate) fn later(time_us: i64, seconds: u64) -> i64 {
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);

@@ -17,7 +17,7 @@ use crate::login::{Login, System};
 use crate::oauth::OAuth;
 use crate::passwords::{self, Hasher};
 use crate::prune;
-use crate::sessions::{Counted, Sessions, end_account};
+use crate::sessions::{Counted, Sessions, end_account, until};
 use crate::store::{self, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
@@ -200,6 +200,7 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         None => false,
     };
     let mut tx = db.begin().await?;
+    let mut before_s = None;
     if !unchanged {
         let hash = passwords::hash(&settings.hash_params, password).map_err(|error| Error {
             message: format!("superuser (FLUX_TOKEN): {error}"),
@@ -207,11 +208,15 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         })?;
         if !users::insert(&mut tx, name, &hash, true, now_us).await? {
             users::set_password(&mut tx, name, &hash, now_us).await?;
-            end_account(&mut tx, name.as_str(), "password-changed").await?;
+            before_s = Some(end_account(&mut tx, name.as_str(), "password-changed").await?);
         }
     }
     users::promote(&mut tx, name).await?;
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    if let Some(before_s) = before_s {
+        until(before_s).await;
+    }
+    Ok(())
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>> {

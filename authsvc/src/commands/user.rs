@@ -1,7 +1,6 @@
 //! Adding, changing and listing users.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -12,7 +11,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::passwords;
-use crate::sessions::end_account;
+use crate::sessions::{end_account, until};
 use crate::store::users;
 use crate::user_name::UserName;
 
@@ -126,17 +125,12 @@ impl UserCommand {
     }
 }
 
-/// End what the user has and commit. Returns when the second begins whose
-/// tokens count: whoever logs in from now on is not taken for who was there
-/// before.
+/// End what the user has and commit; returns when whoever logs in is not taken
+/// for who was there before.
 async fn end(mut tx: Tx, name: &UserName, reason: &str) -> Result<()> {
     let before_s = end_account(&mut tx, name.as_str(), reason).await?;
     tx.commit().await?;
-    let rest_us = before_s
-        .saturating_mul(1_000_000)
-        .saturating_sub(clock::now_us());
-    let rest_us = u64::try_from(rest_us).unwrap_or(0).min(1_000_000);
-    tokio::time::sleep(Duration::from_micros(rest_us)).await;
+    until(before_s).await;
     Ok(())
 }
 
