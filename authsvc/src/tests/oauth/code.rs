@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::house::{Answer, House};
-use super::{CALLBACK, CHALLENGE, VERIFIER};
+use super::{CALLBACK, CHALLENGE, VERIFIER, altered};
 
 /// A request of the client `robot`.
 fn asked() -> Value {
@@ -145,7 +145,7 @@ async fn t107_a_code_is_good_for_its_client_its_address_and_its_verifier_once() 
         let answer = redeem(&house, &secret, &[("code", &code), (field, "")]).await;
         answer.is_oauth_error(400, "invalid_request");
     }
-    let altered = format!("{}A", &code(&house, "ann").await[..46]);
+    let altered = altered(&code(&house, "ann").await);
     for text in [altered.as_str(), "x", "wrc_"] {
         let answer = redeem(&house, &secret, &[("code", text)]).await;
         answer.is_oauth_error(400, "invalid_grant");

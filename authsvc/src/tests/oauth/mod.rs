@@ -39,6 +39,12 @@ fn form(path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Reques
     request(Method::POST, path, &headers, &body.join("&"))
 }
 
+/// Another text of the same form.
+fn altered(text: &str) -> String {
+    let (rest, last) = text.split_at(text.len() - 1);
+    format!("{rest}{}", if last == "A" { "E" } else { "A" })
+}
+
 /// HTTP Basic of a client.
 fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))

@@ -1,7 +1,7 @@
 //! Refresh tokens: one use each, and what a second use means.
 
 use super::super::house::House;
-use super::form;
+use super::{altered, form};
 
 /// Let the grace of every used token be over.
 async fn later(house: &House) {
@@ -158,7 +158,7 @@ async fn what_is_no_refresh_token_is_none() {
     let house = House::open().await;
     let answer = house.sign_in("ann").await;
     let token = answer.refresh_token();
-    let altered = format!("{}A", &token[..46]);
+    let altered = altered(&token);
     for text in ["", "wrr_", answer.token(), &token[4..], &altered] {
         house
             .refresh(text)
