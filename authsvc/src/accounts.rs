@@ -5,11 +5,12 @@
 //! at once. Nobody is taken for unknown because nobody could tell.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Group, Uid, User, getgrouplist};
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
@@ -123,6 +124,21 @@ impl Accounts {
         Ok(found)
     }
 
+    /// Those of `groups`, by name, that the account called `name` is in. One
+    /// that does not exist has no members.
+    ///
+    /// Errors: as [`Accounts::find`].
+    pub(crate) async fn groups_of(
+        &self,
+        name: &UserName,
+        groups: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let wanted = name.clone();
+        let looked = self.in_turn(move || those_of(wanted.as_str(), groups));
+        let found = looked.await?;
+        found.map_err(|errno| Error::unavailable("groups were not looked up", errno))
+    }
+
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<UserName, (Account, Instant)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,6 +191,23 @@ fn look_up(name: &str) -> nix::Result<Option<Entry>> {
         // A name service that takes names in any case answers with its own.
         name_of_uid: back.filter(|_| user.name == name).map(|back| back.name),
     }))
+}
+
+/// Source: getgrouplist(3), getgrnam_r(3).
+fn those_of(name: &str, mut groups: Vec<String>) -> nix::Result<Vec<String>> {
+    let (Some(user), Ok(c_name)) = (User::from_name(name)?, CString::new(name)) else {
+        return Ok(Vec::new());
+    };
+    let gids = getgrouplist(&c_name, user.gid)?;
+    let mut failed = Ok(());
+    groups.retain(|group| match Group::from_name(group) {
+        Ok(found) => found.is_some_and(|found| gids.contains(&found.gid)),
+        Err(errno) => {
+            failed = Err(errno);
+            false
+        }
+    });
+    failed.map(|()| groups)
 }
 
 fn judge(name: &str, entry: Option<Entry>, range: &RangeInclusive<u32>) -> Found {
@@ -260,6 +293,19 @@ mod tests {
         assert_eq!(find("no-such-account").await, Err(NoAccount::Unknown));
         let known: Vec<_> = accounts.known().keys().map(UserName::to_string).collect();
         assert_eq!(known, ["daemon"], "what was not found is remembered");
+    }
+
+    #[tokio::test]
+    async fn an_account_is_in_its_primary_group_and_in_those_that_list_it() {
+        let accounts = Accounts::new(1..=60_000);
+        let of = async |name: &str, groups: &[&str]| {
+            let name = UserName::parse(name).unwrap();
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            accounts.groups_of(&name, groups).await.unwrap()
+        };
+        assert_eq!(of("daemon", &["bin", "daemon"]).await, ["daemon"]);
+        assert_eq!(of("daemon", &["no-such-group"]).await, [""; 0]);
+        assert_eq!(of("no-such-account", &["daemon"]).await, [""; 0]);
     }
 
     #[tokio::test]

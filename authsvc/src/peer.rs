@@ -8,6 +8,9 @@ pub(crate) enum Peer {
     /// The Unix socket: the user id that the peer had when it connected, if
     /// the kernel told. Source: unix(7), `SO_PEERCRED`.
     Unix(Option<u32>),
+    /// The Unix socket: handed on by the broker for somebody else, who has
+    /// none of the broker's rights and none that the broker must not have.
+    Forwarded,
     /// TCP: the address.
     Tcp(IpAddr),
 }
@@ -17,7 +20,7 @@ impl Peer {
     pub(crate) fn is_user(self, uid: u32) -> bool {
         match self {
             Self::Unix(peer) => peer == Some(uid),
-            Self::Tcp(_) => false,
+            Self::Forwarded | Self::Tcp(_) => false,
         }
     }
 
@@ -26,6 +29,7 @@ impl Peer {
     pub(crate) fn is_not_user(self, uid: u32) -> bool {
         match self {
             Self::Unix(peer) => peer.is_some_and(|peer| peer != uid),
+            Self::Forwarded => false,
             Self::Tcp(_) => true,
         }
     }
@@ -42,6 +46,7 @@ mod tests {
             (Peer::Unix(Some(7)), true, false),
             (Peer::Unix(Some(0)), false, true),
             (Peer::Unix(None), false, false),
+            (Peer::Forwarded, false, false),
             (tcp, false, true),
         ] {
             assert_eq!((peer.is_user(7), peer.is_not_user(7)), (is, is_not));

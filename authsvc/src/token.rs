@@ -1,20 +1,20 @@
 //! Making access tokens.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Header};
+use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
-use warrant_api::token::{
-    ACCESS_TOKEN_TYPE, AUTHSVC_AUDIENCE, AccessClaims, BROKER_AUDIENCE, Role, TokenAnswer,
-};
+use warrant_api::token::{ACCESS_TOKEN_TYPE, AUTHSVC_AUDIENCE, AccessClaims, BROKER_AUDIENCE};
 
 use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
+use crate::opaque;
+use crate::secret::Secret;
+use crate::sessions::Session;
 
-/// The client that tokens for a password are given to.
-const CLIENT: &str = "flux";
-/// The client that tokens for an API key are given to.
-const KEY_CLIENT: &str = "key";
+/// The client of those who log in without naming one.
+pub(crate) const LEGACY_CLIENT: &str = "flux";
+/// The client of tokens that are given for an API key.
+pub(crate) const KEY_CLIENT: &str = "key";
 
 /// Whom a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,24 +35,27 @@ impl Audience {
     }
 }
 
-/// Whom a token is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Principal {
-    /// The user's name.
-    pub(crate) name: String,
-    /// The account's user id, in multi-user mode.
-    pub(crate) uid: Option<u32>,
-    /// What the user may do.
-    pub(crate) role: Role,
-}
-
 /// A token and its id.
-#[derive(Debug)]
 pub(crate) struct Minted {
-    /// As it is answered.
-    pub(crate) answer: TokenAnswer,
+    /// The token.
+    pub(crate) token: Secret,
+    /// Its life in seconds.
+    pub(crate) life_s: u64,
     /// The `jti` claim.
     pub(crate) jti: String,
+}
+
+impl Minted {
+    /// As the token endpoints answer it.
+    pub(crate) fn granted(&self, scope: Scopes, refresh: Option<&Secret>) -> Granted {
+        Granted {
+            access_token: self.token.expose().to_owned(),
+            token_type: "Bearer".into(),
+            expires_in: self.life_s,
+            refresh_token: refresh.map(|token| token.expose().to_owned()),
+            scope,
+        }
+    }
 }
 
 /// Makes access tokens with whichever key signs.
@@ -62,86 +65,53 @@ pub(crate) struct Mint {
     pub(crate) ring: Ring,
     /// The `iss` claim.
     pub(crate) issuer: String,
-    /// The life of a token, in seconds.
-    pub(crate) life_s: u64,
 }
 
 impl Mint {
-    /// A token about `user`, made at `now_s` (seconds since the Unix epoch).
-    /// Source: RFC 9068 §2, RFC 8037 §3.1.
+    /// A token of `session` for `scopes`, made at `now_us` (microseconds since
+    /// the Unix epoch). It lives for `life_s` seconds, and not longer than the
+    /// session. Source: RFC 9068 §2, RFC 8037 §3.1.
     ///
     /// Errors: there is no key, or no random numbers.
-    pub(crate) fn token(&self, user: &Principal, audience: Audience, now_s: u64) -> Result<Minted> {
-        let jti = random_id()?;
-        self.sign(AccessClaims {
-            iss: self.issuer.clone(),
-            aud: audience.name().into(),
-            sub: user.name.clone(),
-            sid: jti.clone(),
-            jti,
-            iat: now_s,
-            exp: now_s + self.life_s,
-            role: user.role,
-            scope: Scopes::ALL,
-            client_id: CLIENT.into(),
-            uid: user.uid,
-        })
-    }
-
-    /// A token for the broker about `user`, whose API key was shown: of the
-    /// session `sid`, for `life_s` seconds.
-    ///
-    /// Errors: as [`Mint::token`].
-    pub(crate) fn key_token(
+    pub(crate) fn token(
         &self,
-        user: &Principal,
-        scope: Scopes,
-        sid: String,
+        session: &Session,
+        scopes: Scopes,
+        audience: Audience,
         life_s: u64,
-        now_s: u64,
+        now_us: i64,
     ) -> Result<Minted> {
-        self.sign(AccessClaims {
-            iss: self.issuer.clone(),
-            aud: Audience::Broker.name().into(),
-            sub: user.name.clone(),
-            sid,
-            jti: random_id()?,
-            iat: now_s,
-            exp: now_s.saturating_add(life_s),
-            role: user.role,
-            scope,
-            client_id: KEY_CLIENT.into(),
-            uid: user.uid,
-        })
-    }
-
-    fn sign(&self, claims: AccessClaims) -> Result<Minted> {
-        let (now_s, life_s) = (claims.iat, claims.exp.saturating_sub(claims.iat));
+        let seconds = |time_us: i64| u64::try_from(time_us / 1_000_000).unwrap_or(0);
+        let now_s = seconds(now_us);
+        let life_s = life_s.min(seconds(session.expires_us).saturating_sub(now_s));
         let key = self
             .ring
             .signing(now_s)
             .ok_or_else(|| Error::new(Kind::Unavailable, "there is no signing key"))?;
+        let claims = AccessClaims {
+            iss: self.issuer.clone(),
+            aud: audience.name().into(),
+            sub: session.subject.clone(),
+            jti: opaque::id()?,
+            iat: now_s,
+            exp: now_s + life_s,
+            role: session.role,
+            scope: scopes,
+            sid: session.id.clone(),
+            client_id: session.client_id.clone(),
+            uid: session.uid,
+        };
         let header = Header {
             typ: Some(ACCESS_TOKEN_TYPE.into()),
             kid: Some(key.kid),
             ..Header::new(Algorithm::EdDSA)
         };
-        let answer = TokenAnswer {
-            access_token: jsonwebtoken::encode(&header, &claims, &key.private)
-                .map_err(|source| Error::unavailable("a token could not be signed", source))?,
-            token_type: "Bearer".into(),
-            expires_in: life_s,
-        };
+        let token = jsonwebtoken::encode(&header, &claims, &key.private)
+            .map_err(|source| Error::unavailable("a token could not be signed", source))?;
         Ok(Minted {
-            answer,
+            token: Secret::new(token),
+            life_s,
             jti: claims.jti,
         })
     }
-}
-
-/// 128 random bits in base64url.
-fn random_id() -> Result<String> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|source| Error::unavailable("no random numbers", source))?;
-    Ok(URL_SAFE_NO_PAD.encode(id))
 }

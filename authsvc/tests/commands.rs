@@ -125,6 +125,32 @@ impl Running {
         self.post("/v1/login/access-token", form, &body)
     }
 
+    /// Post a form; the body of the answer.
+    fn form(&self, path: &str, body: &str) -> serde_json::Value {
+        let form = "content-type: application/x-www-form-urlencoded\r\n";
+        let answer = self.post(path, form, body);
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Access token and refresh token of a user with password `pw`.
+    fn sign_in(&self, user: &str) -> (String, String) {
+        let body = format!("grant_type=password&client_id=warrant&username={user}&password=pw");
+        let answer = self.form("/oauth/token", &body);
+        let token = |name: &str| answer[name].as_str().unwrap().to_owned();
+        (token("access_token"), token("refresh_token"))
+    }
+
+    /// Whether both tokens still count.
+    fn counts(&self, (access, refresh): &(String, String)) -> bool {
+        let known = self.form("/oauth/introspect", &format!("token={access}"));
+        let body = format!("grant_type=refresh_token&client_id=warrant&refresh_token={refresh}");
+        let active = known["active"].as_bool().unwrap();
+        let answer = self.form("/oauth/token", &body);
+        assert_eq!(active, answer["access_token"].is_string(), "{answer}");
+        active
+    }
+
     /// Stop as systemd does; whether it ended well.
     fn stop(mut self) -> bool {
         let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
@@ -474,4 +500,188 @@ fn secrets_are_in_no_log_even_at_its_most_talkative() {
     );
     assert!(!log.contains("canary") && !log.contains(signature), "{log}");
     assert!(log.lines().all(|line| !line.starts_with("forged")), "{log}");
+}
+
+#[test]
+fn t105_what_the_commands_end_counts_no_more_in_the_running_service() {
+    let place = Place::new();
+    place.run("migrate", "");
+    for user in ["ann", "bob", "carl", "dan", "eve"] {
+        place.run(&format!("user add {user}"), "pw");
+    }
+    let running = place.serve(&[]);
+    for (user, words) in [
+        ("ann", "user passwd ann"),
+        ("bob", "user disable bob"),
+        ("carl", "user delete carl"),
+        ("dan", "session end --user dan"),
+    ] {
+        let (tokens, other) = (running.sign_in(user), running.sign_in("eve"));
+        place.run(words, "pw");
+        assert!(!running.counts(&tokens), "{words}");
+        assert!(running.counts(&other), "{words}");
+    }
+    // Whoever logs in after the command is not taken for who was there before.
+    let again = running.sign_in("ann");
+    let (_, payload) = again.0.split_once('.').unwrap();
+    let payload = payload.split('.').next().unwrap();
+    let payload =
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload);
+    let claims: serde_json::Value = serde_json::from_slice(&payload.unwrap()).unwrap();
+    assert!(running.counts(&again));
+    let mut stream = UnixStream::connect(&running.socket).unwrap();
+    let head = "GET /internal/revocations HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut feed = String::new();
+    stream.read_to_string(&mut feed).unwrap();
+    let (_, feed) = feed.split_once("\r\n\r\n").unwrap();
+    let feed: serde_json::Value = serde_json::from_str(feed).unwrap();
+    let entries = feed["entries"].as_array().unwrap();
+    let accounts: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["kind"] == "account")
+        .map(|entry| entry["value"].as_str().unwrap())
+        .collect();
+    assert_eq!(accounts, ["ann", "bob", "carl"]);
+    let of_ann = entries
+        .iter()
+        .find(|entry| entry["value"] == "ann")
+        .unwrap();
+    assert!(claims["iat"].as_u64() >= of_ann["before_s"].as_u64());
+    assert!(running.stop());
+}
+
+#[test]
+fn sessions_are_listed_and_ended() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann", "pw");
+    let running = place.serve(&[]);
+    let tokens = running.sign_in("ann");
+    running.login("ann", "pw");
+    let list =
+        |words: &str| -> serde_json::Value { serde_json::from_str(&place.run(words, "")).unwrap() };
+    let listed = list("session list --json");
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let session = &listed[0];
+    assert_eq!(
+        (&session["user"], &session["client"]),
+        (&"ann".into(), &"warrant".into())
+    );
+    assert_eq!(
+        (&session["kind"], &session["role"]),
+        (&"login".into(), &"user".into())
+    );
+    let id = session["id"].as_str().unwrap().to_owned();
+    assert!(place.run("session list --user ann", "").contains(&id));
+    assert_eq!(place.run("session list --user bob", ""), "");
+    assert!(running.counts(&tokens));
+    assert_eq!(place.run(&format!("session end {id}"), ""), "1 ended\n");
+    assert!(!running.counts(&tokens));
+    let complaint = place.refusal(&format!("session end {id}"), "");
+    assert!(complaint.contains("no such session"), "{complaint}");
+    assert_eq!(list("session list --json").as_array().unwrap().len(), 1);
+    let all = list("session list --all --json");
+    assert_eq!(all[0]["ended_reason"], "ended");
+    assert!(
+        place
+            .run("session list --all", "")
+            .contains("ended (ended)")
+    );
+    assert_eq!(place.run("session end --user ann", ""), "1 ended\n");
+    place.refusal("session end", "");
+    assert!(running.stop());
+    let log = place.log();
+    assert!(!log.contains(&tokens.0) && !log.contains(&tokens.1));
+}
+
+#[test]
+fn clients_are_added_listed_disabled_and_deleted() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann", "pw");
+    let add = "client add robot --owner ann --grant client_credentials --scope read";
+    let secret = place.run(add, "").trim().to_owned();
+    assert!(secret.starts_with("wrs_") && secret.len() == 47, "{secret}");
+    assert!(
+        place
+            .refusal(add, "")
+            .contains("there is a client robot already")
+    );
+    let public = "client add app --public --grant authorization_code --grant refresh_token \
+                  --redirect-uri http://127.0.0.1/callback";
+    assert_eq!(place.run(public, ""), "");
+    let listed = place.run("client list --json", "");
+    assert!(!listed.contains(&secret) && !place.run("client list", "").contains(&secret));
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let ids: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|client| &client["id"])
+        .collect();
+    assert_eq!(ids, ["app", "robot", "warrant"]);
+    assert_eq!(listed[0]["public"], true);
+    assert_eq!(
+        (&listed[1]["owner"], &listed[1]["scope"]),
+        (&"ann".into(), &"read".into())
+    );
+
+    let running = place.serve(&[]);
+    let body = format!("grant_type=client_credentials&client_id=robot&client_secret={secret}");
+    let ask = || running.form("/oauth/token", &body);
+    let token = ask()["access_token"].as_str().unwrap().to_owned();
+    let active = || running.form("/oauth/introspect", &format!("token={token}"))["active"].clone();
+    assert_eq!(active(), true);
+    place.run("client disable robot", "");
+    assert_eq!(
+        (active(), &ask()["error"]),
+        (false.into(), &"invalid_client".into())
+    );
+    place.run("client enable robot", "");
+    assert!(ask()["access_token"].is_string());
+    assert_eq!(active(), false);
+    place.run("client delete robot", "");
+    assert_eq!(ask()["error"], "invalid_client");
+    assert!(running.stop());
+    for words in ["disable", "enable", "delete"] {
+        let complaint = place.refusal(&format!("client {words} robot"), "");
+        assert!(complaint.contains("there is no client"), "{complaint}");
+    }
+    assert!(!place.log().contains(&secret));
+}
+
+#[test]
+fn a_client_that_could_be_misused_is_not_added() {
+    let place = Place::new();
+    place.run("migrate", "");
+    for (words, complaint) in [
+        ("flux --grant password", "and not flux"),
+        ("a/b --grant password", "1 to 64"),
+        ("a --grant implicit", "--grant:"),
+        ("a --grant password --scope root", "--scope:"),
+        ("a --grant client_credentials", "--owner:"),
+        ("a --grant password --owner ann", "--owner:"),
+        ("a --grant client_credentials --owner 0", "--owner:"),
+        (
+            "a --public --grant client_credentials --owner ann",
+            "--public:",
+        ),
+        ("a --grant authorization_code", "--redirect-uri:"),
+        (
+            "a --grant password --redirect-uri https://a.test/",
+            "--redirect-uri:",
+        ),
+        (
+            "a --grant authorization_code --redirect-uri http://a.test/",
+            "--redirect-uri:",
+        ),
+        (
+            "a --grant authorization_code --redirect-uri https://*.test/",
+            "--redirect-uri:",
+        ),
+    ] {
+        let told = place.refusal(&format!("client add {words}"), "");
+        assert!(told.contains(complaint), "{words}: {told}");
+    }
 }

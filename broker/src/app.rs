@@ -107,6 +107,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
             config.limits.unauthenticated_per_minute,
         )),
         flux,
+        own_warrants: config.mode == Mode::MultiUser && config.shim.warrants == Obtained::Client,
     });
     let places = Places::new(
         config.limits.connections,

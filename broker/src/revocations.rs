@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use warrant_api::revocation::{PAGE, Revocation, RevocationKind, Revocations as Page};
+use warrant_api::revocation::{MOST_REVOCATIONS, Revocation, RevocationKind, Revocations as Page};
 
 use crate::authsvc::AuthService;
 use crate::caller::Bearer;
@@ -117,7 +117,7 @@ impl Revocations {
             let path = format!("/internal/revocations?after={after}");
             let page: Page =
                 tokio::time::timeout(PATIENCE, self.0.authsvc.get_json(&path)).await??;
-            let more = page.entries.len() >= PAGE;
+            let more = page.entries.len() >= MOST_REVOCATIONS;
             anyhow::ensure!(
                 page.next > after || (page.next == after && !more),
                 "the list of what was revoked goes backwards"
@@ -241,7 +241,7 @@ impl Lists {
         let account = || self.accounts.get(&marks.sub);
         self.sessions.contains_key(&marks.sid)
             || self.tokens.contains_key(&marks.jti)
-            || account().is_some_and(|account| marks.iat <= account.before_s)
+            || account().is_some_and(|account| marks.iat < account.before_s)
     }
 }
 

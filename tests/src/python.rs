@@ -14,6 +14,8 @@ pub enum Client {
     Old,
     /// `flux-restful` 1.1.0.
     New,
+    /// Authlib 1.9.9, for OAuth 2.0.
+    OAuth,
 }
 
 impl Client {
@@ -21,6 +23,7 @@ impl Client {
         match self {
             Self::Old => "flux-restful-client-0.2.1",
             Self::New => "flux-restful-1.1.0",
+            Self::OAuth => "Authlib-1.9.9",
         }
     }
 
@@ -31,7 +34,7 @@ impl Client {
     pub fn environment(self) -> Option<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let dir = root.join(".dev").join(self.name());
-        if dir.join("bin/flux-restful-cli").exists() {
+        if dir.join("installed").exists() {
             return Some(dir);
         }
         let why = format!(

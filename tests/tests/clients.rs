@@ -1,5 +1,6 @@
 //! The published Python clients, unmodified, against a whole installation.
 
+use warrant_tests::house::ADMIN;
 use warrant_tests::python::Client;
 use warrant_tests::{House, on_each_database};
 
@@ -21,6 +22,17 @@ on_each_database! {
         if Client::New.run(&house, "methods.py", &[]) {
             stopped(house);
         }
+    }
+
+    fn every_way_to_a_token_is_open_to_a_published_oauth_client(setup: Setup) {
+        let house = setup.open();
+        let grants = ["client_credentials", "authorization_code", "refresh_token"];
+        let mut words = vec!["client", "add", "robot", "--owner", ADMIN, "--scope", "read submit"];
+        words.extend(grants.iter().flat_map(|grant| ["--grant", grant]));
+        words.extend(["--redirect-uri", "https://app.example.org/callback"]);
+        let secret = house.authsvc_command(&words, "");
+        Client::OAuth.run(&house, "oauth.py", &[("ROBOT_SECRET", secret.trim())]);
+        house.close();
     }
 }
 

@@ -18,11 +18,14 @@ pub(crate) use refused::Refused;
 use crate::audit::{Event, Sort};
 use crate::clock;
 use crate::config;
+use crate::directory::{Principal, scopes_of};
 use crate::error::{Error, Kind};
 use crate::login::{Login, Wrong};
+use crate::sessions::{Kind as Began, Session};
 use crate::source::Source;
 use crate::store::api_keys::{self as store, ApiKey};
-use crate::token::{Audience, Minted, Principal};
+use crate::store::users;
+use crate::token::{Audience, KEY_CLIENT, Minted};
 use crate::user_name::UserName;
 use crate::warrants::Subjects;
 
@@ -55,19 +58,30 @@ pub(crate) struct Asker {
 impl ApiKeys {
     /// Whoever holds `token`.
     ///
-    /// Errors: the token is no access token for the broker.
-    pub(crate) fn asker(&self, token: Option<&str>, source: Source) -> Result<Asker, Refused> {
-        let claims = token.and_then(|token| {
+    /// Errors: the token is no access token for the broker, or counts no more.
+    pub(crate) async fn asker(
+        &self,
+        token: Option<&str>,
+        source: Source,
+    ) -> Result<Asker, Refused> {
+        let refused = match self.claims(token).await {
+            Ok(Some(claims)) => return Ok(Asker { claims, source }),
+            Ok(None) => Refused::Token,
+            Err(error) => error.into(),
+        };
+        Err(self.refuse(Event::new(Sort::Key, source), refused))
+    }
+
+    async fn claims(&self, token: Option<&str>) -> Result<Option<Arc<AccessClaims>>, Error> {
+        let verify = |token| {
             let now_s = clock::now_s();
             self.subjects.verify(token, Audience::Broker, now_s)
-        });
-        match claims {
-            Some(claims) => Ok(Asker { claims, source }),
-            None => {
-                let event = Event::new(Sort::Key, source);
-                Err(self.refuse(event, Refused::Token))
-            }
-        }
+        };
+        let Some(claims) = token.and_then(verify) else {
+            return Ok(None);
+        };
+        let counts = self.login.sessions.counts(&claims).await?;
+        Ok(counts.then_some(claims))
     }
 
     /// Make a key for whoever asks.
@@ -240,10 +254,10 @@ impl ApiKeys {
         let scopes: Scopes = key.scopes.parse().map_err(|_| Refused::Key("key-scopes"))?;
         let place = self.login.audit.place()?;
         let life_s = left_s.min(TOKEN_LIFE_S);
-        let minted =
-            self.login
-                .mint
-                .key_token(&user, scopes, session(&key.id), life_s, clock::now_s())?;
+        let scopes = scopes.and(scopes_of(user.role));
+        let session = session_of(&key, user)?;
+        let mint = &self.login.sessions.mint;
+        let minted = mint.token(&session, scopes, Audience::Broker, life_s, now_us)?;
         self.note_use(&key, now_us, event).await;
         place.granted(event.clone());
         Ok(minted)
@@ -252,9 +266,13 @@ impl ApiKeys {
     /// The user whose key it is, as they are now.
     async fn user_of(&self, key: &ApiKey) -> Result<Principal, Refused> {
         let name = UserName::parse(&key.subject).map_err(|_| Refused::User(Wrong::Name))?;
-        let (user, since_us) = self.login.look_up(&name).await?.map_err(Refused::User)?;
+        let user = self.user(&key.subject).await?;
         // Of another who came by the name later, it is not the key.
-        let later = since_us.is_some_and(|since_us| since_us > key.created_us);
+        let directory = &self.login.sessions.directory;
+        let later = directory.stored
+            && users::find(&mut self.login.db.read().await?, &name)
+                .await?
+                .is_none_or(|row| row.created_us > key.created_us);
         if later || (user.uid.is_some() && key.uid != user.uid.map(i64::from)) {
             return Err(Refused::OtherAccount);
         }
@@ -262,9 +280,8 @@ impl ApiKeys {
     }
 
     async fn user(&self, name: &str) -> Result<Principal, Refused> {
-        let name = UserName::parse(name).map_err(|_| Refused::User(Wrong::Name))?;
-        let found = self.login.look_up(&name).await?;
-        found.map(|(user, _)| user).map_err(Refused::User)
+        let standing = self.login.sessions.directory.standing(name).await?;
+        standing.map_err(Refused::User)
     }
 
     /// Write down that a key is used, where that was not done lately. A key
@@ -334,8 +351,28 @@ pub(crate) fn session(id: &str) -> String {
     format!("{KEY_SESSION}{id}")
 }
 
-/// For how long tokens of a key that was revoked may be alive, in seconds.
-pub(crate) const ALIVE_S: u64 = TOKEN_LIFE_S + 60;
+/// The same, as any other session is described.
+///
+/// Errors: the key's row does not hold what it should.
+pub(crate) fn session_of(key: &ApiKey, user: Principal) -> Result<Session, Error> {
+    let scopes = key.scopes.parse();
+    Ok(Session {
+        id: session(&key.id),
+        kind: Began::Key,
+        subject: user.name,
+        uid: user.uid,
+        role: user.role,
+        by_group: user.by_group,
+        scopes: scopes.map_err(|source| Error::unavailable("a key has no scopes", source))?,
+        client_id: KEY_CLIENT.into(),
+        source: key.last_used_from.clone().unwrap_or_default(),
+        created_us: key.created_us,
+        last_used_us: key.last_used_us.unwrap_or(key.created_us),
+        expires_us: key.expires_us,
+        ended_us: key.revoked_us,
+        ended_reason: None,
+    })
+}
 
 /// What lists show of a key.
 pub(crate) fn info(key: ApiKey) -> KeyInfo {

@@ -36,6 +36,22 @@ pub(crate) enum Sort {
     Warrant,
     /// An API key: made, revoked, exchanged for an access token.
     Key,
+    /// Something that `POST /oauth/token` does not give.
+    Token,
+    /// The next access token of a session.
+    Refresh,
+    /// An access token for a client that acts by itself.
+    Client,
+    /// A user's word that a client may have tokens.
+    Authorize,
+    /// Tokens for a code.
+    Code,
+    /// Codes, or tokens, for a device.
+    Device,
+    /// The end of a token.
+    Revoke,
+    /// What is known of a token.
+    Introspect,
 }
 
 impl Sort {
@@ -44,6 +60,14 @@ impl Sort {
             Self::Login => "login",
             Self::Warrant => "warrant",
             Self::Key => "key",
+            Self::Token => "token",
+            Self::Refresh => "refresh",
+            Self::Client => "client",
+            Self::Authorize => "authorize",
+            Self::Code => "code",
+            Self::Device => "device",
+            Self::Revoke => "revoke",
+            Self::Introspect => "introspect",
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The commands of `warrant-authsvc`.
 
 mod audit;
+mod client;
 mod key;
 mod keys;
 mod password;
 pub(crate) mod serve;
+mod session;
 mod user;
 
 use std::io::Write;
@@ -43,6 +45,12 @@ enum Command {
     /// Add, change and list users.
     #[command(subcommand)]
     User(user::UserCommand),
+    /// List and end sessions.
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Add, change and list the programs that may ask for tokens.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
     /// Rotate and list the signing keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -73,6 +81,18 @@ impl Cli {
             Command::User(command) => {
                 let db = open_current(&settings).await?;
                 let done = command.run(&settings, &db).await;
+                db.close().await;
+                done?;
+            }
+            Command::Session(command) => {
+                let db = open_current(&settings).await?;
+                let done = command.run(&db).await;
+                db.close().await;
+                done?;
+            }
+            Command::Client(command) => {
+                let db = open_current(&settings).await?;
+                let done = command.run(&db).await;
                 db.close().await;
                 done?;
             }

@@ -1,7 +1,6 @@
 //! Running the service.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use warrant_migrations::{Db, Schema};
@@ -11,18 +10,19 @@ use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::clock;
 use crate::config::{self, Backend, Mode, Settings, Superuser};
+use crate::directory::{Directory, Roles};
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Server, Service};
 use crate::keys::{self, Purpose, Ring};
 use crate::login::{Login, System};
+use crate::oauth::OAuth;
 use crate::passwords::{self, Hasher};
-use crate::store::{self, jtis, users};
+use crate::prune;
+use crate::sessions::{Counted, Sessions, end_account, until};
+use crate::store::{self, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
 use crate::warrants::{Subjects, Warrants};
-
-/// How often used login payloads are forgotten.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
 /// Answer requests until SIGTERM or SIGINT. With `migrate`, the database is
 /// brought up to date first.
@@ -54,10 +54,44 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
     let (dir, ring) = Purpose::Access.open(&settings.config)?;
     let audit = Audit::start(db.clone());
     let accounts = accounts(&settings);
-    let warrants = warrants(&settings, &ring, accounts.as_ref(), &audit)?;
+    let roles = Roles {
+        admin_users: settings.admin_users.clone(),
+        operator_users: settings.operator_users.clone(),
+        admin_groups: settings.config.admin_groups.clone(),
+        operator_groups: settings.config.operator_groups.clone(),
+    };
+    let directory = Directory {
+        db: db.clone(),
+        stored: settings.backend != Backend::Pam,
+        accounts: accounts.clone(),
+        with_uid: settings.config.mode == Mode::MultiUser,
+        roles,
+    };
+    let sessions = Arc::new(Sessions {
+        db: db.clone(),
+        mint: Mint {
+            ring: ring.clone(),
+            issuer: settings.config.tokens.issuer.clone(),
+        },
+        directory: Arc::new(directory),
+        counted: Counted::default(),
+    });
+    let warrants = warrants(&settings, &ring, accounts.as_ref(), &sessions, &audit)?;
+    let subjects = Subjects::new(ring.clone(), settings.config.tokens.issuer.clone());
+    let oauth = OAuth {
+        db: db.clone(),
+        sessions: sessions.clone(),
+        subjects,
+        audit: audit.clone(),
+        config: settings.config.oauth.clone(),
+        issuer: settings.config.tokens.issuer.clone(),
+        typed: Throttle::default(),
+        begun: Throttle::default(),
+    };
     let server = Server::bind(&settings.config.listen).await?;
     tokio::spawn(keys::watch(dir, ring.clone()));
-    tokio::spawn(prune(db.clone()));
+    tokio::spawn(prune::prune(db.clone()));
+    tokio::spawn(prune::end_left_groups(sessions.clone()));
     tracing::info!(
         mode = settings.config.mode.name(),
         backend = settings.backend.name(),
@@ -71,16 +105,10 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         db,
         throttle: Throttle::default(),
         hasher: Hasher::new(settings.hash_params.clone(), costs.parallel, costs.queue)?,
-        mint: Mint {
-            ring: ring.clone(),
-            issuer: settings.config.tokens.issuer.clone(),
-            life_s: settings.token_life_s(),
-        },
+        sessions,
         system: (settings.backend == Backend::Pam).then(|| System::new(&settings.config.pam)),
         accounts,
-        with_uid: settings.config.mode == Mode::MultiUser,
         audit: audit.clone(),
-        admin_users: settings.admin_users.clone(),
     };
     let login = Arc::new(login);
     let service = Service {
@@ -95,7 +123,14 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         backend: settings.backend,
         password_login: settings.password_login(),
         handshake_secret: settings.handshake_secret().cloned(),
+        token_s: settings.token_life_s(),
         handshake: settings.config.handshake,
+        oauth,
+        broker_uid: match &warrants {
+            Some(warrants) => warrants.broker_uid,
+            // Both run as one account.
+            None => nix::unistd::geteuid().as_raw(),
+        },
         warrants,
         audit,
     };
@@ -117,6 +152,7 @@ fn warrants(
     settings: &Settings,
     access: &Ring,
     accounts: Option<&Arc<Accounts>>,
+    sessions: &Arc<Sessions>,
     audit: &Audit,
 ) -> Result<Option<Warrants>> {
     let config = &settings.config;
@@ -143,6 +179,7 @@ fn warrants(
         broker_uid: broker_uid(&config.warrants)?,
         subjects: Subjects::new(access.clone(), config.tokens.issuer.clone()),
         accounts,
+        sessions: sessions.clone(),
         audit: audit.clone(),
     }))
 }
@@ -188,6 +225,7 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         None => false,
     };
     let mut tx = db.begin().await?;
+    let mut before_s = None;
     if !unchanged {
         let hash = passwords::hash(&settings.hash_params, password).map_err(|error| Error {
             message: format!("superuser (FLUX_TOKEN): {error}"),
@@ -195,24 +233,15 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         })?;
         if !users::insert(&mut tx, name, &hash, true, now_us).await? {
             users::set_password(&mut tx, name, &hash, now_us).await?;
+            before_s = Some(end_account(&mut tx, name.as_str(), "password-changed").await?);
         }
     }
     users::promote(&mut tx, name).await?;
-    Ok(tx.commit().await?)
-}
-
-async fn prune(db: Db) {
-    loop {
-        let pruned = async {
-            let mut tx = db.begin().await?;
-            jtis::prune(&mut tx, clock::now_us()).await?;
-            tx.commit().await
-        };
-        if let Err(error) = pruned.await {
-            tracing::warn!(%error, "used login payloads could not be forgotten");
-        }
-        tokio::time::sleep(PRUNE_EVERY).await;
+    tx.commit().await?;
+    if let Some(before_s) = before_s {
+        until(before_s).await;
     }
+    Ok(())
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>> {

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use warrant_migrations::Db;
+use warrant_migrations::{Db, Tx};
 
 use super::{password, say};
 use crate::clock;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::passwords;
+use crate::sessions::{end_account, until};
 use crate::store::users;
 use crate::user_name::UserName;
 
@@ -32,14 +33,15 @@ pub(super) enum UserCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Set a new password. It is read from standard input.
+    /// Set a new password, and end what the user has: sessions, tokens, jobs
+    /// that have not started. It is read from standard input.
     Passwd {
         /// The user.
         name: String,
         #[command(flatten)]
         password: PasswordFrom,
     },
-    /// Let a user log in no longer.
+    /// Let a user log in no longer, and end what the user has.
     Disable {
         /// The user.
         name: String,
@@ -49,7 +51,7 @@ pub(super) enum UserCommand {
         /// The user.
         name: String,
     },
-    /// Remove a user.
+    /// Remove a user, and end what the user has.
     Delete {
         /// The user.
         name: String,
@@ -98,26 +100,38 @@ impl UserCommand {
                     &name,
                     users::set_password(&mut tx, &name, &hash, now_us).await?,
                 )?;
+                end(tx, &name, "password-changed").await?;
+            }
+            Self::Disable { name } => {
+                let name = UserName::parse(&name)?;
+                let mut tx = db.begin().await?;
+                found(&name, users::set_disabled(&mut tx, &name, true).await?)?;
+                end(tx, &name, "user-disabled").await?;
+            }
+            Self::Enable { name } => {
+                let name = UserName::parse(&name)?;
+                let mut tx = db.begin().await?;
+                found(&name, users::set_disabled(&mut tx, &name, false).await?)?;
                 tx.commit().await?;
             }
-            Self::Disable { name } => set_disabled(db, &name, true).await?,
-            Self::Enable { name } => set_disabled(db, &name, false).await?,
             Self::Delete { name } => {
                 let name = UserName::parse(&name)?;
                 let mut tx = db.begin().await?;
                 found(&name, users::delete(&mut tx, &name).await?)?;
-                tx.commit().await?;
+                end(tx, &name, "user-deleted").await?;
             }
         }
         Ok(())
     }
 }
 
-async fn set_disabled(db: &Db, name: &str, disabled: bool) -> Result<()> {
-    let name = UserName::parse(name)?;
-    let mut tx = db.begin().await?;
-    found(&name, users::set_disabled(&mut tx, &name, disabled).await?)?;
-    Ok(tx.commit().await?)
+/// End what the user has and commit; returns when whoever logs in is not taken
+/// for who was there before.
+async fn end(mut tx: Tx, name: &UserName, reason: &str) -> Result<()> {
+    let before_s = end_account(&mut tx, name.as_str(), reason).await?;
+    tx.commit().await?;
+    until(before_s).await;
+    Ok(())
 }
 
 fn found(name: &UserName, found: bool) -> Result<()> {

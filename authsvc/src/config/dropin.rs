@@ -5,7 +5,8 @@ use super::{Backend, Config, Mode};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// What the `FLUX_…` variables say; an empty variable says nothing.
+/// What the `FLUX_…` variables say (`FLUX_OPERATOR_USERS` is this service's
+/// own); an empty variable says nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
     /// `FLUX_SECRET_KEY`, or `FLUX_SECREY_KEY` as one manual spells it.
@@ -15,6 +16,7 @@ pub(crate) struct Environment {
     user: Option<String>,
     expires_minutes: Option<String>,
     admin_users: Option<String>,
+    operator_users: Option<String>,
     auth_backend: Option<String>,
     require_auth: Option<String>,
     server_mode: Option<String>,
@@ -34,6 +36,7 @@ impl Environment {
             user: get("FLUX_USER"),
             expires_minutes: get("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES"),
             admin_users: get("FLUX_ADMIN_USERS"),
+            operator_users: get("FLUX_OPERATOR_USERS"),
             auth_backend: get("FLUX_AUTH_BACKEND"),
             require_auth: get("FLUX_REQUIRE_AUTH"),
             server_mode: get("FLUX_SERVER_MODE"),
@@ -51,11 +54,10 @@ impl Environment {
             config.superuser.name.clone_from(name);
         }
         if let Some(names) = &self.admin_users {
-            config.admin_users = names
-                .split(',')
-                .map(|name| name.trim().to_owned())
-                .filter(|name| !name.is_empty())
-                .collect();
+            config.admin_users = listed(names);
+        }
+        if let Some(names) = &self.operator_users {
+            config.operator_users = listed(names);
         }
         if let Some(minutes) = &self.expires_minutes {
             config.tokens.minutes = minutes.parse().map_err(|_| {
@@ -107,4 +109,10 @@ impl Environment {
             )),
         }
     }
+}
+
+/// Names with commas between.
+fn listed(names: &str) -> Vec<String> {
+    let names = names.split(',').map(|name| name.trim().to_owned());
+    names.filter(|name| !name.is_empty()).collect()
 }

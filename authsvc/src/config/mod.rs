@@ -3,6 +3,7 @@
 
 mod dropin;
 mod multi_user;
+mod oauth;
 mod settings;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use crate::secret::Secret;
 
 pub(crate) use dropin::Environment;
 pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
+pub(crate) use oauth::OAuth;
 pub(crate) use settings::{Settings, Superuser};
 
 /// The longest life of an access token, in minutes. Old signing keys stay
@@ -36,6 +38,13 @@ pub(crate) struct Config {
     pub(crate) shared_secret_file: Option<PathBuf>,
     /// Users who are administrators whatever their row says.
     pub(crate) admin_users: Vec<String>,
+    /// Users who are operators.
+    pub(crate) operator_users: Vec<String>,
+    /// Groups of the machine whose members are administrators, in multi-user
+    /// mode.
+    pub(crate) admin_groups: Vec<String>,
+    /// Groups of the machine whose members are operators, in multi-user mode.
+    pub(crate) operator_groups: Vec<String>,
     /// Where the users are kept.
     pub(crate) database: Database,
     /// Where the service answers.
@@ -46,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) tokens: Tokens,
     /// API keys.
     pub(crate) api_keys: ApiKeys,
+    /// OAuth 2.0.
+    pub(crate) oauth: OAuth,
     /// Password hashes, and how much they may cost.
     pub(crate) passwords: Passwords,
     /// Which accounts may log in, in multi-user mode.
@@ -362,6 +373,12 @@ mod tests {
             "backend",
             "shared_secret_file",
             "admin_users",
+            "operator_users",
+            "admin_groups",
+            "operator_groups",
+            "password_grant",
+            "access_minutes",
+            "refresh_days",
             "url",
             "url_file",
             "socket",

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) shared_secret: Option<Secret>,
     /// Users who are administrators whatever their row says.
     pub(crate) admin_users: Vec<UserName>,
+    /// Users who are operators.
+    pub(crate) operator_users: Vec<UserName>,
     /// The superuser to create or update at start.
     pub(crate) superuser: Option<Superuser>,
     /// The URL of the database.
@@ -45,6 +47,7 @@ impl Settings {
         environment.override_in(&mut config)?;
         check_numbers(&config)?;
         config.check_multi_user()?;
+        config.check_oauth()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()
                 .map(|path| Secret::read(key, path))
@@ -76,15 +79,20 @@ impl Settings {
                 })
             })
             .transpose()?;
-        let admin_users = config
-            .admin_users
-            .iter()
-            .map(|name| named("admin_users (or FLUX_ADMIN_USERS)", name))
-            .collect::<Result<_>>()?;
+        let all_named = |key: &str, names: &[String]| {
+            let names = names.iter().map(|name| named(key, name));
+            names.collect::<Result<Vec<_>>>()
+        };
+        let admin_users = all_named("admin_users (or FLUX_ADMIN_USERS)", &config.admin_users)?;
+        let operator_users = all_named(
+            "operator_users (or FLUX_OPERATOR_USERS)",
+            &config.operator_users,
+        )?;
         Ok(Self {
             backend,
             shared_secret,
             admin_users,
+            operator_users,
             superuser,
             database_url: from_file("database.url_file", &config.database.url_file)?
                 .unwrap_or_else(|| config.database.url.clone()),
@@ -273,6 +281,7 @@ mod tests {
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "601", "1 to 600"),
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "0", "1 to 600"),
             ("FLUX_ADMIN_USERS", "ann,0", "not digits alone"),
+            ("FLUX_OPERATOR_USERS", "ann,0", "not digits alone"),
         ];
         for (name, value, allowed) in cases {
             let message = resolve(&[(name, value)]).unwrap_err().message;
@@ -299,10 +308,15 @@ mod tests {
     }
 
     #[test]
-    fn administrators_are_named_with_commas() {
-        let settings = resolve(&[("FLUX_ADMIN_USERS", "ann, bob,,")]).unwrap();
+    fn administrators_and_operators_are_named_with_commas() {
+        let variables = [
+            ("FLUX_ADMIN_USERS", "ann, bob,,"),
+            ("FLUX_OPERATOR_USERS", "carl"),
+        ];
+        let settings = resolve(&variables).unwrap();
         let names: Vec<_> = settings.admin_users.iter().map(UserName::as_str).collect();
         assert_eq!(names, ["ann", "bob"]);
+        assert_eq!(settings.operator_users[0].as_str(), "carl");
     }
 
     #[test]

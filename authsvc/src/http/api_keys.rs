@@ -34,7 +34,7 @@ impl FromRequestParts<Arc<Service>> for Asker {
             let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token)
         });
-        Ok(service.api_keys.asker(token, source)?)
+        Ok(service.api_keys.asker(token, source).await?)
     }
 }
 

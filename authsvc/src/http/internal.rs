@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,18 +10,14 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use warrant_api::credential::{Credential, CredentialKind, Exchanged};
-use warrant_api::revocation::{PAGE, Revocation, RevocationKind, Revocations};
+use warrant_api::revocation::{MOST_REVOCATIONS, Revocations};
 
 use super::{Fault, Service};
-use crate::api_keys::{self, Refused};
-use crate::clock;
-use crate::error::Error;
+use crate::api_keys::Refused;
+use crate::error::{Error, Result};
 use crate::peer::Peer;
 use crate::source::Source;
-use crate::store;
-
-/// How long a revocation may take to be committed, in microseconds.
-const SETTLED_US: i64 = 2_000_000;
+use crate::store::revocations;
 
 /// Proof that it is the broker who asks.
 pub(super) struct Broker;
@@ -40,10 +36,8 @@ impl FromRequestParts<Arc<Service>> for Broker {
             path = parts.uri.path(),
             "somebody else asks what the broker may ask"
         );
-        Err(Fault::new(
-            StatusCode::FORBIDDEN,
-            "This is for the broker alone.",
-        ))
+        // For the rest of the world, there is nothing here.
+        Err(Fault::new(StatusCode::NOT_FOUND, "Not Found"))
     }
 }
 
@@ -68,51 +62,43 @@ pub(super) async fn exchange_credential(
         false => Fault::new(StatusCode::UNAUTHORIZED, "The credential does not count."),
     })?;
     let exchanged = Exchanged {
-        access_token: minted.answer.access_token,
-        expires_in: minted.answer.expires_in,
+        access_token: minted.token.expose().to_owned(),
+        expires_in: minted.life_s,
     };
     let uncached = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((uncached, Json(exchanged)).into_response())
 }
 
+/// Where to go on.
 #[derive(Debug, Deserialize)]
 pub(super) struct After {
-    after: u64,
+    #[serde(default)]
+    after: i64,
 }
 
-/// What counts no more since `after`: for now, the tokens of keys that were
-/// revoked. The numbers are their times, in microseconds.
+/// What counts no more although it has not expired, after the entry of this
+/// number.
 pub(super) async fn list_revocations(
     State(service): State<Arc<Service>>,
     _: Broker,
-    Query(After { after }): Query<After>,
+    query: Result<Query<After>, QueryRejection>,
 ) -> Result<Json<Revocations>, Fault> {
-    let now_us = clock::now_us();
-    let alive_us = i64::try_from(api_keys::ALIVE_S * 1_000_000).unwrap_or(i64::MAX);
-    let since_us = i64::try_from(after)
-        .unwrap_or(i64::MAX)
-        .max(now_us.saturating_sub(alive_us));
-    let listed = async {
-        let mut conn = service.login.db.read().await?;
-        let settled_us = now_us.saturating_sub(SETTLED_US);
-        store::api_keys::list_revoked(&mut conn, since_us, settled_us, PAGE as i64).await
-    };
-    let revoked = listed.await.map_err(|error| {
-        let error = Error::from(error);
-        tracing::error!(%error, cause = ?error.source, "what was revoked cannot be listed");
-        Fault::later("What was revoked cannot be listed at the moment.", 1)
-    })?;
-    let next = revoked.last().map_or(after, |(_, at_us)| {
-        u64::try_from(*at_us).unwrap_or_default().max(after)
-    });
-    let entries = revoked.into_iter().map(|(id, at_us)| Revocation {
-        kind: RevocationKind::Session,
-        value: api_keys::session(&id),
-        before_s: None,
-        until_s: u64::try_from(at_us / 1_000_000).unwrap_or_default() + api_keys::ALIVE_S,
-    });
-    Ok(Json(Revocations {
-        next,
-        entries: entries.collect(),
-    }))
+    let wrong = || Fault::new(StatusCode::BAD_REQUEST, "after: a number is needed");
+    let Query(After { after }) = query.map_err(|_| wrong())?;
+    if after < 0 {
+        return Err(wrong());
+    }
+    let listed = list(&service, after).await;
+    listed.map(Json).map_err(|error| {
+        tracing::warn!(%error, cause = ?error.source, "revocations could not be read");
+        Fault::later("The user database did not answer.", 1)
+    })
+}
+
+async fn list(service: &Service, after: i64) -> Result<Revocations> {
+    let mut conn = service.login.db.read().await?;
+    let (next, entries) = revocations::list(&mut conn, after, MOST_REVOCATIONS as i64).await?;
+    let next = u64::try_from(next)
+        .map_err(|source| Error::unavailable("a revocation has no number", source))?;
+    Ok(Revocations { next, entries })
 }

@@ -1,11 +1,11 @@
 //! What the service answers over HTTP.
 
 mod api_keys;
-mod exchange;
 mod fault;
 mod info;
 mod internal;
 mod keys;
+mod oauth;
 mod server;
 mod token;
 
@@ -23,11 +23,15 @@ pub(crate) use fault::Fault;
 pub(crate) use server::Server;
 use warrant_door::shape;
 
+use warrant_api::oauth::FORWARDED_HEADER;
+
 use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::config::{Backend, Handshake};
 use crate::keys::Ring;
 use crate::login::Login;
+use crate::oauth::OAuth;
+use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::warrants::Warrants;
 
@@ -51,6 +55,12 @@ pub(crate) struct Service {
     pub(crate) handshake_secret: Option<Secret>,
     /// The rules of the handshake.
     pub(crate) handshake: Handshake,
+    /// The life of a token for whoever names no client, in seconds.
+    pub(crate) token_s: u64,
+    /// Gives tokens to clients.
+    pub(crate) oauth: OAuth,
+    /// The broker's user id.
+    pub(crate) broker_uid: u32,
     /// Gives out warrants, in multi-user mode.
     pub(crate) warrants: Option<Warrants>,
     /// The API keys.
@@ -63,11 +73,19 @@ pub(crate) struct Service {
 
 /// All routes of the service.
 pub(crate) fn router(service: Arc<Service>) -> Router {
+    // What they are asked stands in the body; what stands in an address ends up
+    // in logs.
+    let bodies = Router::new()
+        .route("/oauth/token", post(oauth::give_token))
+        .route("/oauth/device_authorization", post(oauth::begin_device))
+        .route("/oauth/device", post(oauth::decide_device))
+        .route("/oauth/revoke", post(oauth::revoke_token))
+        .route("/oauth/introspect", post(oauth::introspect_token))
+        .route_layer(middleware::from_fn(oauth::without_query));
     Router::new()
         .route("/v1/auth", get(info::get_auth))
         .route("/v1/token", post(token::exchange_payload))
         .route("/v1/login/access-token", post(token::login))
-        .route("/oauth/token", post(exchange::exchange_token))
         .route(
             "/v1/keys",
             get(api_keys::list)
@@ -76,8 +94,17 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         )
         .route("/v1/keys/{id}", delete(api_keys::revoke))
         .route("/internal/credential", post(internal::exchange_credential))
-        .route("/internal/revocations", get(internal::list_revocations))
+        .route(
+            "/oauth/authorize",
+            get(oauth::show_authorize).post(oauth::authorize_code),
+        )
+        .merge(bodies)
+        .route(
+            "/.well-known/oauth-authorization-server",
+            get(oauth::get_metadata),
+        )
         .route("/.well-known/jwks.json", get(keys::get_keys))
+        .route("/internal/revocations", get(internal::list_revocations))
         .route("/healthz", get(info::get_health))
         .method_not_allowed_fallback(async || {
             Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
@@ -86,6 +113,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn(in_shape))
+        .layer(middleware::map_request(as_forwarded))
         .with_state(service)
 }
 
@@ -100,6 +128,17 @@ async fn in_shape(request: Request, next: Next) -> Response {
         Ok(()) => next.run(Request::from_parts(head, body)).await,
         Err(why) => Fault::new(StatusCode::BAD_REQUEST, why).into_response(),
     }
+}
+
+/// What the broker hands on for others comes from them, not from the broker.
+async fn as_forwarded(mut request: Request) -> Request {
+    let forwarded = request.headers().contains_key(FORWARDED_HEADER);
+    if let Some(peer @ Peer::Unix(_)) = request.extensions_mut().get_mut()
+        && forwarded
+    {
+        *peer = Peer::Forwarded;
+    }
+    request
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -9,17 +9,19 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Form, Json};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use warrant_api::oauth::Granted;
+use warrant_api::scope::Scopes;
 use warrant_api::token::{AUTHSVC_AUDIENCE, BROKER_AUDIENCE, TokenAnswer};
 
 use super::{Fault, Service};
 use crate::audit::{Event, Sort};
 use crate::clock;
 use crate::handshake;
-use crate::login::Attempt;
+use crate::login::{Asked, Attempt};
 use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::source::Source;
-use crate::token::Audience;
+use crate::token::{Audience, LEGACY_CLIENT};
 
 /// Where the broker says a request came from.
 const SOURCE_HEADER: &str = "x-warrant-source";
@@ -38,7 +40,7 @@ impl<S: Sync> FromRequestParts<S> for Source {
         };
         Ok(match peer {
             Peer::Tcp(address) => Self::of_address(address),
-            Peer::Unix(_) => {
+            Peer::Unix(_) | Peer::Forwarded => {
                 let mut values = parts.headers.get_all(SOURCE_HEADER).iter();
                 let value = values.next().filter(|_| values.next().is_none());
                 Self::of_header(value.and_then(|value| value.to_str().ok()))
@@ -72,10 +74,10 @@ pub(super) async fn exchange_payload(
         user: credentials.user,
         password: credentials.password,
         once: credentials.once,
-        audience: Audience::Broker,
+        asked: legacy(&service, Audience::Broker),
         source: source.clone(),
     };
-    Ok(Json(service.login.clone().judge(attempt).await?))
+    Ok(answered(service.login.clone().judge(attempt).await?))
 }
 
 /// The last word of the one `Authorization` header, whatever its scheme: so
@@ -123,34 +125,62 @@ pub(super) async fn login(
         ));
     }
     let asked = form.as_ref().ok().and_then(|form| form.audience.as_deref());
-    let audience = audience(&service, peer, asked).inspect_err(|_| {
+    let audience = audience(&service, peer, asked).map_err(|detail| {
         let event = Event::new(Sort::Login, source.clone());
         service.audit.refused(event, "audience");
+        Fault::new(StatusCode::BAD_REQUEST, detail)
     })?;
     let (user, password) = fields(form)?;
     let attempt = Attempt {
         user,
         password,
         once: None,
-        audience,
+        asked: legacy(&service, audience),
         source,
     };
-    Ok(Json(service.login.clone().judge(attempt).await?))
+    Ok(answered(service.login.clone().judge(attempt).await?))
+}
+
+/// What whoever logs in without naming a client asks for: all that the user
+/// may have, for as long as tokens live.
+pub(super) fn legacy(service: &Service, audience: Audience) -> Asked {
+    Asked {
+        client_id: LEGACY_CLIENT.into(),
+        most: Scopes::ALL,
+        scopes: None,
+        token_s: service.token_s,
+        refresh_s: None,
+        audience,
+    }
+}
+
+/// A token in the words of the Flux RESTful API.
+fn answered(granted: Granted) -> Json<TokenAnswer> {
+    Json(TokenAnswer {
+        access_token: granted.access_token,
+        token_type: granted.token_type,
+        expires_in: granted.expires_in,
+    })
 }
 
 /// Whom the token shall be for: unless asked otherwise, the broker.
-fn audience(service: &Service, peer: Peer, asked: Option<&str>) -> Result<Audience, Fault> {
-    let refuse = |detail| Err(Fault::new(StatusCode::BAD_REQUEST, detail));
+///
+/// Errors: this peer may not have it; the text says what is allowed.
+pub(super) fn audience(
+    service: &Service,
+    peer: Peer,
+    asked: Option<&str>,
+) -> Result<Audience, &'static str> {
     match asked {
         None | Some("" | BROKER_AUDIENCE) => Ok(Audience::Broker),
         Some(AUTHSVC_AUDIENCE) => match &service.warrants {
             Some(warrants) if warrants.gives_to_clients(peer) => Ok(Audience::Authsvc),
-            Some(_) | None => refuse(
+            Some(_) | None => Err(
                 "audience: warrant-authsvc is for clients that ask this service directly, where \
                  it is configured so.",
             ),
         },
-        Some(_) => refuse("audience: warrant-broker and warrant-authsvc are allowed."),
+        Some(_) => Err("audience: warrant-broker and warrant-authsvc are allowed."),
     }
 }
 

@@ -7,7 +7,8 @@ mod system;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use warrant_api::token::{Role, TokenAnswer};
+use warrant_api::oauth::Granted;
+use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
 pub(crate) use refusal::{Refusal, Wrong};
@@ -15,15 +16,14 @@ pub(crate) use system::System;
 
 use crate::accounts::{Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
-use crate::clock;
 use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
+use crate::sessions::{Kind, Opening, Sessions, within};
 use crate::source::Source;
-use crate::store::users;
 use crate::throttle::{Throttle, Verdict};
-use crate::token::{Audience, Mint, Principal};
+use crate::token::Audience;
 use crate::user_name::{UserName, shown};
 
 /// The longest that a login may take; it holds its turn no longer, even if the
@@ -39,10 +39,27 @@ pub(crate) struct Attempt {
     pub(crate) password: Secret,
     /// What makes the attempt's payload good for one use.
     pub(crate) once: Option<Once>,
-    /// Whom the token shall be for.
-    pub(crate) audience: Audience,
+    /// What is asked for.
+    pub(crate) asked: Asked,
     /// Where it comes from.
     pub(crate) source: Source,
+}
+
+/// What tokens are asked for, and by which client.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The client that shall have them.
+    pub(crate) client_id: String,
+    /// What the client may have.
+    pub(crate) most: Scopes,
+    /// What it asks for; all that it and the user may have if `None`.
+    pub(crate) scopes: Option<Scopes>,
+    /// The life of an access token, in seconds.
+    pub(crate) token_s: u64,
+    /// The life of the session, in seconds, where it gets refresh tokens.
+    pub(crate) refresh_s: Option<u64>,
+    /// Whom the token shall be for.
+    pub(crate) audience: Audience,
 }
 
 /// Judges attempts.
@@ -59,21 +76,19 @@ pub(crate) struct Login {
     pub(crate) system: Option<System>,
     /// The accounts, where users must have one.
     pub(crate) accounts: Option<Arc<Accounts>>,
-    /// The tokens.
-    pub(crate) mint: Mint,
-    /// Whether tokens name the account's user id.
-    pub(crate) with_uid: bool,
-    /// Users who are administrators whatever their row says.
-    pub(crate) admin_users: Vec<UserName>,
+    /// What the users get.
+    pub(crate) sessions: Arc<Sessions>,
     /// Where each attempt is recorded.
     pub(crate) audit: Audit,
 }
 
 /// A user whose password was right.
 struct Proven {
-    name: String,
+    name: UserName,
     uid: Option<u32>,
     superuser: bool,
+    /// When the password was set, where it is kept here.
+    password_us: Option<i64>,
 }
 
 impl Login {
@@ -81,11 +96,11 @@ impl Login {
     /// the caller hangs up meanwhile.
     ///
     /// Errors: [`Refusal`].
-    pub(crate) async fn judge(self: Arc<Self>, attempt: Attempt) -> Result<TokenAnswer, Refusal> {
+    pub(crate) async fn judge(self: Arc<Self>, attempt: Attempt) -> Result<Granted, Refusal> {
         let judged = tokio::spawn(async move {
             let user = shown(&attempt.user).to_owned();
             let mut event = Event::new(Sort::Login, attempt.source.clone());
-            event.audience = Some(attempt.audience.name().to_owned());
+            event.audience = Some(attempt.asked.audience.name().to_owned());
             event.subject = UserName::parse(&attempt.user)
                 .ok()
                 .map(|name| name.to_string());
@@ -109,12 +124,12 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-    async fn answer(&self, attempt: Attempt, event: &Event) -> Result<TokenAnswer, Refusal> {
+    async fn answer(&self, attempt: Attempt, event: &Event) -> Result<Granted, Refusal> {
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
             once,
-            audience,
+            asked,
             source,
             ..
         } = attempt;
@@ -135,70 +150,33 @@ impl Login {
                     .await?
             }
         };
-        let uid = proven.uid;
-        let user = self.principal(proven);
+        let directory = &self.sessions.directory;
+        let user = directory
+            .principal(&proven.name, proven.uid, proven.superuser)
+            .await?;
+        let scopes = within(asked.scopes, asked.most, user.role).ok_or(Refusal::Scope)?;
         let place = self.audit.place()?;
-        let minted = self.mint.token(&user, audience, clock::now_s())?;
-        tracing::info!(user = ?user.name, %source, "logged in");
+        let opened = self.sessions.open(Opening {
+            kind: Kind::Login,
+            user,
+            scopes,
+            client_id: asked.client_id,
+            source: source.to_string(),
+            token_s: asked.token_s,
+            refresh_s: asked.refresh_s,
+            audience: asked.audience,
+        })?;
+        // The password may have been changed while this one was checked.
+        if !opened.write_alone(&self.db, proven.password_us).await? {
+            return Err(Wrong::Password.into());
+        }
+        tracing::info!(user = ?opened.session.subject, %source, "logged in");
         place.granted(Event {
-            uid,
-            jti: Some(minted.jti),
+            uid: proven.uid,
+            jti: Some(opened.jti),
             ..event.clone()
         });
-        Ok(minted.answer)
-    }
-
-    fn principal(&self, proven: Proven) -> Principal {
-        let listed = self
-            .admin_users
-            .iter()
-            .any(|admin| admin.as_str() == proven.name);
-        Principal {
-            role: if proven.superuser || listed {
-                Role::Administrator
-            } else {
-                Role::User
-            },
-            name: proven.name,
-            uid: proven.uid.filter(|_| self.with_uid),
-        }
-    }
-
-    /// The user called `name` as they are now, and since when there is a user
-    /// of that name, in microseconds since the Unix epoch, where that is
-    /// known; or why they may not come in, whatever they prove.
-    ///
-    /// Errors: the database or the name service did not answer.
-    pub(crate) async fn look_up(
-        &self,
-        name: &UserName,
-    ) -> Result<Result<(Principal, Option<i64>), Wrong>, Error> {
-        let mut superuser = false;
-        let mut since_us = None;
-        if self.system.is_none() {
-            match users::find(&mut self.db.read().await?, name).await? {
-                None => return Ok(Err(Wrong::Unknown)),
-                Some(user) if user.disabled => return Ok(Err(Wrong::Disabled)),
-                Some(user) => {
-                    superuser = user.superuser;
-                    since_us = Some(user.created_us);
-                }
-            }
-        }
-        let uid = match &self.accounts {
-            None => None,
-            Some(accounts) => match accounts.find_recent(name).await? {
-                Ok(account) => Some(account.uid),
-                Err(none) => return Ok(Err(Wrong::Account(none))),
-            },
-        };
-        let name = name.to_string();
-        let user = self.principal(Proven {
-            name,
-            uid,
-            superuser,
-        });
-        Ok(Ok((user, since_us)))
+        Ok(opened.granted)
     }
 
     /// Count a failure.

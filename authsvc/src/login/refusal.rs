@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     Wrong(Wrong),
     /// The handshake's payload is refused.
     Payload(handshake::Refused),
+    /// More was asked for than client and user may have.
+    Scope,
     /// Too many failures; seconds until the next attempt is looked at.
     Throttled(u64),
     /// Too many logins at once.
@@ -56,6 +58,7 @@ impl Refusal {
         match self {
             Self::Wrong(wrong) => wrong.word(),
             Self::Payload(_) => "payload",
+            Self::Scope => "scope",
             Self::Throttled(_) => "throttled",
             Self::Busy => "busy",
             Self::Failed(_) => "unavailable",
@@ -69,6 +72,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Wrong(_) => f.write_str("unknown, disabled or wrong password"),
             Self::Payload(refused) => refused.fmt(f),
+            Self::Scope => f.write_str("more was asked for than may be had"),
             Self::Throttled(_) => f.write_str("too many failures"),
             Self::Busy => f.write_str("too many logins at once"),
             Self::Failed(error) => error.fmt(f),

@@ -46,9 +46,10 @@ impl Login {
             self.record(&user, renewed, once).await?;
         }
         Ok(Proven {
-            name: user.name,
+            name: UserName::parse(&user.name).map_err(|_| Wrong::Name)?,
             uid: account.map(|account| account.uid),
             superuser: user.superuser,
+            password_us: Some(user.password_changed_us),
         })
     }
 

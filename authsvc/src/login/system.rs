@@ -145,9 +145,10 @@ impl Login {
             return Err(Wrong::Password.into());
         }
         Ok(Proven {
-            name: name.to_string(),
+            name: name.clone(),
             uid: Some(account.uid),
             superuser: false,
+            password_us: None,
         })
     }
 }

@@ -1,7 +1,10 @@
 //! API keys.
 
 use sqlx::FromRow;
+use warrant_api::keys::KEY_SESSION;
 use warrant_migrations::{Conn, Result, Tx, on};
+
+use super::revocations;
 
 /// One key.
 #[derive(Clone, PartialEq, Eq, FromRow)]
@@ -119,8 +122,8 @@ pub(crate) async fn note_use(tx: &mut Tx, id: &str, now_us: i64, source: &str) -
     Ok(())
 }
 
-/// Revoke a key of `subject`, or of anybody; false where there is none that
-/// counts.
+/// Revoke the key `id`, if it is `subject`'s where one is given; returns
+/// whether it counted until now.
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn revoke(
@@ -131,15 +134,15 @@ pub(crate) async fn revoke(
 ) -> Result<bool> {
     const SQL: &str = "update api_keys set revoked_us = $3
         where id = $1 and coalesce($2, subject) = subject
-        and revoked_us is null and expires_us > $3";
-    let rows = on!(tx, |db| sqlx::query(SQL)
+        and revoked_us is null and expires_us > $3 returning id";
+    let revoked: Vec<String> = on!(tx, |db| sqlx::query_scalar(SQL)
         .bind(id)
         .bind(subject)
         .bind(now_us)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?;
-    Ok(rows == 1)
+        .fetch_all(db)
+        .await)?;
+    end_tokens(tx, &revoked, now_us).await?;
+    Ok(!revoked.is_empty())
 }
 
 /// Revoke every key of `subject`; returns how many counted.
@@ -147,31 +150,19 @@ pub(crate) async fn revoke(
 /// Errors: the database did not answer.
 pub(crate) async fn revoke_all(tx: &mut Tx, subject: &str, now_us: i64) -> Result<u64> {
     const SQL: &str = "update api_keys set revoked_us = $2
-        where subject = $1 and revoked_us is null and expires_us > $2";
-    Ok(on!(tx, |db| sqlx::query(SQL)
+        where subject = $1 and revoked_us is null and expires_us > $2 returning id";
+    let revoked: Vec<String> = on!(tx, |db| sqlx::query_scalar(SQL)
         .bind(subject)
         .bind(now_us)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?)
+        .fetch_all(db)
+        .await)?;
+    end_tokens(tx, &revoked, now_us).await?;
+    Ok(revoked.len() as u64)
 }
 
-/// Ids and times of the keys that were revoked after `after_us` and up to
-/// `until_us`, the first first; at most `limit`.
-///
-/// Errors: the database did not answer.
-pub(crate) async fn list_revoked(
-    conn: &mut Conn,
-    after_us: i64,
-    until_us: i64,
-    limit: i64,
-) -> Result<Vec<(String, i64)>> {
-    const SQL: &str = "select id, revoked_us from api_keys
-        where revoked_us > $1 and revoked_us <= $2 order by revoked_us, id limit $3";
-    Ok(on!(conn, |db| sqlx::query_as(SQL)
-        .bind(after_us)
-        .bind(until_us)
-        .bind(limit)
-        .fetch_all(db)
-        .await)?)
+/// What these keys were exchanged for counts no more either.
+async fn end_tokens(tx: &mut Tx, keys: &[String], now_us: i64) -> Result<()> {
+    let sessions: Vec<_> = keys.iter().map(|id| format!("{KEY_SESSION}{id}")).collect();
+    let sessions: Vec<_> = sessions.iter().map(String::as_str).collect();
+    revocations::insert_sessions(tx, &sessions, now_us).await
 }

@@ -9,8 +9,9 @@ use warrant_migrations::{Conn, Result, Spelt, Tx, on};
 pub(crate) struct Row {
     /// When, in microseconds since the Unix epoch.
     pub(crate) time_us: i64,
-    /// What was asked for: `login`, `warrant`, `key-create`, `key-list`,
-    /// `key-revoke`, `key-exchange`; or `unrecorded`, where there
+    /// What was asked for: `login`, `warrant`, `token`, `refresh`, `client`,
+    /// `authorize`, `code`, `device`, `revoke`, `introspect`, `key-create`,
+    /// `key-list`, `key-revoke`, `key-exchange`; or `unrecorded`, where there
     /// were more refusals than rows for them.
     pub(crate) kind: String,
     /// `granted` or `refused`.

@@ -18,13 +18,15 @@ pub(crate) async fn spend(tx: &mut Tx, jti: &str, expires_us: i64) -> Result<boo
     Ok(rows == 1)
 }
 
-/// Forget the payloads that ended before `now_us`; returns how many.
+/// Forget at most `limit` payloads that ended before `now_us`; returns how many.
 ///
 /// Errors: the database did not answer.
-pub(crate) async fn prune(tx: &mut Tx, now_us: i64) -> Result<u64> {
-    const SQL: &str = "delete from handshake_jtis where expires_us < $1";
+pub(crate) async fn prune(tx: &mut Tx, now_us: i64, limit: i64) -> Result<u64> {
+    const SQL: &str = "delete from handshake_jtis where jti in
+         (select jti from handshake_jtis where expires_us < $1 order by expires_us limit $2)";
     Ok(on!(tx, |db| sqlx::query(SQL)
         .bind(now_us)
+        .bind(limit)
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?)

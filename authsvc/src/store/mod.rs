@@ -3,7 +3,13 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod audit;
+pub(crate) mod clients;
+pub(crate) mod codes;
+pub(crate) mod devices;
 pub(crate) mod jtis;
+pub(crate) mod refresh_tokens;
+pub(crate) mod revocations;
+pub(crate) mod sessions;
 pub(crate) mod users;
 
 #[cfg(test)]
@@ -48,4 +54,9 @@ pub(crate) async fn ping(conn: &mut Conn) -> Result<()> {
     const SQL: &str = "select 1";
     on!(conn, |db| sqlx::query(SQL).execute(db).await.map(|_| ()))?;
     Ok(())
+}
+
+/// A column holds what this program never wrote.
+fn undecodable(column: &str) -> warrant_migrations::Error {
+    sqlx::Error::Decode(format!("the column {column} holds something unknown").into()).into()
 }

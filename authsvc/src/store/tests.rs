@@ -3,12 +3,18 @@
 use std::io::Write;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use warrant_migrations::{Db, Schema};
+use warrant_api::revocation::RevocationKind;
+use warrant_api::token::Role;
+use warrant_migrations::{Db, Schema, Tx};
 
 use super::api_keys::{self, ApiKey};
 use super::audit::{self, Row};
+use super::codes::Code;
+use super::devices::Device;
+use super::sessions::Of;
 use super::users::User;
-use super::{jtis, ping, users};
+use super::{clients, codes, devices, jtis, ping, refresh_tokens, revocations, sessions, users};
+use crate::sessions::{Kind, Session};
 use crate::user_name::UserName;
 
 /// Run `test` on a new SQLite database and, where `WARRANT_TEST_POSTGRES`
@@ -184,8 +190,8 @@ async fn a_payload_is_spent_once_and_forgotten_after_its_end() {
         tx.commit().await.unwrap();
         let mut tx = db.begin().await.unwrap();
         assert!(!jtis::spend(&mut tx, "a", 10).await.unwrap());
-        assert_eq!(jtis::prune(&mut tx, 10).await.unwrap(), 0);
-        assert_eq!(jtis::prune(&mut tx, 11).await.unwrap(), 1);
+        assert_eq!(jtis::prune(&mut tx, 10, 100).await.unwrap(), 0);
+        assert_eq!(jtis::prune(&mut tx, 11, 100).await.unwrap(), 1);
         assert!(jtis::spend(&mut tx, "a", 30).await.unwrap());
         assert!(!jtis::spend(&mut tx, "b", 30).await.unwrap());
     })
@@ -341,16 +347,391 @@ async fn keys_are_found_listed_and_revoked_as_they_were_added() {
         let one = find("one").await.unwrap();
         assert_eq!((one.last_used_us, one.revoked_us), (Some(6), Some(7)));
         assert_eq!(one.last_used_from.as_deref(), Some("192.0.2.1"));
-        let revoked = async |after, until, limit| {
+        let ended = entries(db, 0).await.1;
+        let session = |id: &str| (RevocationKind::Session, format!("key:{id}"));
+        assert_eq!(ended, ["one", "four", "two"].map(session));
+    })
+    .await;
+}
+
+fn session(id: &str, subject: &str, expires_us: i64) -> Session {
+    Session {
+        id: id.into(),
+        kind: Kind::Login,
+        subject: subject.into(),
+        uid: Some(u32::MAX),
+        role: Role::Operator,
+        by_group: id.starts_with("group"),
+        scopes: "read admin".parse().unwrap(),
+        client_id: "flux".into(),
+        source: "192.0.2.1".into(),
+        created_us: 5,
+        last_used_us: 5,
+        expires_us,
+        ended_us: None,
+        ended_reason: None,
+    }
+}
+
+async fn open_session(db: &Db, id: &str, subject: &str, expires_us: i64) -> Session {
+    let session = session(id, subject, expires_us);
+    let mut alone = db.hold().await.unwrap();
+    assert!(sessions::insert(&mut alone, &session, None).await.unwrap());
+    session
+}
+
+async fn find_session(db: &Db, id: &str) -> Option<Session> {
+    sessions::find(&mut db.read().await.unwrap(), id)
+        .await
+        .unwrap()
+}
+
+async fn entries(db: &Db, after: i64) -> (i64, Vec<(RevocationKind, String)>) {
+    let mut conn = db.read().await.unwrap();
+    let (next, entries) = revocations::list(&mut conn, after, 1000).await.unwrap();
+    let entries = entries.into_iter().map(|entry| (entry.kind, entry.value));
+    (next, entries.collect())
+}
+
+#[tokio::test]
+async fn a_session_is_found_as_it_was_opened_until_it_ends() {
+    on_both(async |db| {
+        let ann = open_session(db, "a", "ann", 100).await;
+        open_session(db, "b", "ann", 100).await;
+        open_session(db, "c", "bob", 100).await;
+        assert_eq!(find_session(db, "a").await, Some(ann.clone()));
+        let alive = async |id, jti, now_us| {
             let mut conn = db.read().await.unwrap();
-            let rows = api_keys::list_revoked(&mut conn, after, until, limit)
+            let found = sessions::find_alive(&mut conn, id, jti, now_us).await;
+            found.unwrap().is_some()
+        };
+        assert!(alive("a", "j", 99).await && !alive("a", "j", 100).await);
+        let mut tx = db.begin().await.unwrap();
+        let held = sessions::hold(&mut tx, "a", 50).await.unwrap().unwrap();
+        assert_eq!(held.last_used_us, 50);
+        assert!(sessions::hold(&mut tx, "a", 100).await.unwrap().is_none());
+        sessions::set_role(&mut tx, "a", Role::User, false)
+            .await
+            .unwrap();
+        revocations::insert_token(&mut tx, "j", 50).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!alive("a", "j", 99).await && alive("a", "k", 99).await);
+        assert_eq!(find_session(db, "a").await.unwrap().role, Role::User);
+
+        let end = async |of: Of<'static>| {
+            let mut tx = db.begin().await.unwrap();
+            let ended = sessions::end(&mut tx, of, "why", 60).await.unwrap();
+            tx.commit().await.unwrap();
+            ended
+        };
+        assert_eq!(end(Of::Id("a")).await, 1);
+        assert_eq!(end(Of::Id("a")).await, 0);
+        assert!(!alive("a", "k", 61).await);
+        assert_eq!(end(Of::Subject("ann")).await, 1);
+        assert_eq!(end(Of::Client("flux")).await, 1);
+        assert_eq!(end(Of::Client("flux")).await, 0);
+        let ended = find_session(db, "a").await.unwrap();
+        assert_eq!(
+            (ended.ended_us, ended.ended_reason.as_deref()),
+            (Some(60), Some("why"))
+        );
+        let kinds = entries(db, 0).await.1;
+        let session = |id: &str| (RevocationKind::Session, id.to_owned());
+        let token = (RevocationKind::Token, "j".to_owned());
+        assert_eq!(kinds, [token, session("a"), session("b"), session("c")]);
+        let mut conn = db.read().await.unwrap();
+        let list = sessions::list(&mut conn, Some("ann"), None, 10)
+            .await
+            .unwrap();
+        assert_eq!(list.len(), 2);
+        let list = sessions::list(&mut conn, None, Some(50), 10).await.unwrap();
+        assert_eq!(list, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_login_with_a_password_that_was_changed_meanwhile_opens_no_session() {
+    on_both(async |db| {
+        insert(db, "ann").await;
+        let open = async |id, password_us| {
+            let mut alone = db.hold().await.unwrap();
+            let session = session(id, "ann", 100);
+            sessions::insert(&mut alone, &session, Some(password_us))
+                .await
+                .unwrap()
+        };
+        assert!(open("a", 7).await);
+        assert!(!open("b", 6).await);
+        let mut tx = db.begin().await.unwrap();
+        users::set_password(&mut tx, &name("ann"), "new", 9)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        assert!(!open("c", 7).await && open("d", 9).await);
+        let mut tx = db.begin().await.unwrap();
+        users::set_disabled(&mut tx, &name("ann"), true)
+            .await
+            .unwrap();
+        assert!(
+            users::hold(&mut tx, &name("ann"))
+                .await
+                .unwrap()
+                .unwrap()
+                .disabled
+        );
+        assert!(users::hold(&mut tx, &name("bob")).await.unwrap().is_none());
+        tx.commit().await.unwrap();
+        assert!(!open("e", 9).await);
+        assert!(find_session(db, "b").await.is_none() && find_session(db, "e").await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_has_read_an_entry_finds_no_earlier_one_later() {
+    on_both(async |db| {
+        for number in 0..40 {
+            open_session(db, &format!("s{number}"), "ann", i64::MAX).await;
+        }
+        let end = async |from: u32| {
+            for number in (from..40).step_by(4) {
+                let mut tx = db.begin().await.unwrap();
+                let id = format!("s{number}");
+                sessions::end(&mut tx, Of::Id(&id), "why", 60)
+                    .await
+                    .unwrap();
+                tx.commit().await.unwrap();
+            }
+        };
+        let read = async {
+            let (mut after, mut seen) = (0, Vec::new());
+            while seen.len() < 40 {
+                let (next, new) = entries(db, after).await;
+                after = next;
+                seen.extend(new.into_iter().map(|(_, value)| value));
+                tokio::task::yield_now().await;
+            }
+            seen
+        };
+        let read = tokio::time::timeout(std::time::Duration::from_secs(30), read);
+        let (seen, ..) = tokio::join!(read, end(0), end(1), end(2), end(3));
+        let mut seen = seen.expect("an entry was never seen");
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 40);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn refresh_tokens_go_with_their_session_and_each_is_spent_once() {
+    on_both(async |db| {
+        open_session(db, "a", "ann", 100).await;
+        let mut tx = db.begin().await.unwrap();
+        assert!(!refresh_tokens::any_of(&mut tx, "a").await.unwrap());
+        refresh_tokens::insert(&mut tx, "h1", "a", 10, 100)
+            .await
+            .unwrap();
+        refresh_tokens::insert(&mut tx, "h2", "a", 11, 100)
+            .await
+            .unwrap();
+        refresh_tokens::spend(&mut tx, "h1", Some("h2"), 20)
+            .await
+            .unwrap();
+        refresh_tokens::spend(&mut tx, "h1", Some("h3"), 30)
+            .await
+            .unwrap();
+        assert!(refresh_tokens::any_of(&mut tx, "a").await.unwrap());
+        let held = refresh_tokens::find_held(&mut tx, "h1")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (held.used_us, held.successor.as_deref()),
+            (Some(20), Some("h3"))
+        );
+        tx.commit().await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        assert_eq!(sessions::prune(&mut tx, 100, 10).await.unwrap(), 0);
+        assert_eq!(sessions::prune(&mut tx, 101, 10).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        assert_eq!(refresh_tokens::find(&mut conn, "h2").await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_a_little_at_a_time() {
+    on_both(async |db| {
+        for number in 0..5 {
+            open_session(db, &format!("group{number}"), "ann", 100).await;
+            let mut tx = db.begin().await.unwrap();
+            revocations::insert_account(&mut tx, "ann", 3, number)
                 .await
                 .unwrap();
-            rows.into_iter().map(|(_, at)| at).collect::<Vec<_>>()
+            tx.commit().await.unwrap();
+        }
+        let mut conn = db.read().await.unwrap();
+        let some = sessions::list_by_group(&mut conn, "group1", 50, 2)
+            .await
+            .unwrap();
+        let ids: Vec<_> = some.iter().map(|session| session.id.as_str()).collect();
+        assert_eq!(ids, ["group2", "group3"]);
+        drop(conn);
+        let mut tx = db.begin().await.unwrap();
+        for left in [3, 2, 0] {
+            assert_eq!(sessions::prune(&mut tx, 101, 3).await.unwrap(), left);
+        }
+        let end_us = 36_060_000_000;
+        assert_eq!(revocations::prune(&mut tx, end_us, 10).await.unwrap(), 0);
+        assert_eq!(
+            revocations::prune(&mut tx, end_us + 3, 10).await.unwrap(),
+            3
+        );
+        tx.commit().await.unwrap();
+        let (next, left) = entries(db, 0).await;
+        assert_eq!(left.len(), 2);
+        let mut tx = db.begin().await.unwrap();
+        revocations::prune(&mut tx, i64::MAX, 10).await.unwrap();
+        revocations::insert_token(&mut tx, "j", 0).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(entries(db, 0).await.0 > next, "a number was given twice");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_are_found_as_added() {
+    on_both(async |db| {
+        let row = clients::Row {
+            id: "robot".into(),
+            label: "Röbot".into(),
+            secret_hash: Some("h".into()),
+            owner: Some("ann".into()),
+            grants: "password".into(),
+            scopes: "read".into(),
+            redirect_uris: "a\nb".into(),
+            disabled: false,
+            created_us: 3,
         };
-        assert_eq!(revoked(0, 100, 10).await, [7, 8, 9]);
-        assert_eq!(revoked(7, 8, 10).await, [8]);
-        assert_eq!(revoked(0, 100, 1).await, [7]);
+        let mut tx = db.begin().await.unwrap();
+        assert!(clients::insert(&mut tx, &row).await.unwrap());
+        assert!(!clients::insert(&mut tx, &row).await.unwrap());
+        tx.commit().await.unwrap();
+        let found = clients::find(&mut db.read().await.unwrap(), "robot").await;
+        assert!(found.unwrap() == Some(row));
+        let all = clients::list(&mut db.read().await.unwrap()).await.unwrap();
+        let ids: Vec<_> = all.iter().map(|client| client.id.as_str()).collect();
+        assert_eq!(ids, ["robot", "warrant"]);
+        let mut tx = db.begin().await.unwrap();
+        assert!(clients::hold(&mut tx, "robot").await.unwrap());
+        assert!(clients::set_disabled(&mut tx, "robot", true).await.unwrap());
+        assert!(!clients::hold(&mut tx, "robot").await.unwrap());
+        assert!(
+            !clients::set_disabled(&mut tx, "nobody", true)
+                .await
+                .unwrap()
+        );
+        assert!(clients::delete(&mut tx, "robot").await.unwrap());
+        assert!(!clients::delete(&mut tx, "robot").await.unwrap());
+        tx.commit().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_code_is_held_spent_and_forgotten() {
+    on_both(async |db| {
+        let code = Code {
+            hash: "h".into(),
+            client_id: "robot".into(),
+            redirect_uri: "u".into(),
+            challenge: "c".into(),
+            subject: "ann".into(),
+            scopes: "read".into(),
+            expires_us: 100,
+            used_us: None,
+            session_id: None,
+        };
+        let other = Code {
+            hash: "i".into(),
+            ..code.clone()
+        };
+        let mut tx = db.begin().await.unwrap();
+        codes::insert(&mut tx, &code).await.unwrap();
+        codes::insert(&mut tx, &other).await.unwrap();
+        assert_eq!(codes::hold(&mut tx, "h").await.unwrap(), Some(code));
+        codes::spend(&mut tx, "h", Some("s"), 50).await.unwrap();
+        let spent = codes::hold(&mut tx, "h").await.unwrap().unwrap();
+        assert_eq!(
+            (spent.used_us, spent.session_id.as_deref()),
+            (Some(50), Some("s"))
+        );
+        codes::delete_of(&mut tx, "ann").await.unwrap();
+        tx.commit().await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        let giver = codes::find_subject(&mut conn, "h").await.unwrap();
+        assert_eq!(giver.as_deref(), Some("ann"));
+        assert_eq!(codes::find_subject(&mut conn, "i").await.unwrap(), None);
+        drop(conn);
+        let mut tx = db.begin().await.unwrap();
+        assert_eq!(codes::prune(&mut tx, 100, 10).await.unwrap(), 0);
+        assert_eq!(codes::prune(&mut tx, 101, 10).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_waits_is_decided_about_once_and_is_forgotten() {
+    on_both(async |db| {
+        let device = |hash: &str, user_code: &str| Device {
+            hash: hash.into(),
+            user_code: user_code.into(),
+            client_id: "warrant".into(),
+            scopes: "read".into(),
+            expires_us: 100,
+            interval_s: 5,
+            polled_us: None,
+            decision: None,
+            subject: None,
+        };
+        let mut tx = db.begin().await.unwrap();
+        let add = [("h", "AAAA"), ("i", "AAAA"), ("i", "BBBB"), ("j", "CCCC")];
+        let mut added = Vec::new();
+        for (hash, code) in add {
+            let device = device(hash, code);
+            added.push(devices::insert(&mut tx, &device, 2).await.unwrap());
+        }
+        assert_eq!(added, [true, false, true, false]);
+        tx.commit().await.unwrap();
+        let find = async |code, now_us| {
+            let mut conn = db.read().await.unwrap();
+            devices::find_undecided(&mut conn, code, now_us)
+                .await
+                .unwrap()
+        };
+        assert!(find("AAAA", 99).await == Some(device("h", "AAAA")));
+        assert!(find("AAAA", 100).await.is_none());
+        let mut tx = db.begin().await.unwrap();
+        devices::polled(&mut tx, "h", 10, 40).await.unwrap();
+        let decide = async |tx: &mut Tx, now_us| {
+            devices::decide(tx, "AAAA", "approved", "ann", "read", now_us)
+                .await
+                .unwrap()
+        };
+        assert!(!decide(&mut tx, 100).await);
+        assert!(decide(&mut tx, 99).await && !decide(&mut tx, 99).await);
+        let held = devices::hold(&mut tx, "h").await.unwrap().unwrap();
+        assert_eq!((held.interval_s, held.polled_us), (10, Some(40)));
+        assert_eq!(held.subject.as_deref(), Some("ann"));
+        devices::delete_of(&mut tx, "ann").await.unwrap();
+        assert!(devices::hold(&mut tx, "h").await.unwrap().is_none());
+        devices::delete(&mut tx, "none").await.unwrap();
+        assert_eq!(devices::prune(&mut tx, 101, 10).await.unwrap(), 1);
+        tx.commit().await.unwrap();
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! Users and their password hashes.
 
 use sqlx::FromRow;
-use warrant_migrations::{Conn, Result, Tx, on};
+use warrant_migrations::{Conn, Result, Spelt, Tx, on};
 
 use crate::user_name::UserName;
 
@@ -42,6 +42,21 @@ pub(crate) async fn find(conn: &mut Conn, name: &UserName) -> Result<Option<User
     const SQL: &str = "select * from users where name = $1";
     let name = name.as_str();
     Ok(on!(conn, |db| sqlx::query_as(SQL)
+        .bind(name)
+        .fetch_optional(db)
+        .await)?)
+}
+
+/// As [`find`]; nobody changes the user before the transaction is over.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn hold(tx: &mut Tx, name: &UserName) -> Result<Option<User>> {
+    const SQL: Spelt = Spelt {
+        sqlite: "select * from users where name = $1",
+        postgres: "select * from users where name = $1 for share",
+    };
+    let (sql, name) = (SQL.on(tx), name.as_str());
+    Ok(on!(tx, |db| sqlx::query_as(sql)
         .bind(name)
         .fetch_optional(db)
         .await)?)

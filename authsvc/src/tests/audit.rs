@@ -61,7 +61,7 @@ async fn each_login_and_each_warrant_granted_or_refused_is_a_row() {
                 None,
                 "local"
             ),
-            ("warrant", "refused", Some("form"), None, None, "local"),
+            ("token", "refused", Some("form"), None, None, "local"),
         ]
     );
     assert_eq!(rows[0].audience.as_deref(), Some("warrant-broker"));

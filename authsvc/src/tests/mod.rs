@@ -8,5 +8,6 @@ mod keys;
 mod limits;
 mod login;
 mod multi_user;
+mod oauth;
 mod throttle;
 mod warrants;

@@ -174,7 +174,7 @@ async fn the_form_of_an_exchange_is_strict() {
     let answer = house.send(exchange(&fields)).await;
     answer.is_no_warrant("invalid_request", "form");
     let mut fields = without("grant_type");
-    fields.push(("grant_type", "client_credentials"));
+    fields.push(("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"));
     let answer = house.send(exchange(&fields)).await;
     answer.is_no_warrant("unsupported_grant_type", "grant-type");
     let json = [("content-type", "application/json")];

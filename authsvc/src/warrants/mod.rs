@@ -20,8 +20,10 @@ use crate::clock;
 use crate::config::Grants;
 use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
+use crate::opaque::random;
 use crate::peer::Peer;
 use crate::secret::Secret;
+use crate::sessions::Sessions;
 use crate::source::Source;
 use crate::token::Audience;
 use crate::user_name::UserName;
@@ -56,6 +58,8 @@ pub(crate) struct Warrants {
     pub(crate) subjects: Subjects,
     /// The accounts of this machine.
     pub(crate) accounts: Arc<Accounts>,
+    /// The sessions that tokens are part of.
+    pub(crate) sessions: Arc<Sessions>,
     /// Where each warrant and each refusal is recorded.
     pub(crate) audit: Audit,
 }
@@ -105,6 +109,9 @@ impl Warrants {
         event.subject = Some(subject.sub.clone());
         event.uid = subject.uid;
         let uid = self.uid_of(&subject).await?;
+        if !self.sessions.counts(&subject).await? {
+            return Err(Refused::Ended);
+        }
         let place = self.audit.place()?;
         let claims = Claims {
             iss: self.issuer.clone(),
@@ -170,11 +177,4 @@ impl Warrants {
         let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()));
         Ok(format!("{message}.{signature}"))
     }
-}
-
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|source| Error::unavailable("no random numbers", source))?;
-    Ok(bytes)
 }

@@ -20,6 +20,8 @@ pub(crate) enum Refused {
     Account(NoAccount),
     /// The account is another one than that which logged in.
     OtherAccount,
+    /// The session of the token has ended.
+    Ended,
     /// Something beneath failed.
     Failed(Error),
 }
@@ -38,7 +40,7 @@ impl Refused {
             Self::Grant => "unsupported_grant_type",
             Self::Peer => "unauthorized_client",
             Self::Audience => "invalid_target",
-            Self::Form(_) | Self::Subject | Self::Account(_) | Self::OtherAccount => {
+            Self::Form(_) | Self::Subject | Self::Account(_) | Self::OtherAccount | Self::Ended => {
                 "invalid_request"
             }
             Self::Failed(_) => "temporarily_unavailable",
@@ -55,6 +57,7 @@ impl Refused {
             Self::Subject => "subject-token",
             Self::Account(none) => none.word(),
             Self::OtherAccount => "account-changed",
+            Self::Ended => "session-ended",
             Self::Failed(_) => "unavailable",
         }
     }
@@ -73,6 +76,7 @@ impl Refused {
             }
             Self::Account(_) => "the account of the token may not be used",
             Self::OtherAccount => "the account is not the one that logged in; log in again",
+            Self::Ended => "the session of the token has ended; log in again",
             Self::Failed(_) => "warrants cannot be made at the moment",
         }
     }

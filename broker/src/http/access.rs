@@ -51,7 +51,7 @@ const fn with(scope: Scope, method: Method, path: &'static str) -> Route {
 }
 
 /// Every route of the main listener. HEAD is GET without the body.
-pub(super) static TABLE: [Route; 22] = [
+pub(super) static TABLE: [Route; 30] = [
     with(Scope::Read, Method::GET, "/v1/jobs"),
     with(Scope::Read, Method::GET, "/v1/jobs/search"),
     with(Scope::Submit, Method::POST, "/v1/jobs/submit"),
@@ -73,6 +73,14 @@ pub(super) static TABLE: [Route; 22] = [
     open(Method::POST, "/v1/token"),
     open(Method::POST, "/v1/login/access-token"),
     open(Method::GET, "/.well-known/jwks.json"),
+    open(Method::GET, "/.well-known/oauth-authorization-server"),
+    open(Method::POST, "/oauth/token"),
+    open(Method::GET, "/oauth/authorize"),
+    open(Method::POST, "/oauth/authorize"),
+    open(Method::POST, "/oauth/device_authorization"),
+    open(Method::POST, "/oauth/device"),
+    open(Method::POST, "/oauth/revoke"),
+    open(Method::POST, "/oauth/introspect"),
     open(Method::GET, "/openapi.json"),
     open(Method::GET, "/docs"),
     open(Method::GET, "/docs/"),
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn t110_the_table_has_exactly_the_routers_paths() {
         // What axum prints of a router names its paths.
-        let printed = format!("{:?}", super::super::routes());
+        let printed = format!("{:?}", super::super::routes(false));
         let served: BTreeSet<&str> = printed
             .split('"')
             // Both are axum's own, for what no route serves.

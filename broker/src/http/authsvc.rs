@@ -8,12 +8,14 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+
+use warrant_api::oauth::FORWARDED_HEADER;
 
 use super::flux::fault::Fault;
 use super::{Gate, Shared};
@@ -22,13 +24,30 @@ use crate::authsvc::{self, SOURCE};
 /// The most a request for a token may hold.
 const REQUEST: usize = 64 * 1024;
 
-/// The routes whose requests are handed on.
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
+/// Marks an answer of the auth service, which stays as it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HandedOn;
+
+/// The routes whose requests are handed on. Where users get their warrants
+/// themselves (`own_warrants`), so do they their tokens: those of OAuth 2.0 are
+/// not for the broker to see.
+pub(super) fn routes(own_warrants: bool) -> Router<Shared> {
+    let routes = Router::new()
         .route("/v1/auth", get(hand_on))
         .route("/v1/token", post(hand_on))
         .route("/v1/login/access-token", post(hand_on))
-        .route("/.well-known/jwks.json", get(hand_on))
+        .route("/.well-known/jwks.json", get(hand_on));
+    if own_warrants {
+        return routes;
+    }
+    routes
+        .route("/oauth/token", post(hand_on))
+        .route("/oauth/authorize", get(hand_on).post(hand_on))
+        .route("/oauth/device_authorization", post(hand_on))
+        .route("/oauth/device", post(hand_on))
+        .route("/oauth/revoke", post(hand_on))
+        .route("/oauth/introspect", post(hand_on))
+        .route("/.well-known/oauth-authorization-server", get(hand_on))
 }
 
 async fn hand_on(
@@ -38,7 +57,8 @@ async fn hand_on(
 ) -> Result<Response<Body>, Fault> {
     let (head, body) = request.into_parts();
     let body = whole(body).await?;
-    let path = head.uri.path().to_owned();
+    // The auth service refuses secrets in an address; it has to see them.
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut ask = Request::builder()
         .method(if head.method == Method::POST {
             Method::POST
@@ -46,7 +66,8 @@ async fn hand_on(
             Method::GET
         })
         .uri(path)
-        .header(HOST, authsvc::NAME);
+        .header(HOST, authsvc::NAME)
+        .header(FORWARDED_HEADER, "1");
     for name in [AUTHORIZATION, CONTENT_TYPE] {
         if let Some(value) = head.headers.get(&name) {
             ask = ask.header(name, value);
@@ -91,7 +112,8 @@ pub(super) async fn forward(
     })?;
     let (from, bytes) = answer.into_parts();
     let mut reply = (from.status, bytes).into_response();
-    for name in [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER] {
+    reply.extensions_mut().insert(HandedOn);
+    for name in [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE] {
         if let Some(value) = from.headers.get(&name) {
             reply.headers_mut().insert(name, value.clone());
         }

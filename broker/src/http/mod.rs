@@ -32,6 +32,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// What the Flux dialect must know of its configuration.
     pub flux: Arc<flux::Settings>,
+    /// Whether users get the warrants for their jobs themselves.
+    pub own_warrants: bool,
 }
 
 impl FromRef<Shared> for Jobs {
@@ -54,7 +56,7 @@ impl FromRef<Shared> for Arc<flux::Settings> {
 
 /// Everything the main listener serves.
 pub fn router(shared: Shared) -> Router {
-    routes()
+    routes(shared.own_warrants)
         .fallback(flux::fault::no_route)
         .layer(axum::middleware::from_fn_with_state(
             shared.clone(),
@@ -64,12 +66,12 @@ pub fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// The routes alone, open to everybody.
-fn routes() -> Router<Shared> {
+/// The routes alone, open to everybody; `own_warrants` as in [`Shared`].
+fn routes(own_warrants: bool) -> Router<Shared> {
     let (flux, document) = flux::routes();
     Router::new()
         .merge(flux)
-        .merge(authsvc::routes())
+        .merge(authsvc::routes(own_warrants))
         .merge(keys::routes())
         .merge(docs::routes(document))
 }

@@ -161,7 +161,7 @@ impl Jobs {
             }
             (Err(error), Err(_)) => Err(error),
             (Err(error), Ok(id)) => {
-                self.withdraw(id, owner).await;
+                self.withdraw(id, owner, error.message.clone()).await;
                 Err(error)
             }
         }
@@ -169,11 +169,12 @@ impl Jobs {
 
     /// Cancel a job whose warrant was refused. If that cannot be recorded,
     /// the job fails at its start, for want of an admission.
-    async fn withdraw(&self, job: JobId, owner: String) {
+    async fn withdraw(&self, job: JobId, owner: String, note: String) {
         let wish = Cancel {
             job,
             by: owner,
             at: Micros::now(),
+            note,
         };
         match self.0.store.cancel(wish).await {
             Ok(_) => self.0.live.announce(job),

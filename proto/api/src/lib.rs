@@ -4,6 +4,7 @@
 pub mod credential;
 pub mod flux;
 pub mod keys;
+pub mod oauth;
 pub mod revocation;
 pub mod scope;
 pub mod token;

@@ -14,6 +14,7 @@ use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsub
 use warrant_api::scope::Scope;
 
 use crate::error::{Error, Kind};
+use crate::http::authsvc::HandedOn;
 
 /// How a client that is not let in is told to authenticate. Source: RFC 6750
 /// §3, and the token authentication of container registries.
@@ -218,7 +219,8 @@ pub async fn plain_to_fault(response: Response<Body>) -> Response<Body> {
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    if json || !(status.is_client_error() || status.is_server_error()) {
+    let handed_on = response.extensions().get::<HandedOn>().is_some();
+    if json || handed_on || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let words = status.canonical_reason().unwrap_or("Error");

@@ -1,41 +1,25 @@
-//! `POST /oauth/token`: an access token for a job's warrant.
+//! An access token for a job's warrant.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use axum::extract::rejection::FormRejection;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Form, Json};
-use serde::Deserialize;
-use warrant_api::token::{ACCESS_TOKEN_URN, EXCHANGE_GRANT, OAuthError, WARRANT_URN};
+use warrant_api::token::{ACCESS_TOKEN_URN, OAuthError, WARRANT_URN};
 
-use super::Service;
+use super::super::Service;
+use super::token::TokenForm;
+use super::uncached;
 use crate::audit::{Event, Sort};
 use crate::peer::Peer;
-use crate::secret::Secret;
 use crate::source::Source;
 use crate::warrants::{Exchange, Refused};
 
-/// The form. Source: RFC 8693 §2.1; `job_sha256` is this service's own.
-#[derive(Deserialize)]
-pub(super) struct ExchangeForm {
-    grant_type: Option<String>,
-    subject_token: Option<Secret>,
-    subject_token_type: Option<String>,
-    requested_token_type: Option<String>,
-    audience: Option<String>,
-    job_sha256: Option<String>,
-    actor_token: Option<Secret>,
-}
-
 /// Give a warrant for a job to whoever holds an access token of its user.
 /// Source: RFC 8693 §2.
-pub(super) async fn exchange_token(
-    State(service): State<Arc<Service>>,
-    Extension(peer): Extension<Peer>,
+pub(super) async fn exchange(
+    service: &Service,
+    form: TokenForm,
+    peer: Peer,
     source: Source,
-    form: Result<Form<ExchangeForm>, FormRejection>,
 ) -> Response {
     let unread = match (&service.warrants, read(form)) {
         (Some(warrants), Ok(exchange)) => {
@@ -53,15 +37,7 @@ pub(super) async fn exchange_token(
     refusal(&unread)
 }
 
-fn read(form: Result<Form<ExchangeForm>, FormRejection>) -> Result<Exchange, Refused> {
-    let Form(form) = form.map_err(|_| {
-        Refused::Form("application/x-www-form-urlencoded is needed, each field once")
-    })?;
-    match form.grant_type.as_deref() {
-        Some(EXCHANGE_GRANT) => {}
-        None | Some("") => return Err(Refused::Form("grant_type: required")),
-        Some(_) => return Err(Refused::Grant),
-    }
+fn read(form: TokenForm) -> Result<Exchange, Refused> {
     if form.subject_token_type.as_deref() != Some(ACCESS_TOKEN_URN) {
         return Err(Refused::Form(
             "subject_token_type: urn:ietf:params:oauth:token-type:access_token is needed",
@@ -104,12 +80,8 @@ fn refusal(refused: &Refused) -> Response {
         | Refused::Audience
         | Refused::Subject
         | Refused::Account(_)
-        | Refused::OtherAccount => StatusCode::BAD_REQUEST,
+        | Refused::OtherAccount
+        | Refused::Ended => StatusCode::BAD_REQUEST,
     };
     (status, headers, Json(body)).into_response()
-}
-
-/// Source: RFC 6749 §5.1.
-fn uncached() -> HeaderMap {
-    HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))])
 }

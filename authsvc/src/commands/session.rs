@@ -1,0 +1,127 @@
+//! Listing and ending sessions.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use warrant_migrations::Db;
+
+use super::say;
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::sessions::{Session, end_all_of};
+use crate::store::sessions::{self, Of, role_name};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SessionCommand {
+    /// List the sessions, the oldest first.
+    List {
+        /// Only those of this user.
+        #[arg(long)]
+        user: Option<String>,
+        /// Also those that have ended and are not forgotten yet.
+        #[arg(long)]
+        all: bool,
+        /// As JSON; times in microseconds since the Unix epoch.
+        #[arg(long)]
+        json: bool,
+        /// The most sessions: the latest ones.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        limit: u32,
+    },
+    /// End a session, or all of a user: their tokens count no more.
+    End(Which),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// The session's id.
+    #[arg(allow_hyphen_values = true)]
+    id: Option<String>,
+    /// Every session of this user.
+    #[arg(long)]
+    user: Option<String>,
+}
+
+impl SessionCommand {
+    /// Carry out the command.
+    ///
+    /// Errors: there is no such session that has not ended; the database did
+    /// not answer.
+    pub(super) async fn run(self, db: &Db) -> Result<()> {
+        let now_us = clock::now_us();
+        match self {
+            Self::List {
+                user,
+                all,
+                json,
+                limit,
+            } => {
+                let alive = (!all).then_some(now_us);
+                let mut conn = db.read().await?;
+                let found = sessions::list(&mut conn, user.as_deref(), alive, limit.into()).await?;
+                if json {
+                    let rows: Vec<_> = found.iter().map(as_json).collect();
+                    return say(&json!(rows).to_string());
+                }
+                for session in &found {
+                    say(&as_line(session, now_us))?;
+                }
+            }
+            Self::End(Which { id, user }) => {
+                let mut tx = db.begin().await?;
+                let ended = match (&id, &user) {
+                    (Some(id), _) => sessions::end(&mut tx, Of::Id(id), "ended", now_us).await?,
+                    (None, user) => {
+                        let user = user.as_deref().unwrap_or_default();
+                        end_all_of(&mut tx, user, "ended", now_us).await?
+                    }
+                };
+                if ended == 0 && id.is_some() {
+                    let message = "there is no such session that has not ended";
+                    return Err(Error::new(Kind::NotFound, message));
+                }
+                tx.commit().await?;
+                say(&format!("{ended} ended"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn as_json(session: &Session) -> serde_json::Value {
+    json!({
+        "id": session.id,
+        "kind": session.kind.name(),
+        "user": session.subject,
+        "uid": session.uid,
+        "role": role_name(session.role),
+        "by_group": session.by_group,
+        "scope": session.scopes,
+        "client": session.client_id,
+        "source": session.source,
+        "created_us": session.created_us,
+        "last_used_us": session.last_used_us,
+        "expires_us": session.expires_us,
+        "ended_us": session.ended_us,
+        "ended_reason": session.ended_reason,
+    })
+}
+
+fn as_line(session: &Session, now_us: i64) -> String {
+    let state = match &session.ended_reason {
+        Some(reason) => format!("ended ({reason})"),
+        None if session.expires_us <= now_us => "expired".to_owned(),
+        None => format!("until {}", clock::utc(session.expires_us)),
+    };
+    format!(
+        "{} {} {:<6} {} {} by {} from {} for {:?}, {state}",
+        session.id,
+        clock::utc(session.created_us),
+        session.kind.name(),
+        session.subject,
+        role_name(session.role),
+        session.client_id,
+        session.source,
+        session.scopes.to_string(),
+    )
+}

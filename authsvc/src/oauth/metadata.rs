@@ -1,0 +1,42 @@
+//! What this server does, for clients that find it out by themselves. Source:
+//! RFC 8414.
+
+use warrant_api::oauth::Metadata;
+use warrant_api::scope::Scope;
+use warrant_api::token::EXCHANGE_GRANT;
+
+use super::{Grant, OAuth};
+
+/// The description of this server. Nothing in it is taken from a request.
+pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
+    let at = |path: &str| format!("{}{path}", oauth.config.url);
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mut grants: Vec<_> = Grant::ALL
+        .into_iter()
+        .filter(|grant| oauth.config.password_grant || *grant != Grant::Password)
+        .map(Grant::name)
+        .collect();
+    if exchanges {
+        grants.push(EXCHANGE_GRANT);
+    }
+    let secret = ["client_secret_basic", "client_secret_post"];
+    let any = ["client_secret_basic", "client_secret_post", "none"];
+    Metadata {
+        issuer: oauth.issuer.clone(),
+        authorization_endpoint: at("/oauth/authorize"),
+        token_endpoint: at("/oauth/token"),
+        device_authorization_endpoint: at("/oauth/device_authorization"),
+        revocation_endpoint: at("/oauth/revoke"),
+        introspection_endpoint: at("/oauth/introspect"),
+        jwks_uri: at("/.well-known/jwks.json"),
+        scopes_supported: words(&Scope::ALL.map(Scope::name)),
+        response_types_supported: words(&["code"]),
+        response_modes_supported: words(&["query"]),
+        grant_types_supported: words(&grants),
+        token_endpoint_auth_methods_supported: words(&any),
+        revocation_endpoint_auth_methods_supported: words(&any),
+        introspection_endpoint_auth_methods_supported: words(&secret),
+        code_challenge_methods_supported: words(&["S256"]),
+        authorization_response_iss_parameter_supported: true,
+    }
+}

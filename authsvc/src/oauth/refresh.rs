@@ -1,0 +1,133 @@
+//! The next access token of a session. Refresh tokens are good for one use
+//! each: a second use means that somebody else has it too, and ends the
+//! session. Source: RFC 6749 §6, RFC 9700 §4.14.2.
+
+use warrant_api::oauth::Granted;
+use warrant_migrations::Tx;
+
+use super::{Asking, Client, OAuth, Refused};
+use crate::audit::{Event, Sort};
+use crate::clock;
+use crate::directory::scopes_of;
+use crate::opaque;
+use crate::secret::Secret;
+use crate::sessions::Session;
+use crate::store::refresh_tokens::{self, RefreshToken};
+use crate::store::sessions::{self, Of};
+
+/// How long after its use a token may come again, from a client that never
+/// received the answer.
+const GRACE_US: i64 = 10_000_000;
+
+/// What a token is good for.
+enum Use {
+    /// It is used for the first time.
+    First,
+    /// Its client may have missed the answer; what it was to get was not used
+    /// and becomes void.
+    Again { void: String },
+    /// Somebody uses it who should not have it.
+    Stolen,
+}
+
+impl OAuth {
+    /// New tokens of the session that `token` is part of.
+    ///
+    /// Errors: [`Refused`].
+    pub(crate) async fn refresh(
+        &self,
+        client: &Client,
+        token: &Secret,
+        asking: &Asking,
+        event: &mut Event,
+    ) -> Result<Granted, Refused> {
+        event.sort = Sort::Refresh;
+        let hash = opaque::read(opaque::REFRESH, token).ok_or(Refused::Proof("refresh-token"))?;
+        let session = self.session_of(&hash).await?;
+        event.subject = Some(session.subject.clone());
+        event.uid = session.uid;
+        if session.client_id != client.id {
+            return Err(Refused::Proof("other-client"));
+        }
+        let user = match self.directory().standing(&session.subject).await? {
+            Ok(user) if user.uid == session.uid => user,
+            Ok(_) => {
+                self.sessions.end(&session.id, "account-changed").await?;
+                return Err(Refused::Proof("account-changed"));
+            }
+            Err(wrong) => return Err(wrong.into()),
+        };
+        let most = session.scopes.and(scopes_of(user.role));
+        let scopes = asking.scopes.unwrap_or(most);
+        if !scopes.within(most) || scopes.is_empty() {
+            return Err(Refused::Scope);
+        }
+        let place = self.audit.place()?;
+        let (next, next_hash) = opaque::make(opaque::REFRESH)?;
+        let now_us = clock::now_us();
+        let mut tx = self.db.begin().await?;
+        let Some(held) = sessions::hold(&mut tx, &session.id, now_us).await? else {
+            return Err(Refused::Proof("session-ended"));
+        };
+        match judge(&mut tx, &hash, now_us).await? {
+            Use::First => {}
+            Use::Again { void } => refresh_tokens::spend(&mut tx, &void, None, now_us).await?,
+            Use::Stolen => {
+                sessions::end(&mut tx, Of::Id(&held.id), "refresh-reuse", now_us).await?;
+                tx.commit().await?;
+                self.sessions.counted.forget();
+                return Err(Refused::Proof("refresh-reuse"));
+            }
+        }
+        refresh_tokens::spend(&mut tx, &hash, Some(&next_hash), now_us).await?;
+        refresh_tokens::insert(&mut tx, &next_hash, &held.id, now_us, held.expires_us).await?;
+        if (held.role, held.by_group) != (user.role, user.by_group) {
+            sessions::set_role(&mut tx, &held.id, user.role, user.by_group).await?;
+        }
+        let held = Session {
+            role: user.role,
+            by_group: user.by_group,
+            ..held
+        };
+        let (mint, life_s) = (&self.sessions.mint, self.token_s());
+        let minted = mint.token(&held, scopes, asking.audience, life_s, now_us)?;
+        tx.commit().await?;
+        event.jti = Some(minted.jti.clone());
+        place.granted(event.clone());
+        Ok(minted.granted(scopes, Some(&next)))
+    }
+
+    async fn session_of(&self, hash: &str) -> Result<Session, Refused> {
+        let mut conn = self.db.read().await?;
+        let token = refresh_tokens::find(&mut conn, hash).await?;
+        let token = token.ok_or(Refused::Proof("refresh-token"))?;
+        let session = sessions::find(&mut conn, &token.session_id).await?;
+        session.ok_or(Refused::Proof("session-ended"))
+    }
+}
+
+/// What the token with this hash is good for, in a transaction that holds its
+/// session.
+async fn judge(tx: &mut Tx, hash: &str, now_us: i64) -> Result<Use, Refused> {
+    let gone = Refused::Proof("refresh-token");
+    let token = refresh_tokens::find_held(tx, hash).await?.ok_or(gone)?;
+    let (used_us, void) = match token {
+        RefreshToken { used_us: None, .. } => return Ok(Use::First),
+        RefreshToken {
+            used_us: Some(used_us),
+            successor: Some(successor),
+            ..
+        } => (used_us, successor),
+        RefreshToken {
+            successor: None, ..
+        } => return Ok(Use::Stolen),
+    };
+    let successor = refresh_tokens::find_held(tx, &void).await?;
+    let unused = successor.is_some_and(|successor| successor.used_us.is_none());
+    let soon = now_us.saturating_sub(used_us) <= GRACE_US;
+    Ok(if unused && soon {
+        Use::Again { void }
+    } else {
+        Use::Stolen
+    })
+}

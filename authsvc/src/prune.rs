@@ -1,0 +1,91 @@
+//! What is done beside the requests: forgetting what is over, a little at a
+//! time, and looking again at roles that came from groups.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use warrant_migrations::{Db, Result};
+
+use crate::clock;
+use crate::error;
+use crate::sessions::Sessions;
+use crate::store::{codes, devices, jtis, revocations, sessions};
+
+/// How often that is done.
+const EVERY: Duration = Duration::from_secs(60);
+/// The rest between two steps, so that logins come in between.
+const REST: Duration = Duration::from_millis(50);
+/// The most rows of one step.
+const STEP: i64 = 500;
+/// How long a code that was used is remembered: as long as anybody can be
+/// expected to try it again.
+const CODES_US: i64 = 86_400_000_000;
+/// How long a device is told that its codes expired.
+const DEVICES_US: i64 = 600_000_000;
+/// How often groups are looked at again.
+const GROUPS_EVERY: Duration = Duration::from_secs(10);
+
+/// Forget what is over, until the database is closed.
+pub(crate) async fn prune(db: Db) {
+    loop {
+        if let Err(error) = prune_once(&db, clock::now_us()).await {
+            tracing::warn!(%error, "what is over could not be forgotten");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Forget what was over at `now_us`, each step a transaction of its own.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn prune_once(db: &Db, now_us: i64) -> Result<()> {
+    loop {
+        let mut tx = db.begin().await?;
+        let forgotten = [
+            jtis::prune(&mut tx, now_us, STEP).await?,
+            sessions::prune(&mut tx, now_us, STEP).await?,
+            codes::prune(&mut tx, now_us.saturating_sub(CODES_US), STEP).await?,
+            devices::prune(&mut tx, now_us.saturating_sub(DEVICES_US), STEP).await?,
+            revocations::prune(&mut tx, now_us, STEP).await?,
+        ];
+        tx.commit().await?;
+        if forgotten.into_iter().all(|rows| rows < STEP as u64) {
+            return Ok(());
+        }
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// End the sessions whose user has left the group that gave the role, within
+/// seconds and without being asked.
+pub(crate) async fn end_left_groups(all: Arc<Sessions>) {
+    if !all.directory.roles.has_groups() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(GROUPS_EVERY).await;
+        if let Err(error) = look_at_groups(&all).await {
+            tracing::warn!(%error, cause = ?error.source, "groups could not be looked at");
+        }
+    }
+}
+
+/// As [`end_left_groups`], once.
+///
+/// Errors: the database or the name service did not answer.
+pub(crate) async fn look_at_groups(all: &Sessions) -> error::Result<()> {
+    let mut after = String::new();
+    loop {
+        let mut conn = all.db.read().await?;
+        let now_us = clock::now_us();
+        let step = sessions::list_by_group(&mut conn, &after, now_us, STEP).await?;
+        drop(conn);
+        let Some(last) = step.last() else {
+            return Ok(());
+        };
+        after.clone_from(&last.id);
+        for session in &step {
+            all.keeps_role(session).await?;
+        }
+    }
+}
