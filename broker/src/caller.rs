@@ -1,5 +1,6 @@
 //! Who asks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use warrant_api::token::Role;
@@ -17,6 +18,8 @@ pub struct Caller {
     pub anonymous: bool,
     /// The token that proved it, where there was one.
     pub bearer: Option<Bearer>,
+    /// The address the request came from.
+    pub source: Option<IpAddr>,
 }
 
 impl Caller {

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Command, CommandLine, Connection};
+use crate::args::{Audit, Command, CommandLine, Connection};
 use crate::auth::{Credentials, Password};
 use crate::client::Client;
 use crate::commands::{Show, cancel, jobs, login, logs, nodes, submit};
@@ -80,6 +80,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
         Command::Nodes => nodes::nodes(&mut client()?, show)?,
         Command::Login => login::login(&mut client()?, show)?,
         Command::Up(options) => return up::up(options),
+        Command::Audit(Audit::Verify(options)) => return Ok(up::audit::verify(options)),
         Command::Completions { shell } => completions(*shell)?,
     }
     Ok(0)

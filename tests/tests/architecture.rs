@@ -38,13 +38,20 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 11] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
+    ("warrant-audit", &[]),
     ("warrant-migrations", &[]),
+    ("warrant-trail", &["warrant-audit", "warrant-migrations"]),
     (
         "warrant-broker",
-        &["warrant-api", "warrant-migrations", "warrant-wire"],
+        &[
+            "warrant-api",
+            "warrant-migrations",
+            "warrant-trail",
+            "warrant-wire",
+        ],
     ),
     (
         "warrant-authsvc",
@@ -52,6 +59,7 @@ const CRATES: [(&str, &[&str]); 9] = [
             "warrant-api",
             "warrant-migrations",
             "warrant-pam",
+            "warrant-trail",
             "warrant-wire",
         ],
     ),
@@ -185,6 +193,7 @@ fn unsafe_code_stands_where_system_calls_are_wrapped_alone() {
         "proto",
         "shim",
         "tests",
+        "trail",
     ] {
         for file in files(&root().join(dir), ".rs") {
             let sys = file.starts_with(root().join("shim/src/sys"))
@@ -210,6 +219,7 @@ fn no_file_is_named_after_nothing() {
         "proto",
         "shim",
         "tests",
+        "trail",
     ] {
         for file in files(&root().join(dir), ".rs") {
             let stem = file.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -257,6 +267,20 @@ fn tree(package: &str) -> BTreeSet<String> {
     text.lines()
         .map(|line| line.split(" (").next().unwrap().to_owned())
         .collect()
+}
+
+#[test]
+fn the_chain_of_the_audit_trail_knows_no_way_in_or_out() {
+    let tree = tree("warrant-audit");
+    for other in ["sqlx", "tokio", "serde"] {
+        assert!(!tree.iter().any(|line| line.starts_with(other)), "{other}");
+    }
+    for file in files(&root().join("proto/audit/src"), ".rs") {
+        let text = code(&file);
+        for way in ["std::fs", "std::io", "std::net", "std::time"] {
+            assert!(!text.contains(way), "{} uses {way}", file.display());
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use warrant_migrations::{Db, Schema};
 
 use crate::accounts::{self, Accounts};
-use crate::audit::Audit;
+use crate::audit::{self, Audit, Event, Sort};
 use crate::clock;
 use crate::config::{self, Backend, Mode, Settings, Superuser};
 use crate::error::{Error, Kind, Result};
@@ -15,6 +15,7 @@ use crate::http::{self, Server, Service};
 use crate::keys::{self, Purpose, Ring};
 use crate::login::{Login, System};
 use crate::passwords::{self, Hasher};
+use crate::source::Source;
 use crate::store::{self, jtis, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
@@ -34,6 +35,10 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
+    let chained = store::audit::chain_old(&db).await?;
+    if chained > 0 {
+        tracing::info!(rows = chained, "the audit trail is a hash chain now");
+    }
     let stop = stop_signal()?;
     let (server, service) = start(settings, db.clone()).await?;
     server.run(http::router(service.clone()), stop).await;
@@ -158,10 +163,13 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
     let Superuser { name, password } = superuser;
     let now_us = clock::now_us();
     let known = users::find(&mut db.read().await?, name).await?;
-    let unchanged = match known {
+    let unchanged = match &known {
         Some(user) => passwords::matches(&user.password_hash, password)?,
         None => false,
     };
+    if unchanged && known.is_some_and(|user| user.superuser) {
+        return Ok(());
+    }
     let mut tx = db.begin().await?;
     if !unchanged {
         let hash = passwords::hash(&settings.hash_params, password).map_err(|error| Error {
@@ -173,6 +181,10 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         }
     }
     users::promote(&mut tx, name).await?;
+    let mut event = Event::new(Sort::Admin, Source::of_configuration());
+    event.action = Some("superuser");
+    event.subject = Some(name.as_str().to_owned());
+    audit::act(&mut tx, event).await?;
     Ok(tx.commit().await?)
 }
 

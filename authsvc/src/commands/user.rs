@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use warrant_migrations::Db;
+use warrant_migrations::{Db, Tx};
 
 use super::{password, say};
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::passwords;
+use crate::source::Source;
 use crate::store::users;
 use crate::user_name::UserName;
 
@@ -88,6 +90,12 @@ impl UserCommand {
                     let message = format!("there is a user {name} already");
                     return Err(Error::new(Kind::Conflict, message));
                 }
+                let action = if superuser {
+                    "user-add-superuser"
+                } else {
+                    "user-add"
+                };
+                record(&mut tx, action, &name).await?;
                 tx.commit().await?;
             }
             Self::Passwd { name, password } => {
@@ -98,6 +106,7 @@ impl UserCommand {
                     &name,
                     users::set_password(&mut tx, &name, &hash, now_us).await?,
                 )?;
+                record(&mut tx, "user-passwd", &name).await?;
                 tx.commit().await?;
             }
             Self::Disable { name } => set_disabled(db, &name, true).await?,
@@ -106,6 +115,7 @@ impl UserCommand {
                 let name = UserName::parse(&name)?;
                 let mut tx = db.begin().await?;
                 found(&name, users::delete(&mut tx, &name).await?)?;
+                record(&mut tx, "user-delete", &name).await?;
                 tx.commit().await?;
             }
         }
@@ -117,7 +127,21 @@ async fn set_disabled(db: &Db, name: &str, disabled: bool) -> Result<()> {
     let name = UserName::parse(name)?;
     let mut tx = db.begin().await?;
     found(&name, users::set_disabled(&mut tx, &name, disabled).await?)?;
+    let action = if disabled {
+        "user-disable"
+    } else {
+        "user-enable"
+    };
+    record(&mut tx, action, &name).await?;
     Ok(tx.commit().await?)
+}
+
+/// Record who did what to the user, together with what was done.
+async fn record(tx: &mut Tx, action: &'static str, name: &UserName) -> Result<()> {
+    let mut event = Event::new(Sort::Admin, Source::of_operator());
+    event.action = Some(action);
+    event.subject = Some(name.as_str().to_owned());
+    audit::act(tx, event).await
 }
 
 fn found(name: &UserName, found: bool) -> Result<()> {

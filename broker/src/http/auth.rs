@@ -1,10 +1,11 @@
 //! Who comes in: access tokens, verified with the auth service's public keys.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use jsonwebtoken::jwk::JwkSet;
@@ -145,6 +146,7 @@ impl Gate {
             role: claims.role,
             anonymous: false,
             bearer: Some(Bearer::new(token)),
+            source: None,
         };
         self.remember(
             digest,
@@ -244,7 +246,12 @@ where
             .headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
-        gate.admit(authorization).await
+        let caller = gate.admit(authorization).await?;
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Caller {
+            source: peer.map(|peer| peer.0.ip().to_canonical()),
+            ..caller
+        })
     }
 }
 
@@ -257,5 +264,6 @@ pub fn anonymous(name: String) -> Caller {
         role: Role::User,
         anonymous: true,
         bearer: None,
+        source: None,
     }
 }

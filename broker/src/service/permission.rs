@@ -24,8 +24,10 @@ impl Jobs {
         if caller.sees_all() || own {
             Ok(job)
         } else if self.0.warrants.is_some() {
+            self.refused(caller, "job", Some(id), "foreign");
             Err(missing())
         } else {
+            self.refused(caller, "job", Some(id), "foreign");
             let message = format!("{} does not own job {id}", caller.name);
             Err(Error::new(Kind::Denied, message))
         }

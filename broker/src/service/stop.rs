@@ -13,19 +13,22 @@ impl Jobs {
     /// Stop the service on behalf of `caller`: accept and start nothing more,
     /// and end once it is drained.
     ///
-    /// Errors: the caller is not a superuser.
-    pub fn stop(&self, caller: &Caller) -> Result<()> {
+    /// Errors: the caller is not a superuser; it cannot be recorded.
+    pub async fn stop(&self, caller: &Caller) -> Result<()> {
         if caller.anonymous {
+            self.refused(caller, "stop", None, "role");
             let message = "This action requires a superuser, but the auth backend is 'none'.";
             return Err(Error::new(Kind::Denied, message));
         }
         match caller.role {
             Role::Administrator => {}
             Role::User | Role::Operator => {
+                self.refused(caller, "stop", None, "role");
                 let message = "The user doesn't have enough privileges";
                 return Err(Error::new(Kind::Denied, message));
             }
         }
+        self.stops(caller).await?;
         tracing::info!(user.name = %caller.name, "the service is asked to stop");
         self.0.stopping.store(true, Ordering::Release);
         self.0.stopped.notify_one();
@@ -41,6 +44,8 @@ impl Jobs {
     /// Returns how many jobs still run; they live on without the service.
     pub async fn drain(&self, grace: Duration) -> usize {
         self.0.stopping.store(true, Ordering::Release);
-        self.0.scheduler.drain(grace).await
+        let left = self.0.scheduler.drain(grace).await;
+        self.count_refusals();
+        left
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Jobs;
+use super::{Jobs, audit};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey};
@@ -33,6 +33,21 @@ impl Jobs {
     /// the field's name; the caller may not run it; the store is away, full
     /// or too busy. After an error nothing was accepted.
     pub async fn submit(
+        &self,
+        caller: &Caller,
+        spec: JobSpec,
+        warrant: Option<String>,
+    ) -> Result<Submission> {
+        let submitted = self.try_submit(caller, spec, warrant).await;
+        if let Err(error) = &submitted
+            && error.kind == Kind::Denied
+        {
+            self.refused(caller, "submit", None, "denied");
+        }
+        submitted
+    }
+
+    async fn try_submit(
         &self,
         caller: &Caller,
         spec: JobSpec,
@@ -69,6 +84,8 @@ impl Jobs {
             spec: definition,
             submitted: Micros::now(),
             refused,
+            source: audit::source(caller),
+            job_sha256: warrants::job_sha256(&launch),
         };
         let id = match &self.0.warrants {
             Some(source) if waits => {
@@ -76,7 +93,7 @@ impl Jobs {
                     Some(warrant) => warrant,
                     None if source.mediated() => source.mint(caller, &launch).await?,
                     None => {
-                        let job_sha256 = warrants::job_sha256(&launch);
+                        let job_sha256 = job.job_sha256;
                         return Ok(Submission::NeedsWarrant { launch, job_sha256 });
                     }
                 };
