@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use nix::unistd::User;
+
 use crate::args::{AuditVerify, Kept};
 use crate::failure::Failure;
 use crate::state_home::state_home;
@@ -93,21 +95,36 @@ impl Trail<'_> {
             program: programs::find(self.program)?,
             arguments,
             environment,
-            account: is_root().then_some(self.account),
+            account: self.account()?,
         };
         let mut command = start.command().map_err(failed)?;
         let output = command.stderr(Stdio::inherit()).output().map_err(failed)?;
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        for line in said.lines() {
             say(&format!("{name}: {}", visible(line)))?;
         }
         match output.status.code() {
             Some(0) => Ok(0),
-            Some(1) => Ok(BROKEN),
+            // Who could not even become the service ends with 1 as well.
+            Some(1) if said.starts_with("broken:") => Ok(BROKEN),
             Some(_) | None => {
                 complain(&format!("the audit trail of {name} cannot be read"));
                 Ok(UNREADABLE)
             }
         }
+    }
+
+    /// Root checks as the account that owns the database: the files that the
+    /// service makes beside it must stay that account's. Where there is no
+    /// such account, root runs the service.
+    fn account(&self) -> Result<Option<&'static str>, Failure> {
+        if !is_root() {
+            return Ok(None);
+        }
+        let found = User::from_name(self.account).map_err(|errno| {
+            Failure::Refused(format!("cannot look up {}: {errno}", self.account))
+        })?;
+        Ok(found.map(|_| self.account))
     }
 
     /// Its configuration, and what tells it where its database is.
