@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use ureq::http::Method;
-use warrant_tests::{House, Setup, on_each_database};
+use warrant_tests::{House, on_each_database};
 
 /// Kind, outcome, reason, subject and job of each row.
 fn told(rows: &[Value]) -> Vec<(&str, &str, Option<&str>, Option<&str>, Option<i64>)> {

@@ -4,7 +4,7 @@
 
 use sqlx::QueryBuilder;
 use warrant_audit::Head;
-use warrant_migrations::{Db, Tx, on};
+use warrant_migrations::{Conn, Db, Tx, on};
 
 use crate::{Result, Row, Trail, now_us};
 
@@ -18,16 +18,11 @@ impl Trail {
     /// Errors: the database did not answer; some rows may be gone, and the
     /// trail holds.
     pub async fn prune(&self, db: &Db, before_us: i64, by: &str) -> Result<i64> {
+        let Some(target) = self.last_before(&mut db.read().await?, before_us).await? else {
+            return Ok(0);
+        };
         let mut tx = db.begin().await?;
         let ends = self.lock_ends(&mut tx).await?;
-        let first: Option<i64> = on!(&mut tx, |db| {
-            let mut sql = QueryBuilder::new("select min(seq) from ");
-            sql.push(self.rows)
-                .push(" where time_us >= ")
-                .push_bind(before_us);
-            sql.build_query_scalar().fetch_one(db).await
-        })?;
-        let target = first.map_or(ends.head.count, |first| first.saturating_sub(1));
         if target <= ends.pruned.count {
             return Ok(0);
         }
@@ -59,6 +54,22 @@ impl Trail {
             tx.commit().await?;
         }
         Ok(target.count.saturating_sub(ends.pruned.count))
+    }
+
+    /// The number of the last row before the first one that is not older than
+    /// `before_us`. Looked for before anything is held, as it may take a while.
+    async fn last_before(&self, conn: &mut Conn, before_us: i64) -> Result<Option<i64>> {
+        let last: Option<i64> = on!(conn, |db| {
+            let mut sql = QueryBuilder::new("select coalesce((select min(seq) - 1 from ");
+            sql.push(self.rows)
+                .push(" where time_us >= ")
+                .push_bind(before_us)
+                .push("), (select max(seq) from ")
+                .push(self.rows)
+                .push("))");
+            sql.build_query_scalar().fetch_one(db).await
+        })?;
+        Ok(last)
     }
 
     /// Take away a batch of the rows from `from` to `target`.
