@@ -72,6 +72,19 @@ impl From<warrant_migrations::Error> for Error {
     }
 }
 
+impl From<warrant_trail::Error> for Error {
+    fn from(source: warrant_trail::Error) -> Self {
+        use warrant_trail::Error as Beneath;
+        match source {
+            Beneath::Database(source) => source.into(),
+            Beneath::Json(_) | Beneath::Output(_) | Beneath::Head(_) => {
+                let message = source.to_string();
+                Self::unavailable(message, source)
+            }
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Self {
         Self::from(warrant_migrations::Error::from(source))

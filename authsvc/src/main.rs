@@ -32,6 +32,8 @@ mod warrants;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -40,8 +42,9 @@ use clap::Parser;
 /// hangs.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = commands::Cli::parse();
+    let failure = cli.failure_code();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("AUTHSVC_LOG")
@@ -52,6 +55,17 @@ fn main() -> anyhow::Result<()> {
         .init();
     // Databases, keys and sockets are made for this user alone.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    match run(cli) {
+        Ok(outcome) => outcome.exit_code().into(),
+        Err(error) => {
+            // Nobody can be told that standard error is closed.
+            let _ = writeln!(std::io::stderr(), "Error: {error:?}");
+            failure.into()
+        }
+    }
+}
+
+fn run(cli: commands::Cli) -> anyhow::Result<warrant_trail::Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

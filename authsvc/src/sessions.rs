@@ -12,10 +12,12 @@ use warrant_api::scope::Scopes;
 use warrant_api::token::{AccessClaims, Role};
 use warrant_migrations::{Db, Tx};
 
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::directory::{Directory, Principal, is_less, scopes_of};
 use crate::error::Result;
 use crate::opaque;
+use crate::source::Source;
 use crate::store::api_keys::ApiKey;
 use crate::store::sessions::Of;
 use crate::store::{api_keys, codes, devices, refresh_tokens, revocations, sessions};
@@ -299,17 +301,25 @@ impl Sessions {
             Err(_) => false,
         };
         if !kept {
-            self.end(&session.id, "group-left").await?;
+            self.end(session, "group-left").await?;
         }
         Ok(kept)
     }
 
-    /// End the session `id` for `reason`, one stable word.
+    /// End the session, which nobody asked for, for `reason`: one stable word.
     ///
     /// Errors: the database did not answer.
-    pub(crate) async fn end(&self, id: &str, reason: &str) -> Result<()> {
+    pub(crate) async fn end(&self, session: &Session, reason: &str) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        sessions::end(&mut tx, Of::Id(id), reason, clock::now_us()).await?;
+        let ended = sessions::end(&mut tx, Of::Id(&session.id), reason, clock::now_us()).await?;
+        if ended > 0 {
+            let mut event = Event::new(Sort::Session, Source::of_service());
+            event.action = Some("end");
+            event.subject = Some(session.subject.clone());
+            event.uid = session.uid;
+            event.detail = Some(format!("{} {reason}", session.id));
+            audit::act(&mut tx, event).await?;
+        }
         tx.commit().await?;
         self.counted.forget();
         Ok(())

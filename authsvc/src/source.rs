@@ -11,6 +11,21 @@ use crate::user_name::shown;
 pub(crate) struct Source(String);
 
 impl Source {
+    /// Whoever gives a command on this machine.
+    pub(crate) fn of_operator() -> Self {
+        Self(warrant_trail::operator())
+    }
+
+    /// The service's own configuration.
+    pub(crate) fn of_configuration() -> Self {
+        Self("configuration".into())
+    }
+
+    /// The service itself.
+    pub(crate) fn of_service() -> Self {
+        Self("service".into())
+    }
+
     /// The source of a connection over TCP.
     pub(crate) fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {

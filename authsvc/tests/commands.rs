@@ -106,23 +106,35 @@ struct Running {
 
 impl Running {
     fn post(&self, path: &str, headers: &str, body: &str) -> String {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        self.try_post(path, headers, body).unwrap()
+    }
+
+    fn try_post(&self, path: &str, headers: &str, body: &str) -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)?;
         let length = body.len();
         write!(
             stream,
             "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\
              {headers}\r\n{body}"
-        )
-        .unwrap();
+        )?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     fn login(&self, user: &str, password: &str) -> String {
+        self.try_login(user, password).unwrap()
+    }
+
+    fn try_login(&self, user: &str, password: &str) -> std::io::Result<String> {
         let form = "content-type: application/x-www-form-urlencoded\r\n";
         let body = format!("username={user}&password={password}");
-        self.post("/v1/login/access-token", form, &body)
+        self.try_post("/v1/login/access-token", form, &body)
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     /// Post a form; the body of the answer.
@@ -153,8 +165,7 @@ impl Running {
 
     /// Stop as systemd does; whether it ended well.
     fn stop(mut self) -> bool {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::SIGTERM).unwrap();
+        self.signal(nix::sys::signal::SIGTERM);
         self.child.wait().unwrap().success()
     }
 }
@@ -297,6 +308,7 @@ fn a_database_that_is_not_up_to_date_is_refused() {
 #[test]
 fn keys_are_rotated_and_listed() {
     let place = Place::new();
+    place.run("migrate", "");
     let first = place.run("keys rotate", "");
     assert!(first.ends_with(" signs in 0 seconds\n"), "{first}");
     let second = place.run("keys rotate", "");
@@ -329,6 +341,7 @@ fn the_keys_of_warrants_are_printed_as_the_shim_reads_them() {
     assert_eq!(key.len(), 32);
     assert!(place.path("warrant-keys").exists() && !place.path("keys").exists());
 
+    place.run("migrate", "");
     let rotated = place.run("keys rotate --warrant", "");
     assert!(rotated.ends_with(" signs in 3600 seconds\n"), "{rotated}");
     let both = place.run("keys warrant", "");
@@ -342,6 +355,7 @@ fn the_keys_of_warrants_are_printed_as_the_shim_reads_them() {
 #[test]
 fn t16_a_key_of_warrants_that_signs_logins_too_stops_the_start() {
     let place = Place::new();
+    place.run("migrate", "");
     place.run("keys rotate", "");
     place.run("keys warrant", "");
     let name = |dir: &str| {
@@ -378,7 +392,7 @@ fn the_audit_trail_is_listed() {
     running.login("bob", "canary-wrong");
     running.login("canary%0Aforged", "canary-wrong");
     assert!(running.stop());
-    let json = place.run("audit list --json --since 1h", "");
+    let json = place.run("audit list --json --since 1h --kind login", "");
     let rows: Vec<serde_json::Value> = json
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -388,7 +402,7 @@ fn the_audit_trail_is_listed() {
     assert_eq!(reasons[0], None);
     assert_eq!(reasons[1..], refused);
     assert_eq!(rows[0]["subject"], "ann");
-    let text = place.run("audit list --user ann", "");
+    let text = place.run("audit list --user ann --kind login", "");
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(
         text.lines().next().unwrap().contains("login      granted"),
@@ -405,9 +419,174 @@ fn the_audit_trail_is_listed() {
     );
 }
 
+/// The trail, row by row.
+fn trail(place: &Place) -> Vec<serde_json::Value> {
+    let rows = place.run("audit export", "");
+    rows.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_act_of_an_administrator_is_in_the_trail_with_who_did_it() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann", "canary-password");
+    place.run("user add --superuser eve", "canary-password");
+    place.run("user passwd ann", "canary-second");
+    place.run("user disable ann", "");
+    place.run("user enable ann", "");
+    place.run("user delete ann", "");
+    place.refusal("user delete ann", "");
+    place.refusal("user add eve", "canary-password");
+    let client = "client add robot --owner eve --grant client_credentials";
+    let secret = place.run(client, "");
+    place.refusal(client, "");
+    place.run("client disable robot", "");
+    place.run("client enable robot", "");
+    place.run("client delete robot", "");
+    place.refusal("client delete robot", "");
+    place.run("session end --user eve", "");
+    place.refusal("session end none", "");
+    place.run("key revoke --user eve", "");
+    place.refusal("key revoke none", "");
+    let kid = place.run("keys rotate", "");
+    let kid = kid.split(' ').next().unwrap();
+    let running = place.serve(&[("FLUX_USER", "root"), ("FLUX_TOKEN", "canary-configured")]);
+    assert!(running.stop());
+    let again = place.serve(&[("FLUX_USER", "root"), ("FLUX_TOKEN", "canary-configured")]);
+    assert!(again.stop());
+    let rows = trail(&place);
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row["action"].as_str().unwrap(), row["subject"].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("user-add", Some("ann")),
+            ("user-add-superuser", Some("eve")),
+            ("user-passwd", Some("ann")),
+            ("user-disable", Some("ann")),
+            ("user-enable", Some("ann")),
+            ("user-delete", Some("ann")),
+            ("client-add", None),
+            ("client-disable", None),
+            ("client-enable", None),
+            ("client-delete", None),
+            ("session-end", Some("eve")),
+            ("api-key-revoke", Some("eve")),
+            ("key-rotate", None),
+            ("superuser", Some("root")),
+        ]
+    );
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+    let account = format!("account:{}", user.unwrap().unwrap().name);
+    for row in &rows[..13] {
+        assert_eq!(
+            (&row["kind"], &row["outcome"]),
+            (&"admin".into(), &"granted".into())
+        );
+        let source = row["source"].as_str().unwrap();
+        assert_eq!(source.split(' ').next(), Some(account.as_str()), "{row}");
+    }
+    assert_eq!(rows[6]["detail"], "robot");
+    assert_eq!(rows[12]["detail"], format!("access {kid}"));
+    assert_eq!(rows[13]["source"], "configuration");
+    let exported = place.run("audit export", "");
+    assert!(!exported.contains("canary") && !exported.contains(secret.trim()));
+}
+
+/// How `audit verify` ends, and what it says.
+fn verify(place: &Place, words: &str) -> (Option<i32>, String) {
+    let output = place.run_with(&format!("audit verify {words}"), "");
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), said)
+}
+
+#[test]
+fn the_trail_is_checked_pruned_and_checked_against_what_was_kept() {
+    let place = Place::new();
+    assert_eq!(verify(&place, "").0, Some(2));
+    place.run("migrate", "");
+    for name in ["ann", "bob", "eve"] {
+        place.run(&format!("user add {name}"), "pw");
+    }
+    let (code, said) = verify(&place, "");
+    assert_eq!(code, Some(0), "{said}");
+    let head = said.strip_prefix("holds: count 3 head ").unwrap().trim();
+    let kept = format!("--head {head} --count 3");
+    place.run("user disable bob", "");
+    assert_eq!(verify(&place, &kept).0, Some(0));
+    let (code, said) = verify(&place, &kept.replace("count 3", "count 2"));
+    assert_eq!(code, Some(1));
+    assert_eq!(said, "broken: row 2 is not the one whose hash was kept\n");
+    assert_eq!(
+        place.run("audit prune --before 1d", ""),
+        "0 rows are pruned\n"
+    );
+    let pruned = place.run("audit prune --before 2999-01-01", "");
+    assert_eq!(pruned, "4 rows are pruned\n");
+    assert_eq!(verify(&place, "").0, Some(0));
+    let rows = trail(&place);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        (&rows[0]["seq"], &rows[0]["action"]),
+        (&5.into(), &"audit-prune".into())
+    );
+    assert!(
+        place
+            .refusal("audit verify --head 12 --count 3", "")
+            .contains("64")
+    );
+    assert!(
+        place
+            .refusal("audit verify --count 3", "")
+            .contains("--head")
+    );
+    fs::write(place.path("auth.db"), "no database").unwrap();
+    fs::remove_file(place.path("auth.db-wal")).unwrap_or_default();
+    assert_eq!(verify(&place, "").0, Some(2));
+}
+
+#[test]
+fn a_service_that_is_killed_while_it_writes_leaves_a_trail_that_holds() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("user add ann", "pw");
+    let mut rows = 1;
+    for _ in 0..3 {
+        let running = place.serve(&[]);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for user in ["ann", "bob"] {
+                let (running, stop) = (&running, &stop);
+                scope.spawn(move || {
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        // It breaks off when the service is killed.
+                        let _ = running.try_login(user, "pw");
+                    }
+                });
+            }
+            // Until it has written some of them.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while trail(&place).len() < rows + 5 {
+                assert!(Instant::now() < deadline, "nothing is written");
+            }
+            running.signal(nix::sys::signal::SIGKILL);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        drop(running);
+        let (code, said) = verify(&place, "");
+        assert_eq!(code, Some(0), "{said}");
+        rows = trail(&place).len();
+    }
+}
+
 #[test]
 fn wide_key_files_and_directories_stop_the_start() {
     let place = Place::new();
+    place.run("migrate", "");
     place.run("keys rotate", "");
     let key = fs::read_dir(place.path("keys"))
         .unwrap()

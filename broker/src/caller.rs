@@ -1,5 +1,6 @@
 //! Who asks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use warrant_api::scope::{Scope, Scopes};
@@ -20,6 +21,8 @@ pub struct Caller {
     pub anonymous: bool,
     /// The token that proved it, where there was one.
     pub bearer: Option<Bearer>,
+    /// The address the request came from.
+    pub source: Option<IpAddr>,
 }
 
 impl Caller {
@@ -130,6 +133,7 @@ mod tests {
             scopes,
             anonymous: false,
             bearer: None,
+            source: None,
         };
         let plain = Scopes::NONE
             .with(Scope::Read)

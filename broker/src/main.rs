@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use warrant_broker::config::Config;
 use warrant_broker::{app, http};
 use warrant_migrations::{Db, Schema};
+use warrant_trail::{AuditCommand, Outcome};
 
 /// The job broker of Warrant.
 #[derive(Parser)]
@@ -34,6 +35,9 @@ enum Role {
     Migrate,
     /// Read the configuration, and say whether it can be used.
     CheckConfig,
+    /// Read, check and prune the audit trail.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Print the OpenAPI document of a dialect.
     Openapi {
         /// Which.
@@ -51,36 +55,41 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments = Arguments::parse();
+    let failure = match &arguments.role {
+        Role::Audit(command) => command.failure_code(),
+        Role::Serve { .. } | Role::Migrate | Role::CheckConfig | Role::Openapi { .. } => 1,
+    };
+    match run(arguments) {
+        Ok(outcome) => outcome.exit_code().into(),
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            failure.into()
         }
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
     let config = Config::load(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(64)
         .build()?;
     match arguments.role {
-        Role::Serve { migrate } => runtime.block_on(app::serve(config, migrate)),
+        Role::Serve { migrate } => runtime.block_on(app::serve(config, migrate))?,
         Role::Migrate => runtime.block_on(async {
             let db = Db::open(&config.database_url()?).await?;
             Schema::Broker.migrate(&db).await?;
             db.close().await;
-            Ok(())
-        }),
+            anyhow::Ok(())
+        })?,
+        Role::Audit(command) => return runtime.block_on(app::audit(&config, command)),
         Role::CheckConfig => {
             println!("the configuration can be used");
-            Ok(())
         }
         Role::Openapi { .. } => {
             println!("{}", http::flux::document().to_pretty_json()?);
-            Ok(())
         }
     }
+    Ok(Outcome::Done)
 }

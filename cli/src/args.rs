@@ -99,6 +99,9 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Start a server on this machine, with everything it needs
     Up(Up),
+    /// Check the audit trails of a server on this machine
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -262,6 +265,84 @@ pub(crate) struct Up {
     pub(crate) quiet: bool,
 }
 
+/// What to do with the audit trails.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// See that no row was changed, added between or taken away
+    ///
+    /// Prints the count of rows and the last one's hash of each trail. Kept
+    /// elsewhere and given back later, they prove that nothing was rewritten
+    /// since. Exits with 0 where both trails hold, 1 where one does not, and
+    /// 2 where one cannot be read.
+    Verify(AuditVerify),
+}
+
+/// Where the trails are.
+#[derive(Debug, Args)]
+pub(crate) struct AuditVerify {
+    /// Directory of the server that `warrant up` runs [default: as there]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["broker_config", "authsvc_config"])]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// The PostgreSQL database that `warrant up` was given
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "WARRANT_DATABASE_URL",
+        hide_env_values = true
+    )]
+    pub(crate) database: Option<String>,
+
+    /// Configuration of the broker, where the services run by themselves
+    #[arg(long, value_name = "FILE", requires = "authsvc_config")]
+    pub(crate) broker_config: Option<PathBuf>,
+
+    /// Configuration of the auth service
+    #[arg(long, value_name = "FILE", requires = "broker_config")]
+    pub(crate) authsvc_config: Option<PathBuf>,
+
+    /// What was printed before of the broker's trail
+    #[arg(long, value_name = "COUNT:HEAD")]
+    pub(crate) broker_kept: Option<Kept>,
+
+    /// What was printed before of the auth service's trail
+    #[arg(long, value_name = "COUNT:HEAD")]
+    pub(crate) authsvc_kept: Option<Kept>,
+}
+
+/// A count of rows and the last one's hash, kept since an earlier check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    count: u64,
+    head: String,
+}
+
+impl Kept {
+    /// The hash and the count.
+    pub(crate) fn parts(&self) -> (&str, u64) {
+        (&self.head, self.count)
+    }
+}
+
+impl std::str::FromStr for Kept {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hash = |text: &str| {
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        text.split_once(':')
+            .filter(|(_, head)| hash(head))
+            .and_then(|(count, head)| {
+                Some(Self {
+                    count: count.parse().ok()?,
+                    head: head.to_owned(),
+                })
+            })
+            .ok_or("it must look like COUNT:HEAD, a number and 64 hexadecimal digits")
+    }
+}
+
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -297,6 +378,23 @@ mod tests {
             panic!("another command");
         };
         Ok(submit)
+    }
+
+    #[test]
+    fn what_was_kept_is_a_count_and_a_hash() {
+        let hash = "0a".repeat(32);
+        let kept: Kept = format!("12:{hash}").parse().unwrap();
+        assert_eq!(kept.parts(), (hash.as_str(), 12));
+        for wrong in [
+            "",
+            "12",
+            "12:0a",
+            &hash,
+            &format!("-1:{hash}"),
+            &format!("1:{hash}0"),
+        ] {
+            assert!(wrong.parse::<Kept>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

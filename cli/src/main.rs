@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Command, CommandLine, Connection};
+use crate::args::{Audit, Command, CommandLine, Connection};
 use crate::auth::{Credentials, Password};
 use crate::client::Client;
 use crate::commands::{Show, cancel, jobs, keys, login, logs, nodes, submit};
@@ -81,6 +81,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
         Command::Login => login::login(&mut client()?, show)?,
         Command::Keys(what) => keys::keys(&mut client()?, what, show)?,
         Command::Up(options) => return up::up(options),
+        Command::Audit(Audit::Verify(options)) => return Ok(up::audit::verify(options)),
         Command::Completions { shell } => completions(*shell)?,
     }
     Ok(0)

@@ -317,6 +317,29 @@ impl House {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Run a command of the product over the house's databases, with no file
+    /// of configuration.
+    pub fn command(&self, program: &str, words: &[&str]) -> std::process::Output {
+        service::run(program, words, &self.variables(), "")
+    }
+
+    /// The rows of a service's audit trail, after it was seen that it holds.
+    pub fn audit(&self, service: &str) -> Vec<serde_json::Value> {
+        let run = |word| {
+            let words = ["--config", "/nonexistent/none.toml", "audit", word];
+            let output = self.command(service, &words);
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{said}{complaint}");
+            said
+        };
+        run("verify");
+        run("export")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     /// What the services have written to their logs.
     pub fn logs(&self) -> String {
         ["warrant-authsvc", "warrant-broker"]

@@ -319,10 +319,24 @@ impl Village {
 
     /// Run a command of the auth service under its account; returns what it prints.
     pub fn authsvc_command(&self, words: &[&str], stdin: &str) -> String {
+        self.command(AUTHSVC, "warrant-authsvc", words, stdin)
+    }
+
+    /// The rows of the broker's audit trail, after it was seen that it holds.
+    pub fn audit(&self) -> Vec<serde_json::Value> {
+        let run = |word| self.command(BROKER, "warrant-broker", &["audit", word], "");
+        run("verify");
+        run("export")
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn command(&self, account: Account, name: &str, words: &[&str], stdin: &str) -> String {
         let arguments = [words, &["--config", "/nonexistent/none.toml"]].concat();
         let output = service::run_as(
-            AUTHSVC.uid,
-            &path("lib/warrant-authsvc"),
+            account.uid,
+            &path(&format!("lib/{name}")),
             &arguments,
             &self.variables(),
             stdin,

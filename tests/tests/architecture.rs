@@ -49,10 +49,12 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
+    ("warrant-audit", &[]),
     ("warrant-migrations", &[]),
+    ("warrant-trail", &["warrant-audit", "warrant-migrations"]),
     ("warrant-door", &[]),
     (
         "warrant-broker",
@@ -60,6 +62,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "warrant-api",
             "warrant-door",
             "warrant-migrations",
+            "warrant-trail",
             "warrant-wire",
         ],
     ),
@@ -70,6 +73,7 @@ const CRATES: [(&str, &[&str]); 10] = [
             "warrant-door",
             "warrant-migrations",
             "warrant-pam",
+            "warrant-trail",
             "warrant-wire",
         ],
     ),
@@ -204,6 +208,7 @@ fn unsafe_code_stands_where_system_calls_are_wrapped_alone() {
         "proto",
         "shim",
         "tests",
+        "trail",
     ] {
         for file in files(&root().join(dir), ".rs") {
             let sys = file.starts_with(root().join("shim/src/sys"))
@@ -230,6 +235,7 @@ fn no_file_is_named_after_nothing() {
         "proto",
         "shim",
         "tests",
+        "trail",
     ] {
         for file in files(&root().join(dir), ".rs") {
             let stem = file.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -277,6 +283,20 @@ fn tree(package: &str) -> BTreeSet<String> {
     text.lines()
         .map(|line| line.split(" (").next().unwrap().to_owned())
         .collect()
+}
+
+#[test]
+fn the_chain_of_the_audit_trail_knows_no_way_in_or_out() {
+    let tree = tree("warrant-audit");
+    for other in ["sqlx", "tokio", "serde"] {
+        assert!(!tree.iter().any(|line| line.starts_with(other)), "{other}");
+    }
+    for file in files(&root().join("proto/audit/src"), ".rs") {
+        let text = code(&file);
+        for way in ["std::fs", "std::io", "std::net", "std::time"] {
+            assert!(!text.contains(way), "{} uses {way}", file.display());
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod access;
 mod architecture;
+mod audit;
 mod cli;
 mod clients;
 mod crash;

@@ -198,12 +198,14 @@ impl ApiKeys {
     ) -> Result<u64, Refused> {
         asker.changes_keys()?;
         let subject = asker.subject(user)?;
+        // The row's subject is who asks.
+        event.detail = (subject != asker.claims.sub).then(|| format!("of {subject}"));
         let place = self.login.audit.place()?;
         let now_us = clock::now_us();
         let mut tx = self.login.db.begin().await?;
         let revoked = match id {
             None => {
-                event.jti = Some(format!("{} of {subject}", session("*")));
+                event.jti = Some(session("*"));
                 store::revoke_all(&mut tx, subject, now_us).await?
             }
             Some(id) => {

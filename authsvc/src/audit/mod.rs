@@ -1,12 +1,13 @@
 //! The audit trail: what is granted and what is refused, as a row and as a
 //! line of the log (target `audit`).
 //!
+//! Each row is sealed in a hash chain (`warrant_audit`), and is never changed.
+//!
 //! Rows are written in batches beside the requests. Nothing is granted that
 //! has no place for its row: while the queue is full or the database is away,
 //! requests are answered 503. Refusals cost an attacker nothing, so that their
 //! rows are limited, and those beyond are counted in one row.
 
-mod allowance;
 mod writer;
 
 use std::sync::Arc;
@@ -14,13 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use warrant_migrations::Db;
+use warrant_migrations::{Db, Tx};
+use warrant_trail::{Allowance, Row, Trail};
 
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::source::Source;
-pub(crate) use crate::store::audit::Row;
-use allowance::Allowance;
 
 /// Rows that wait to be written.
 const QUEUE: usize = 8192;
@@ -52,6 +52,10 @@ pub(crate) enum Sort {
     Revoke,
     /// What is known of a token.
     Introspect,
+    /// The end of a session that nobody asked for.
+    Session,
+    /// An act of an administrator.
+    Admin,
 }
 
 impl Sort {
@@ -68,6 +72,8 @@ impl Sort {
             Self::Device => "device",
             Self::Revoke => "revoke",
             Self::Introspect => "introspect",
+            Self::Session => "session",
+            Self::Admin => "admin",
         }
     }
 }
@@ -91,6 +97,8 @@ pub(crate) struct Event {
     pub(crate) jti: Option<String>,
     /// The job that a warrant is for, in hexadecimal.
     pub(crate) job_sha256: Option<String>,
+    /// More, in words; no secret.
+    pub(crate) detail: Option<String>,
 }
 
 impl Event {
@@ -105,17 +113,15 @@ impl Event {
             audience: None,
             jti: None,
             job_sha256: None,
+            detail: None,
         }
     }
 
-    /// The row, for those who write it themselves; also a line of the log.
-    pub(crate) fn row(self, outcome: &str, reason: Option<&str>) -> Row {
-        let row = Row {
+    fn row(self, outcome: &str, reason: Option<&str>) -> Row {
+        Row {
             time_us: clock::now_us(),
-            kind: match self.action {
-                Some(action) => format!("{}-{action}", self.sort.name()),
-                None => self.sort.name().to_owned(),
-            },
+            kind: self.sort.name().to_owned(),
+            action: self.action.map(str::to_owned),
             outcome: outcome.to_owned(),
             reason: reason.map(str::to_owned),
             subject: self.subject,
@@ -123,11 +129,18 @@ impl Event {
             source: self.source.to_string(),
             audience: self.audience,
             jti: self.jti,
+            job_id: None,
             job_sha256: self.job_sha256,
-        };
+            detail: self.detail,
+        }
+    }
+
+    fn logged(self, outcome: &str, reason: Option<&str>) -> Row {
+        let row = self.row(outcome, reason);
         tracing::info!(
             target: "audit",
             kind = row.kind,
+            action = row.action,
             outcome = row.outcome,
             reason = row.reason,
             subject = row.subject,
@@ -136,9 +149,20 @@ impl Event {
             audience = row.audience,
             jti = row.jti,
             job_sha256 = row.job_sha256,
+            detail = row.detail,
         );
         row
     }
+}
+
+/// Record an act of an administrator, or of the service itself, in the
+/// transaction that carries it out: neither happens without the other.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn act(tx: &mut Tx, event: Event) -> Result<()> {
+    let row = event.row("granted", None);
+    Trail::AUTHSVC.append(tx, vec![row]).await?;
+    Ok(())
 }
 
 enum Message {
@@ -190,7 +214,7 @@ impl Audit {
 
     /// Record that something was refused, for `reason`: one stable word.
     pub(crate) fn refused(&self, event: Event, reason: &str) {
-        let row = event.row("refused", Some(reason));
+        let row = event.logged("refused", Some(reason));
         let queued = self.refusals.take(Instant::now())
             && self.queue.try_send(Message::Row(Box::new(row))).is_ok();
         if !queued {
@@ -215,7 +239,7 @@ impl Audit {
 impl Place<'_> {
     /// Record that it was granted.
     pub(crate) fn granted(self, event: Event) {
-        let row = event.row("granted", None);
+        let row = event.logged("granted", None);
         self.0.send(Message::Row(Box::new(row)));
     }
 }

@@ -9,11 +9,11 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use warrant_migrations::Db;
+use warrant_trail::Trail;
 
 use super::{Allowance, Message, Row};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::store::audit;
 
 /// How long a row waits for others to be written with it.
 const GATHER: Duration = Duration::from_millis(20);
@@ -112,12 +112,8 @@ impl Writer {
                 kind: "unrecorded".into(),
                 outcome: "refused".into(),
                 reason: Some(count.to_string()),
-                subject: None,
-                uid: None,
                 source: "any".into(),
-                audience: None,
-                jti: None,
-                job_sha256: None,
+                ..Row::default()
             });
         }
     }
@@ -144,9 +140,7 @@ impl Writer {
 }
 
 async fn insert(db: &Db, rows: &[Row]) -> Result<()> {
-    let rows = serde_json::to_string(rows)
-        .map_err(|source| Error::unavailable("a row cannot be written down", source))?;
     let mut tx = db.begin().await?;
-    audit::insert(&mut tx, &rows).await?;
+    Trail::AUTHSVC.append(&mut tx, rows.to_vec()).await?;
     Ok(tx.commit().await?)
 }

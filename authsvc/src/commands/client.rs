@@ -6,10 +6,12 @@ use warrant_api::scope::Scopes;
 use warrant_migrations::{Db, Tx};
 
 use super::say;
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::oauth::{Grant, redirect};
 use crate::opaque;
+use crate::source::Source;
 use crate::store::clients::{self, Row};
 use crate::store::sessions::{self, Of};
 use crate::token::LEGACY_CLIENT;
@@ -88,26 +90,37 @@ impl ClientCommand {
             Self::Disable { id } => {
                 let mut tx = db.begin().await?;
                 found(&id, clients::set_disabled(&mut tx, &id, true).await?)?;
-                end(tx, &id, "client-disabled").await?;
+                end(tx, &id, "client-disabled", "client-disable").await?;
             }
             Self::Enable { id } => {
                 let mut tx = db.begin().await?;
                 found(&id, clients::set_disabled(&mut tx, &id, false).await?)?;
+                record(&mut tx, "client-enable", &id).await?;
                 tx.commit().await?;
             }
             Self::Delete { id } => {
                 let mut tx = db.begin().await?;
                 found(&id, clients::delete(&mut tx, &id).await?)?;
-                end(tx, &id, "client-deleted").await?;
+                end(tx, &id, "client-deleted", "client-delete").await?;
             }
         }
         Ok(())
     }
 }
 
-async fn end(mut tx: Tx, id: &str, reason: &str) -> Result<()> {
+/// End the client's sessions, record what was done and commit.
+async fn end(mut tx: Tx, id: &str, reason: &str, action: &'static str) -> Result<()> {
     sessions::end(&mut tx, Of::Client(id), reason, clock::now_us()).await?;
+    record(&mut tx, action, id).await?;
     Ok(tx.commit().await?)
+}
+
+/// Record who did what to the client, together with what was done.
+async fn record(tx: &mut Tx, action: &'static str, id: &str) -> Result<()> {
+    let mut event = Event::new(Sort::Admin, Source::of_operator());
+    event.action = Some(action);
+    event.detail = Some(id.to_owned());
+    audit::act(tx, event).await
 }
 
 fn found(id: &str, found: bool) -> Result<()> {
@@ -136,6 +149,7 @@ impl Add {
             let message = format!("there is a client {} already", row.id);
             return Err(Error::new(Kind::Conflict, message));
         }
+        record(&mut tx, "client-add", &row.id).await?;
         tx.commit().await?;
         match secret {
             Some(secret) => say(secret.expose()),

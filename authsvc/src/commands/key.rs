@@ -3,14 +3,15 @@
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use warrant_migrations::Db;
+use warrant_trail::utc;
 
 use super::say;
 use crate::api_keys::{info, no_such_key, session};
-use crate::audit::{Event, Sort};
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::source::Source;
-use crate::store::{api_keys, audit};
+use crate::store::api_keys;
 use crate::user_name::UserName;
 
 #[derive(Debug, Subcommand)]
@@ -59,7 +60,7 @@ async fn list(db: &Db, user: Option<&str>, as_json: bool) -> Result<()> {
     }
     for key in keys {
         let used = match (key.last_used_us, &key.last_used_from) {
-            (Some(at), Some(from)) => format!("used {} from {from}", clock::utc(at)),
+            (Some(at), Some(from)) => format!("used {} from {from}", utc(at)),
             (Some(_) | None, _) => "never used".to_owned(),
         };
         say(&format!(
@@ -67,7 +68,7 @@ async fn list(db: &Db, user: Option<&str>, as_json: bool) -> Result<()> {
             key.id,
             key.subject,
             key.scopes,
-            clock::utc(key.expires_us),
+            utc(key.expires_us),
             key.label,
         ))?;
     }
@@ -76,9 +77,12 @@ async fn list(db: &Db, user: Option<&str>, as_json: bool) -> Result<()> {
 
 async fn revoke(db: &Db, which: Which) -> Result<()> {
     let now_us = clock::now_us();
-    let by = format!("command of uid {}", nix::unistd::getuid());
-    let mut event = Event::new(Sort::Key, Source::of_header(Some(&by)));
-    event.action = Some("revoke");
+    let mut event = Event::new(Sort::Admin, Source::of_operator());
+    event.action = Some("api-key-revoke");
+    if let Some(id) = &which.id {
+        let key = api_keys::find(&mut db.read().await?, id).await?;
+        event.subject = key.map(|key| key.subject);
+    }
     let mut tx = db.begin().await?;
     let revoked = match (which.id, which.user) {
         (Some(id), None) => {
@@ -90,16 +94,15 @@ async fn revoke(db: &Db, which: Which) -> Result<()> {
         }
         (None, Some(user)) => {
             let name = UserName::parse(&user)?;
-            event.jti = Some(format!("{} of {name}", session("*")));
+            event.jti = Some(session("*"));
+            event.subject = Some(name.as_str().to_owned());
             api_keys::revoke_all(&mut tx, name.as_str(), now_us).await?
         }
         (Some(_), Some(_)) | (None, None) => {
             return Err(Error::invalid("an id or --user is needed, not both"));
         }
     };
-    let rows = serde_json::to_string(&[event.row("granted", None)])
-        .map_err(|source| Error::unavailable("a row cannot be written down", source))?;
-    audit::insert(&mut tx, &rows).await?;
+    audit::act(&mut tx, event).await?;
     tx.commit().await?;
     say(&format!("{revoked} revoked"))
 }

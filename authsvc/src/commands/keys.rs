@@ -2,15 +2,17 @@
 
 use clap::{Args, Subcommand};
 
-use super::say;
+use super::{open_current, say};
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::keys::{Purpose, Ring, State};
+use crate::source::Source;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a new key: published at once, signing after `keys.activation_s`
+    /// Make a new key, which the audit trail tells of: published at once, signing after `keys.activation_s`
     /// (for warrants, `warrants.activation_s`).
     Rotate(Of),
     /// List the keys, what each is doing, and since or from when it signs, in
@@ -41,17 +43,18 @@ impl Of {
 impl KeysCommand {
     /// Carry out the command.
     ///
-    /// Errors: the key directory cannot be used, or is open to others.
-    pub(super) fn run(self, settings: &Settings) -> Result<()> {
+    /// Errors: the key directory cannot be used, or is open to others; a new
+    /// key cannot be recorded.
+    pub(super) async fn run(self, settings: &Settings) -> Result<()> {
         match self {
-            Self::Rotate(of) => rotate(of.purpose(), settings),
+            Self::Rotate(of) => rotate(of.purpose(), settings).await,
             Self::List(of) => list(of.purpose(), settings),
             Self::Warrant => print_public(settings),
         }
     }
 }
 
-fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
+async fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
     let dir = purpose.dir(&settings.config)?;
     let ring = Ring::new(dir.load()?, purpose.longest_s());
     let now_s = clock::now_s();
@@ -65,7 +68,23 @@ fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
         Some(_) => purpose.activation_s(&settings.config),
         None => 0,
     };
+    let db = open_current(settings).await?;
+    let mut tx = db.begin().await?;
     let key = dir.add(now_s + wait_s)?;
+    let mut event = Event::new(Sort::Admin, Source::of_operator());
+    event.action = Some("key-rotate");
+    event.detail = Some(format!("{} {}", purpose.name(), key.kid));
+    let recorded = async {
+        audit::act(&mut tx, event).await?;
+        Ok(tx.commit().await?)
+    };
+    let recorded: Result<()> = recorded.await;
+    db.close().await;
+    if recorded.is_err() {
+        // What cannot be recorded is not done.
+        dir.remove(&key)?;
+    }
+    recorded?;
     say(&format!("{} signs in {wait_s} seconds", key.kid))
 }
 

@@ -1,6 +1,5 @@
 //! The commands of `warrant-authsvc`.
 
-mod audit;
 mod client;
 mod key;
 mod keys;
@@ -14,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use warrant_migrations::{Db, Schema};
+use warrant_trail::{AuditCommand, Outcome, Trail};
 
 use crate::config::{Config, Environment, Settings};
 use crate::error::Result;
@@ -57,16 +57,31 @@ enum Command {
     /// List and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Read the audit trail.
+    /// Read, check and prune the audit trail.
     #[command(subcommand)]
-    Audit(audit::AuditCommand),
+    Audit(AuditCommand),
 }
 
 impl Cli {
-    /// Carry out the command.
+    /// The exit code of the process where the command cannot be carried out.
+    pub(crate) fn failure_code(&self) -> u8 {
+        match &self.command {
+            Command::Audit(command) => command.failure_code(),
+            Command::Serve { .. }
+            | Command::Migrate
+            | Command::CheckConfig
+            | Command::User(_)
+            | Command::Session(_)
+            | Command::Client(_)
+            | Command::Keys(_)
+            | Command::Key(_) => 1,
+        }
+    }
+
+    /// Carry out the command; how it ended.
     ///
     /// Errors: for the operator; they name what was wrong.
-    pub(crate) async fn run(self) -> Result<()> {
+    pub(crate) async fn run(self) -> Result<Outcome> {
         let config = Config::load(&self.config)?;
         let environment = Environment::read(|name| std::env::var(name).ok());
         let settings = Settings::resolve(config, environment)?;
@@ -75,6 +90,7 @@ impl Cli {
             Command::Migrate => {
                 let db = store::open(&settings.database_url).await?;
                 Schema::Auth.migrate(&db).await?;
+                store::audit::chain_old(&db).await?;
                 db.close().await;
             }
             Command::CheckConfig => check_config(&settings)?,
@@ -96,7 +112,7 @@ impl Cli {
                 db.close().await;
                 done?;
             }
-            Command::Keys(command) => command.run(&settings)?,
+            Command::Keys(command) => command.run(&settings).await?,
             Command::Key(command) => {
                 let db = open_current(&settings).await?;
                 let done = command.run(&db).await;
@@ -105,12 +121,14 @@ impl Cli {
             }
             Command::Audit(command) => {
                 let db = open_current(&settings).await?;
-                let done = command.run(&db).await;
+                let done = command
+                    .run(&Trail::AUTHSVC, &db, &mut std::io::stdout())
+                    .await;
                 db.close().await;
-                done?;
+                return Ok(done?);
             }
         }
-        Ok(())
+        Ok(Outcome::Done)
     }
 }
 
@@ -118,6 +136,7 @@ impl Cli {
 async fn open_current(settings: &Settings) -> Result<Db> {
     let db = store::open(&settings.database_url).await?;
     Schema::Auth.check(&db).await?;
+    store::audit::chain_old(&db).await?;
     Ok(db)
 }
 

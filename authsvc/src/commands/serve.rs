@@ -7,7 +7,7 @@ use warrant_migrations::{Db, Schema};
 
 use crate::accounts::{self, Accounts};
 use crate::api_keys::ApiKeys;
-use crate::audit::Audit;
+use crate::audit::{self, Audit, Event, Sort};
 use crate::clock;
 use crate::config::{self, Backend, Mode, Settings, Superuser};
 use crate::directory::{Directory, Roles};
@@ -19,6 +19,7 @@ use crate::oauth::OAuth;
 use crate::passwords::{self, Hasher};
 use crate::prune;
 use crate::sessions::{Counted, Sessions, end_account, until};
+use crate::source::Source;
 use crate::store::{self, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
@@ -35,6 +36,10 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
+    let chained = store::audit::chain_old(&db).await?;
+    if chained > 0 {
+        tracing::info!(rows = chained, "the audit trail is a hash chain now");
+    }
     let stop = stop_signal()?;
     let (server, service) = start(settings, db.clone()).await?;
     server.run(http::router(service.clone()), stop).await;
@@ -220,10 +225,13 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
     let Superuser { name, password } = superuser;
     let now_us = clock::now_us();
     let known = users::find(&mut db.read().await?, name).await?;
-    let unchanged = match known {
+    let unchanged = match &known {
         Some(user) => passwords::matches(&user.password_hash, password)?,
         None => false,
     };
+    if unchanged && known.is_some_and(|user| user.superuser) {
+        return Ok(());
+    }
     let mut tx = db.begin().await?;
     let mut before_s = None;
     if !unchanged {
@@ -237,6 +245,10 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         }
     }
     users::promote(&mut tx, name).await?;
+    let mut event = Event::new(Sort::Admin, Source::of_configuration());
+    event.action = Some("superuser");
+    event.subject = Some(name.as_str().to_owned());
+    audit::act(&mut tx, event).await?;
     tx.commit().await?;
     if let Some(before_s) = before_s {
         until(before_s).await;

@@ -3,11 +3,14 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 use warrant_migrations::Db;
+use warrant_trail::utc;
 
 use super::say;
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::sessions::{Session, end_all_of};
+use crate::source::Source;
 use crate::store::sessions::{self, Of, role_name};
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +71,10 @@ impl SessionCommand {
                 }
             }
             Self::End(Which { id, user }) => {
+                let whose = match &id {
+                    Some(id) => sessions::find(&mut db.read().await?, id).await?,
+                    None => None,
+                };
                 let mut tx = db.begin().await?;
                 let ended = match (&id, &user) {
                     (Some(id), _) => sessions::end(&mut tx, Of::Id(id), "ended", now_us).await?,
@@ -80,6 +87,11 @@ impl SessionCommand {
                     let message = "there is no such session that has not ended";
                     return Err(Error::new(Kind::NotFound, message));
                 }
+                let mut event = Event::new(Sort::Admin, Source::of_operator());
+                event.action = Some("session-end");
+                event.subject = user.or(whose.map(|session| session.subject));
+                event.detail = id;
+                audit::act(&mut tx, event).await?;
                 tx.commit().await?;
                 say(&format!("{ended} ended"))?;
             }
@@ -111,12 +123,12 @@ fn as_line(session: &Session, now_us: i64) -> String {
     let state = match &session.ended_reason {
         Some(reason) => format!("ended ({reason})"),
         None if session.expires_us <= now_us => "expired".to_owned(),
-        None => format!("until {}", clock::utc(session.expires_us)),
+        None => format!("until {}", utc(session.expires_us)),
     };
     format!(
         "{} {} {:<6} {} {} by {} from {} for {:?}, {state}",
         session.id,
-        clock::utc(session.created_us),
+        utc(session.created_us),
         session.kind.name(),
         session.subject,
         role_name(session.role),

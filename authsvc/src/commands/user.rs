@@ -7,11 +7,13 @@ use serde_json::json;
 use warrant_migrations::{Db, Tx};
 
 use super::{password, say};
+use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::passwords;
 use crate::sessions::{end_account, until};
+use crate::source::Source;
 use crate::store::users;
 use crate::user_name::UserName;
 
@@ -90,6 +92,12 @@ impl UserCommand {
                     let message = format!("there is a user {name} already");
                     return Err(Error::new(Kind::Conflict, message));
                 }
+                let action = if superuser {
+                    "user-add-superuser"
+                } else {
+                    "user-add"
+                };
+                record(&mut tx, action, &name).await?;
                 tx.commit().await?;
             }
             Self::Passwd { name, password } => {
@@ -100,38 +108,48 @@ impl UserCommand {
                     &name,
                     users::set_password(&mut tx, &name, &hash, now_us).await?,
                 )?;
-                end(tx, &name, "password-changed").await?;
+                end(tx, &name, "password-changed", "user-passwd").await?;
             }
             Self::Disable { name } => {
                 let name = UserName::parse(&name)?;
                 let mut tx = db.begin().await?;
                 found(&name, users::set_disabled(&mut tx, &name, true).await?)?;
-                end(tx, &name, "user-disabled").await?;
+                end(tx, &name, "user-disabled", "user-disable").await?;
             }
             Self::Enable { name } => {
                 let name = UserName::parse(&name)?;
                 let mut tx = db.begin().await?;
                 found(&name, users::set_disabled(&mut tx, &name, false).await?)?;
+                record(&mut tx, "user-enable", &name).await?;
                 tx.commit().await?;
             }
             Self::Delete { name } => {
                 let name = UserName::parse(&name)?;
                 let mut tx = db.begin().await?;
                 found(&name, users::delete(&mut tx, &name).await?)?;
-                end(tx, &name, "user-deleted").await?;
+                end(tx, &name, "user-deleted", "user-delete").await?;
             }
         }
         Ok(())
     }
 }
 
-/// End what the user has and commit; returns when whoever logs in is not taken
-/// for who was there before.
-async fn end(mut tx: Tx, name: &UserName, reason: &str) -> Result<()> {
+/// End what the user has, record what was done and commit; returns when whoever
+/// logs in is not taken for who was there before.
+async fn end(mut tx: Tx, name: &UserName, reason: &str, action: &'static str) -> Result<()> {
     let before_s = end_account(&mut tx, name.as_str(), reason).await?;
+    record(&mut tx, action, name).await?;
     tx.commit().await?;
     until(before_s).await;
     Ok(())
+}
+
+/// Record who did what to the user, together with what was done.
+async fn record(tx: &mut Tx, action: &'static str, name: &UserName) -> Result<()> {
+    let mut event = Event::new(Sort::Admin, Source::of_operator());
+    event.action = Some(action);
+    event.subject = Some(name.as_str().to_owned());
+    audit::act(tx, event).await
 }
 
 fn found(name: &UserName, found: bool) -> Result<()> {

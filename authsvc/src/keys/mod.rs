@@ -26,6 +26,14 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
+    /// In one word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Warrants => "warrants",
+        }
+    }
+
     /// The directory of these keys.
     ///
     /// Errors: it cannot be used, or is open to others.

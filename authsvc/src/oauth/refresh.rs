@@ -52,7 +52,7 @@ impl OAuth {
         let user = match self.directory().standing(&session.subject).await? {
             Ok(user) if user.uid == session.uid => user,
             Ok(_) => {
-                self.sessions.end(&session.id, "account-changed").await?;
+                self.sessions.end(&session, "account-changed").await?;
                 return Err(Refused::Proof("account-changed"));
             }
             Err(wrong) => return Err(wrong.into()),

@@ -5,15 +5,17 @@ use std::io::Write;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use warrant_api::revocation::RevocationKind;
 use warrant_api::token::Role;
-use warrant_migrations::{Db, Schema, Tx};
+use warrant_migrations::{Db, Schema, Tx, on};
+use warrant_trail::{Filter, Row, Trail, Verified};
 
 use super::api_keys::{self, ApiKey};
-use super::audit::{self, Row};
 use super::codes::Code;
 use super::devices::Device;
 use super::sessions::Of;
 use super::users::User;
-use super::{clients, codes, devices, jtis, ping, refresh_tokens, revocations, sessions, users};
+use super::{
+    audit, clients, codes, devices, jtis, ping, refresh_tokens, revocations, sessions, users,
+};
 use crate::sessions::{Kind, Session};
 use crate::user_name::UserName;
 
@@ -217,58 +219,58 @@ async fn of_two_who_spend_one_payload_at_once_one_succeeds() {
     .await;
 }
 
-fn row(time_us: i64, subject: Option<&str>) -> Row {
-    Row {
-        time_us,
-        kind: "warrant".into(),
-        outcome: "granted".into(),
-        reason: None,
-        subject: subject.map(str::to_owned),
-        uid: None,
-        source: "local \"'\\ \u{e9}".into(),
-        audience: None,
-        jti: None,
-        job_sha256: None,
-    }
-}
-
-async fn add(db: &Db, rows: &[Row]) {
+/// What a database held before its trail was a chain.
+async fn add_old(db: &Db, rows: i64) {
+    const SQL: &str = "insert into audit_unchained (time_us, kind, outcome, reason, subject, uid,
+        source, audience, jti, job_sha256)
+        values ($1, $2, 'granted', null, 'ann', 7, 'local', 'local', $3, 'b')";
     let mut tx = db.begin().await.unwrap();
-    let rows = serde_json::to_string(rows).unwrap();
-    audit::insert(&mut tx, &rows).await.unwrap();
+    for n in 0..rows {
+        on!(&mut tx, |db| sqlx::query(SQL)
+            .bind(1_000 - n)
+            .bind(if n == 7 { "key-create" } else { "warrant" })
+            .bind(n.to_string())
+            .execute(db)
+            .await
+            .map(drop))
+        .unwrap();
+    }
     tx.commit().await.unwrap();
 }
 
 #[tokio::test]
-async fn rows_of_the_trail_are_read_as_they_were_added_and_in_that_order() {
+async fn rows_from_before_the_chain_are_taken_into_it_in_their_order_and_once() {
     on_both(async |db| {
-        let full = Row {
-            time_us: 8,
-            kind: "login".into(),
-            outcome: "refused".into(),
-            reason: Some("password".into()),
-            subject: Some("bob".into()),
-            uid: Some(u32::MAX.into()),
-            source: "192.0.2.1".into(),
-            audience: Some("local".into()),
-            jti: Some("a".into()),
-            job_sha256: Some("b".into()),
-        };
-        let mut rows = vec![row(7, None), full, row(8, Some("ann"))];
-        rows.extend((9..500).map(|time_us| row(time_us, Some("ann"))));
-        add(db, &rows).await;
-        let list = async |since_us, subject, limit| {
-            let mut conn = db.read().await.unwrap();
-            audit::list(&mut conn, since_us, subject, limit)
-                .await
-                .unwrap()
-        };
-        assert_eq!(list(i64::MIN, None, 1000).await, rows);
-        assert_eq!(list(i64::MIN, None, 2).await, rows[rows.len() - 2..]);
-        assert_eq!(list(8, None, 1000).await, rows[1..]);
-        assert_eq!(list(0, Some("bob"), 1000).await, rows[1..2]);
-        assert_eq!(list(9, Some("bob"), 1000).await, []);
-        assert_eq!(list(0, Some("ann"), 1000).await, rows[2..]);
+        // More than two batches, by two at once.
+        add_old(db, 2500).await;
+        let chained = tokio::try_join!(audit::chain_old(db), audit::chain_old(db)).unwrap();
+        assert_eq!(chained.0 + chained.1, 2500);
+        assert_eq!(audit::chain_old(db).await.unwrap(), 0);
+        let mut conn = db.read().await.unwrap();
+        let every = Filter::default();
+        let rows = Trail::AUTHSVC
+            .last(&mut conn, &every, 10_000)
+            .await
+            .unwrap();
+        assert_eq!(rows.len(), 2500);
+        for (n, stored) in (0..).zip(rows) {
+            let old = Row {
+                time_us: 1_000 - n,
+                kind: if n == 7 { "key" } else { "warrant" }.into(),
+                action: (n == 7).then(|| "create".into()),
+                outcome: "granted".into(),
+                subject: Some("ann".into()),
+                uid: Some(7),
+                source: "local".into(),
+                audience: Some("local".into()),
+                jti: Some(n.to_string()),
+                job_sha256: Some("b".into()),
+                ..Row::default()
+            };
+            assert_eq!((stored.seq, stored.row), (n + 1, old));
+        }
+        let verified = Trail::AUTHSVC.verify(&mut conn, None).await.unwrap();
+        assert!(matches!(verified, Verified::Holds { .. }), "{verified:?}");
     })
     .await;
 }

@@ -63,8 +63,12 @@ async fn refused(house: &House, key: &str, reason: &str) {
     answer.is_refused(401, "The credential does not count.");
     let last = house.audit().await.pop().unwrap();
     assert_eq!(
-        (last.kind.as_str(), last.outcome.as_str()),
-        ("key-exchange", "refused")
+        (
+            last.kind.as_str(),
+            last.action.as_deref(),
+            last.outcome.as_str()
+        ),
+        ("key", Some("exchange"), "refused")
     );
     assert_eq!(last.reason.as_deref(), Some(reason));
 }
@@ -96,13 +100,20 @@ async fn t104_a_key_is_exchanged_for_a_short_token_of_its_user_and_scopes() {
         listed["expires_s"].as_u64().unwrap() - listed["created_s"].as_u64().unwrap(),
         7 * 86_400
     );
-    let kinds: Vec<String> = house
-        .audit()
-        .await
-        .into_iter()
-        .map(|row| row.kind)
+    let rows = house.audit().await;
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.kind.as_str(), row.action.as_deref()))
         .collect();
-    assert_eq!(kinds, ["login", "key-create", "key-exchange", "login"]);
+    assert_eq!(
+        told,
+        [
+            ("login", None),
+            ("key", Some("create")),
+            ("key", Some("exchange")),
+            ("login", None)
+        ]
+    );
     house.close().await;
 }
 

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use warrant_trail::Filter;
 
 use super::house::{House, JOB, credentials, exchange, exchange_fields};
-use crate::store;
 
 #[tokio::test]
 async fn each_login_and_each_warrant_granted_or_refused_is_a_row() {
@@ -79,9 +79,7 @@ async fn a_row_is_written_soon_without_being_asked_for() {
     house.login("ann", "pw", "192.0.2.1").await.token();
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let mut conn = house.db.read().await.unwrap();
-        let rows = store::audit::list(&mut conn, 0, Some("ann"), 10).await;
-        if rows.unwrap().len() == 1 {
+        if house.rows(&Filter::default()).await.len() == 1 {
             break;
         }
         assert!(Instant::now() < deadline, "the row is not written");

@@ -18,8 +18,8 @@ use warrant_api::token::{
     ACCESS_TOKEN_URN, AccessClaims, BROKER_AUDIENCE, EXCHANGE_GRANT, WARRANT_URN,
 };
 use warrant_migrations::{Db, Schema, on};
+use warrant_trail::{Filter, Row, Trail, Verified};
 
-use crate::audit::Row;
 use crate::commands::serve::start;
 use crate::config::{Config, Environment, Mode, Settings};
 use crate::http::{Service, router};
@@ -170,9 +170,16 @@ impl House {
     pub(super) async fn audit(&self) -> Vec<Row> {
         self.service.audit.flush().await;
         let mut conn = self.db.read().await.unwrap();
-        store::audit::list(&mut conn, 0, None, 10_000)
-            .await
-            .unwrap()
+        let verified = Trail::AUTHSVC.verify(&mut conn, None).await.unwrap();
+        assert!(matches!(verified, Verified::Holds { .. }), "{verified:?}");
+        self.rows(&Filter::default()).await
+    }
+
+    /// The rows that are written.
+    pub(super) async fn rows(&self, filter: &Filter) -> Vec<Row> {
+        let mut conn = self.db.read().await.unwrap();
+        let rows = Trail::AUTHSVC.last(&mut conn, filter, 10_000).await;
+        rows.unwrap().into_iter().map(|stored| stored.row).collect()
     }
 
     /// With the handshake, cheap hashes, and a user `ann` with password `pw`.

@@ -16,6 +16,8 @@ use super::Shared;
 use super::flux::fault::Fault;
 use super::limits::Allowance;
 use super::listen::LengthTwice;
+use crate::caller::Caller;
+use crate::service::check_role;
 
 /// A route, and what it takes to use it.
 #[derive(Debug)]
@@ -161,7 +163,7 @@ async fn admitted(
         .admit(request.headers(), source, &shared.limits)
         .await
     {
-        Ok(caller) => caller,
+        Ok(caller) => Caller { source, ..caller },
         Err(fault) => {
             return refused(shared.limits.source(source)).unwrap_or_else(|| fault.into_response());
         }
@@ -170,16 +172,22 @@ async fn admitted(
     if let Some(refusal) = refused(allowance) {
         return refusal;
     }
-    let allowed = shared
-        .gate
-        .check_scope(&caller, scope)
-        .and_then(|()| crate::service::check_role(&caller, role).map_err(Fault::from));
+    let allowed = match shared.gate.check_scope(&caller, scope) {
+        Ok(()) => check_role(&caller, role).map_err(|error| (error.into(), "role")),
+        Err(fault) => Err((fault, "scope")),
+    };
     let mut response = match allowed {
         Ok(()) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(fault) => fault.into_response(),
+        Err((fault, reason)) => {
+            let path = request.extensions().get::<MatchedPath>();
+            let path = path.map_or("", MatchedPath::as_str);
+            let route = format!("{} {path}", request.method());
+            shared.jobs.turned_away(&caller, route, reason);
+            fault.into_response()
+        }
     };
     if let Some(allowance) = allowance {
         allowance.write(response.headers_mut());
@@ -189,7 +197,7 @@ async fn admitted(
 
 fn source(request: &Request) -> Option<IpAddr> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map(|ConnectInfo(address)| address.ip())
+    peer.map(|ConnectInfo(address)| address.ip().to_canonical())
 }
 
 fn judge_shape(request: &mut Request) -> Result<(), &'static str> {

@@ -226,6 +226,7 @@ impl Gate {
             role: claims.role,
             scopes: claims.scope,
             anonymous: false,
+            source: None,
         };
         self.remember(
             digest,
@@ -357,5 +358,6 @@ pub fn anonymous(name: String) -> Caller {
         scopes: Scopes::ALL,
         anonymous: true,
         bearer: None,
+        source: None,
     }
 }

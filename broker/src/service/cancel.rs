@@ -1,9 +1,9 @@
 //! Ending a job before its time.
 
-use super::Jobs;
+use super::{Jobs, audit};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::model::{JobId, Micros, RunKey};
+use crate::model::{JobId, Micros, Owner, RunKey};
 use crate::store::{Cancel, CancelAnswer};
 
 impl Jobs {
@@ -19,8 +19,13 @@ impl Jobs {
         }
         let wish = Cancel {
             job: id,
-            by: caller.name.clone(),
+            by: Owner {
+                name: caller.name.clone(),
+                uid: caller.uid,
+            },
+            source: audit::source(caller),
             note: String::new(),
+            refused: false,
             at: Micros::now(),
         };
         match self.carry_out(wish).await? {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Jobs;
 use crate::error::Result;
-use crate::model::Micros;
+use crate::model::{Micros, Owner};
 use crate::store::Cancel;
 
 /// How long after an account was disabled its tokens may still have counted.
@@ -47,8 +47,13 @@ impl Jobs {
         for job in waiting {
             let wish = Cancel {
                 job,
-                by: "the auth service".into(),
+                by: Owner {
+                    name: "the auth service".into(),
+                    uid: None,
+                },
+                source: "local".into(),
                 note: "the account was disabled".into(),
+                refused: false,
                 at: Micros::now(),
             };
             self.carry_out(wish).await?;

@@ -1,5 +1,6 @@
 //! Use cases: what callers may ask for, whatever dialect they speak.
 
+mod audit;
 mod cancel;
 mod disabled;
 mod output;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use audit::Trace;
 pub use output::{Lines, Tail};
 pub use permission::check_role;
 pub use submit::Submission;
@@ -37,6 +39,7 @@ struct Inner {
     engine: Arc<dyn Engine>,
     scheduler: Scheduler,
     live: Live,
+    trace: Arc<Trace>,
     warrants: Option<Warrants>,
     /// Names of callers, and the accounts that their jobs are of.
     accounts: Mutex<HashMap<String, u32>>,
@@ -56,11 +59,13 @@ impl Jobs {
         warrants: Option<Warrants>,
         uid: u32,
     ) -> Self {
+        let trace = Trace::start(store.clone());
         Self(Arc::new(Inner {
             store,
             engine,
             scheduler,
             live,
+            trace,
             warrants,
             accounts: Mutex::default(),
             uid,

@@ -36,9 +36,11 @@ impl Jobs {
     /// Lines of several processes, or of stdout and stderr, are kept apart
     /// and come in the order in which they began.
     ///
-    /// Errors: as [`Jobs::find`]; [`Kind::Denied`] for an operator; the output cannot be read.
+    /// Errors: as [`Jobs::find`]; [`Kind::Denied`] for an operator; the output
+    /// cannot be read, or that it is read cannot be recorded.
     pub async fn lines(&self, caller: &Caller, id: JobId) -> Result<Option<Lines>> {
         let job = self.find_to_read(caller, id).await?;
+        self.reads(caller, id)?;
         let Some(files) = self.files(&job) else {
             return Ok(None);
         };
@@ -51,6 +53,7 @@ impl Jobs {
     pub async fn tail(&self, caller: &Caller, id: JobId, offset: u64) -> Result<Tail> {
         let watch = self.0.live.watch(id);
         let job = self.find_to_read(caller, id).await?;
+        self.reads(caller, id)?;
         Ok(Tail {
             store: self.0.store.clone(),
             engine: self.clone(),

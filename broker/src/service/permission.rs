@@ -29,6 +29,7 @@ impl Jobs {
         if own || caller.reads_all() {
             return Ok(job);
         }
+        self.refused(caller, "read", Some(id), "role");
         let message = format!("{} may not read the output of job {id}", caller.name);
         Err(Error::new(Kind::Denied, message))
     }
@@ -42,8 +43,10 @@ impl Jobs {
             None => job.owner.name == caller.name,
         };
         if caller.sees_all() || own {
-            Ok((job, own))
-        } else if self.0.warrants.is_some() {
+            return Ok((job, own));
+        }
+        self.refused(caller, "job", Some(id), "foreign");
+        if self.0.warrants.is_some() {
             Err(missing())
         } else {
             let message = format!("{} does not own job {id}", caller.name);

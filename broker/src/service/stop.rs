@@ -13,9 +13,11 @@ impl Jobs {
     /// Stop the service on behalf of `caller`: accept and start nothing more,
     /// and end once it is drained.
     ///
-    /// Errors: the caller is not a superuser.
-    pub fn stop(&self, caller: &Caller) -> Result<()> {
-        check_role(caller, Role::Administrator)?;
+    /// Errors: the caller is not a superuser; it cannot be recorded.
+    pub async fn stop(&self, caller: &Caller) -> Result<()> {
+        check_role(caller, Role::Administrator)
+            .inspect_err(|_| self.refused(caller, "stop", None, "role"))?;
+        self.stops(caller).await?;
         tracing::info!(user.name = %caller.name, "the service is asked to stop");
         self.0.stopping.store(true, Ordering::Release);
         self.0.stopped.notify_one();
@@ -31,6 +33,8 @@ impl Jobs {
     /// Returns how many jobs still run; they live on without the service.
     pub async fn drain(&self, grace: Duration) -> usize {
         self.0.stopping.store(true, Ordering::Release);
-        self.0.scheduler.drain(grace).await
+        let left = self.0.scheduler.drain(grace).await;
+        self.count_refusals();
+        left
     }
 }

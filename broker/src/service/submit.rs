@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Jobs;
+use super::{Jobs, audit};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey};
 use crate::scheduler::Waiting;
-use crate::store::{Cancel, NewJob};
+use crate::store::{Cancel, CancelAnswer, NewJob};
 use crate::warrants;
 
 /// What came of a submission.
@@ -39,6 +39,23 @@ impl Jobs {
         spec: JobSpec,
         warrant: Option<String>,
     ) -> Result<Submission> {
+        let submitted = self.try_submit(caller, spec, warrant).await;
+        if let Err(error) = &submitted
+            && error.kind == Kind::Denied
+        {
+            self.refused(caller, "submit", None, "denied");
+        }
+        submitted.flatten()
+    }
+
+    /// The inner result is an error where the job is on record and withdrawn,
+    /// which the audit trail tells of.
+    async fn try_submit(
+        &self,
+        caller: &Caller,
+        spec: JobSpec,
+        warrant: Option<String>,
+    ) -> Result<Result<Submission>> {
         self.accepting()?;
         self.check_account(caller).await?;
         let launch = self.0.engine.describe(&spec.task)?;
@@ -70,6 +87,8 @@ impl Jobs {
             spec: definition,
             submitted: Micros::now(),
             refused,
+            source: audit::source(caller),
+            job_sha256: warrants::job_sha256(&launch),
         };
         let admission = match &self.0.warrants {
             Some(source) if waits => {
@@ -77,8 +96,8 @@ impl Jobs {
                     Some(warrant) => warrant,
                     None if source.mediated() => source.mint(caller, &launch).await?,
                     None => {
-                        let job_sha256 = warrants::job_sha256(&launch);
-                        return Ok(Submission::NeedsWarrant { launch, job_sha256 });
+                        let job_sha256 = job.job_sha256;
+                        return Ok(Ok(Submission::NeedsWarrant { launch, job_sha256 }));
                     }
                 };
                 warrants::check_subject(&warrant, caller)?;
@@ -98,24 +117,26 @@ impl Jobs {
         // A caller who goes away now leaves a job behind, not half of one.
         let accepted = tokio::spawn(self.clone().accept(job, admission, waiting));
         let cut_off = |e| Error::caused(Kind::Internal, "The submission was cut off.", e);
-        accepted.await.map_err(cut_off)?.map(Submission::Accepted)
+        let accepted = accepted.await.map_err(cut_off)??;
+        Ok(accepted.map(Submission::Accepted))
     }
 
-    /// Record the job, and have it run where it is `waiting` for that.
+    /// Record the job, and have it run where it is `waiting` for that. The
+    /// inner result is an error where it is withdrawn.
     async fn accept(
         self,
         job: NewJob,
         admission: Option<(String, Vec<u8>)>,
         waiting: Option<impl FnOnce(JobId) -> Waiting>,
-    ) -> Result<JobId> {
-        let id = match admission {
+    ) -> Result<Result<JobId>> {
+        let accepted = match admission {
             Some((warrant, launch)) => self.accept_admitted(job, warrant, launch).await?,
-            None => self.0.store.submit(job).await?,
+            None => Ok(self.0.store.submit(job).await?),
         };
-        if let Some(waiting) = waiting {
-            self.0.scheduler.submitted(waiting(id));
+        if let (Ok(id), Some(waiting)) = (&accepted, waiting) {
+            self.0.scheduler.submitted(waiting(*id));
         }
-        Ok(id)
+        Ok(accepted)
     }
 
     /// Record a job and have its warrant admitted, both at once: each waits
@@ -125,9 +146,9 @@ impl Jobs {
         job: NewJob,
         warrant: String,
         launch: Vec<u8>,
-    ) -> Result<JobId> {
+    ) -> Result<Result<JobId>> {
         let engine = &self.0.engine;
-        let owner = job.owner.name.clone();
+        let (owner, source) = (job.owner.clone(), job.source.clone());
         let id = self.0.store.reserve().await?;
         let first = RunKey {
             job: id,
@@ -146,13 +167,13 @@ impl Jobs {
                 engine.revoke(first).await?;
                 return Err(error);
             }
-            return Ok(id);
+            return Ok(Ok(id));
         }
         let held = self.0.scheduler.hold(id);
         let (admitted, recorded) = tokio::join!(admit, record);
         drop(held);
         match (admitted, recorded) {
-            (Ok(()), Ok(id)) => Ok(id),
+            (Ok(()), Ok(id)) => Ok(Ok(id)),
             (Ok(()), Err(error)) => {
                 // If the commit's outcome is unknown the job may exist; it then
                 // fails at its start, for the caller was told that it did not.
@@ -161,24 +182,37 @@ impl Jobs {
             }
             (Err(error), Err(_)) => Err(error),
             (Err(error), Ok(id)) => {
-                self.withdraw(id, owner, error.message.clone()).await;
-                Err(error)
+                let wish = Cancel {
+                    job: id,
+                    by: owner,
+                    source,
+                    note: error.message.clone(),
+                    refused: true,
+                    at: Micros::now(),
+                };
+                if self.withdraw(wish).await {
+                    Ok(Err(error))
+                } else {
+                    Err(error)
+                }
             }
         }
     }
 
-    /// Cancel a job whose warrant was refused. If that cannot be recorded,
-    /// the job fails at its start, for want of an admission.
-    async fn withdraw(&self, job: JobId, owner: String, note: String) {
-        let wish = Cancel {
-            job,
-            by: owner,
-            at: Micros::now(),
-            note,
-        };
+    /// Cancel a job whose warrant was refused; whether that is on record. If
+    /// it cannot be recorded, the job fails at its start, for want of an
+    /// admission.
+    async fn withdraw(&self, wish: Cancel) -> bool {
+        let job = wish.job;
         match self.0.store.cancel(wish).await {
-            Ok(_) => self.0.live.announce(job),
-            Err(error) => tracing::error!(job.id = %job, %error, "a refused job stays on record"),
+            Ok(answer) => {
+                self.0.live.announce(job);
+                answer == CancelAnswer::Cancelled
+            }
+            Err(error) => {
+                tracing::error!(job.id = %job, %error, "a refused job stays on record");
+                false
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What can be written, as data: so that a batch can be applied again.
 
+use warrant_trail::Row;
+
 use super::submit::Ids;
 use crate::model::{Attempt, Dialect, Ending, Exception, Footprint, JobId, Micros, Owner, State};
 
@@ -30,6 +32,10 @@ pub struct NewJob {
     pub submitted: Micros,
     /// Set where the job can never run: it is accepted as failed.
     pub refused: Option<Exception>,
+    /// Where it came from, for the audit trail.
+    pub source: String,
+    /// The SHA-256 of what it runs, in hexadecimal, for the audit trail.
+    pub job_sha256: String,
 }
 
 impl NewJob {
@@ -128,9 +134,13 @@ pub struct Cancel {
     /// The job.
     pub job: JobId,
     /// Who asks.
-    pub by: String,
+    pub by: Owner,
+    /// Where from.
+    pub source: String,
     /// Why, for the job's owner; empty where it was they who asked.
     pub note: String,
+    /// Whether nobody asks for it: the job was recorded, and refused after all.
+    pub refused: bool,
     /// When.
     pub at: Micros,
 }
@@ -148,6 +158,18 @@ pub(super) enum Change {
     Step(Step),
     /// Cancel.
     Cancel(Cancel),
+    /// Add a row to the audit trail.
+    Note(Box<Row>),
+}
+
+impl Change {
+    /// Whether it adds to the audit trail.
+    pub(super) const fn is_audited(&self) -> bool {
+        match self {
+            Self::Submit(_) | Self::Cancel(_) | Self::Note(_) => true,
+            Self::Reserve | Self::Claim(_) | Self::Step(_) => false,
+        }
+    }
 }
 
 /// What came of a [`Change`].
@@ -161,4 +183,6 @@ pub(super) enum Done {
     Stepped(bool),
     /// What became of the wish.
     Cancel(CancelAnswer),
+    /// The row is added.
+    Noted,
 }

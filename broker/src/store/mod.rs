@@ -1,6 +1,7 @@
 //! SQL and nothing else. Writes go through one `writer` that commits many
 //! at once; reads take connections of their own.
 
+mod audit;
 mod changes;
 mod counts;
 mod jobs;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use warrant_migrations::Db;
+use warrant_trail::Row;
 
 pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
 use changes::{Change, Done};
@@ -65,7 +67,9 @@ impl Store {
             }
             *ids = match self.writer.write(Change::Reserve).await? {
                 Done::Reserved(ids) => ids,
-                Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) => return Err(confused()),
+                Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) | Done::Noted => {
+                    return Err(confused());
+                }
             };
         }
     }
@@ -76,7 +80,7 @@ impl Store {
     pub async fn submit(&self, job: NewJob) -> Result<JobId> {
         match self.writer.write(Change::Submit(job)).await? {
             Done::Submitted(id) => Ok(id),
-            Done::Reserved(_) | Done::Stepped(_) | Done::Cancel(_) => Err(confused()),
+            Done::Reserved(_) | Done::Stepped(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
         }
     }
 
@@ -98,7 +102,9 @@ impl Store {
     async fn stepped(&self, change: Change) -> Result<bool> {
         match self.writer.insist(change).await? {
             Done::Stepped(stepped) => Ok(stepped),
-            Done::Reserved(_) | Done::Submitted(_) | Done::Cancel(_) => Err(confused()),
+            Done::Reserved(_) | Done::Submitted(_) | Done::Cancel(_) | Done::Noted => {
+                Err(confused())
+            }
         }
     }
 
@@ -108,8 +114,29 @@ impl Store {
     pub async fn cancel(&self, cancel: Cancel) -> Result<CancelAnswer> {
         match self.writer.write(Change::Cancel(cancel)).await? {
             Done::Cancel(answer) => Ok(answer),
-            Done::Reserved(_) | Done::Submitted(_) | Done::Stepped(_) => Err(confused()),
+            Done::Reserved(_) | Done::Submitted(_) | Done::Stepped(_) | Done::Noted => {
+                Err(confused())
+            }
         }
+    }
+
+    /// Add a row to the audit trail. Returns when it is durable.
+    ///
+    /// Errors: the store is away, full or too busy; then it is not added.
+    pub async fn record(&self, row: Row) -> Result<()> {
+        match self.writer.write(Change::Note(Box::new(row))).await? {
+            Done::Noted => Ok(()),
+            Done::Reserved(_) | Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) => {
+                Err(confused())
+            }
+        }
+    }
+
+    /// Have a row added to the audit trail soon.
+    ///
+    /// Errors: the store is too busy to take it.
+    pub fn note(&self, row: Row) -> Result<()> {
+        self.writer.leave(Change::Note(Box::new(row)))
     }
 
     /// See that the database answers.

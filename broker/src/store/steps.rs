@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 
 use warrant_migrations::{Spelt, Tx, on};
+use warrant_trail::Row;
 
+use super::audit;
 use super::changes::{Cancel, CancelAnswer, Claim, Done, Start, Step};
 use super::text::{Spoken, Text, chunks, same};
 use crate::model::{Attempt, Ending, JobId, Micros, State};
@@ -417,22 +419,27 @@ async fn requeue(
     Ok(true)
 }
 
-/// Cancel jobs that wait; record the wish for those that run.
+/// Cancel jobs that wait; record the wish for those that run. Returns what
+/// there is for the audit trail: a wish that came before changes nothing.
 pub(super) async fn cancel(
     tx: &mut Tx,
     cancels: &[(usize, &Cancel)],
     done: &mut [Done],
-) -> sqlx::Result<()> {
+) -> sqlx::Result<Vec<Row>> {
+    let mut rows = Vec::new();
     for (at, cancel) in cancels {
-        let answer = cancel_one(tx, cancel).await?;
+        let (answer, changed) = cancel_one(tx, cancel).await?;
+        if changed {
+            rows.push(audit::cancelled(cancel));
+        }
         if let Some(slot) = done.get_mut(*at) {
             *slot = Done::Cancel(answer);
         }
     }
-    Ok(())
+    Ok(rows)
 }
 
-async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> {
+async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<(CancelAnswer, bool)> {
     const WAITING: &str = "update jobs set state = 'cancelled', cancel_us = $2, ended_us = $2, \
         exception_type = 'cancel', exception_severity = 0, exception_note = $3, \
         events = events + 1 where id = $1 and state = 'queued' returning events";
@@ -441,7 +448,7 @@ async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> 
         returning events";
     const LOOK: &str = "select state, attempt from jobs where id = $1";
     let (job, at) = (cancel.job, cancel.at);
-    let detail = || Some(format!("by {}", cancel.by));
+    let detail = || Some(format!("by {}", cancel.by.name));
     let waited: Option<i64> = on!(tx, |db| {
         sqlx::query_scalar(WAITING)
             .bind(job)
@@ -459,7 +466,7 @@ async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> 
             detail: detail(),
         };
         insert_event(tx, event).await?;
-        return Ok(CancelAnswer::Cancelled);
+        return Ok((CancelAnswer::Cancelled, true));
     }
     let asked: Option<i64> = on!(tx, |db| {
         sqlx::query_scalar(RUNNING)
@@ -482,11 +489,12 @@ async fn cancel_one(tx: &mut Tx, cancel: &Cancel) -> sqlx::Result<CancelAnswer> 
         .bind(job)
         .fetch_optional(db)
         .await)?;
-    Ok(match found {
+    let answer = match found {
         None => CancelAnswer::Unknown,
         Some((state, attempt)) if state == "starting" || state == "running" => {
             CancelAnswer::Requested(Attempt::try_from(attempt).unwrap_or_default())
         }
         Some(_) => CancelAnswer::Ended,
-    })
+    };
+    Ok((answer, asked.is_some()))
 }

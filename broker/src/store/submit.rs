@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use warrant_migrations::{Spelt, Tx, on};
+use warrant_trail::{Head, Sealed};
 
+use super::audit;
 use super::changes::{Done, NewJob};
 use super::counts::{self, EVERYBODY};
 use super::text::{NO_TAIL, Spoken, Text, chunks, same};
@@ -61,10 +63,12 @@ impl Ids {
     }
 }
 
-/// Insert every job with its task, its first event and what finds it again.
+/// Insert every job with its task, its first event, its row of the audit trail
+/// and what finds it again. The rows come behind `head`, which moves.
 pub(super) async fn insert(
     tx: &mut Tx,
     ids: &mut Ids,
+    head: &mut Head,
     new: &[(usize, &NewJob)],
     done: &mut [Done],
 ) -> sqlx::Result<()> {
@@ -83,7 +87,9 @@ pub(super) async fn insert(
         }
     }
     for chunk in chunks(&rows) {
-        insert_chunk(tx, chunk).await?;
+        let sealed = audit::submitted(*head, chunk);
+        insert_chunk(tx, chunk, &sealed).await?;
+        *head = sealed.head;
     }
     Ok(())
 }
@@ -99,7 +105,7 @@ pub(super) async fn reserve(tx: &mut Tx, at: &[usize], done: &mut [Done]) -> sql
     Ok(())
 }
 
-async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)]) -> sqlx::Result<()> {
+async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -> sqlx::Result<()> {
     const JOBS: Spelt = same(
         "insert into jobs (id, owner, owner_uid, name, dialect, state, urgency, command, \
          workdir, tasks, cores, gpus, exclusive, time_limit_s, submitted_us, ended_us, \
@@ -190,7 +196,37 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)]) -> sqlx::Result<()
             },
             COUNTED,
         );
-        text.finish("select 1").build().execute(db).await.map(drop)
+        text.add(
+            "head",
+            audit::HEAD,
+            [sealed.head],
+            |mut row, head| {
+                row.push_bind(head.count).push_bind(head.hash.to_string());
+            },
+            audit::OF_HEAD,
+        );
+        text.add(
+            "f",
+            audit::SUBMITTED,
+            &sealed.rows,
+            |mut values, stored| {
+                let row = &stored.row;
+                values
+                    .push_bind(stored.seq)
+                    .push_bind(row.time_us)
+                    .push_bind(&row.kind)
+                    .push_bind(&row.outcome)
+                    .push_bind(row.subject.as_deref())
+                    .push_bind(row.uid)
+                    .push_bind(&row.source)
+                    .push_bind(row.job_id)
+                    .push_bind(row.job_sha256.as_deref())
+                    .push_bind(&stored.hash);
+            },
+            NO_TAIL,
+        );
+        let mut text = text.finish("select count from head");
+        text.build().execute(db).await.map(drop)
     })
 }
 

@@ -13,6 +13,11 @@ use crate::model::{
 /// Run `test` on a new SQLite database and, where `WARRANT_TEST_POSTGRES`
 /// names a server, on a new PostgreSQL database.
 pub(super) async fn on_both(test: impl AsyncFn(&Store)) {
+    on_both_at(async |store, _| test(store).await).await;
+}
+
+/// As [`on_both`], with the database's URL.
+pub(super) async fn on_both_at(test: impl AsyncFn(&Store, &str)) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("broker.db");
     run(&format!("sqlite:{}", file.display()), &test).await;
@@ -32,11 +37,11 @@ pub(super) async fn on_both(test: impl AsyncFn(&Store)) {
     administer(&server, format!("drop database {name}")).await;
 }
 
-async fn run(url: &str, test: &impl AsyncFn(&Store)) {
+async fn run(url: &str, test: &impl AsyncFn(&Store, &str)) {
     let db = Db::open(url).await.unwrap();
     Schema::Broker.migrate(&db).await.unwrap();
     Schema::Broker.check(&db).await.unwrap();
-    test(&Store::new(db.clone())).await;
+    test(&Store::new(db.clone()), url).await;
     db.close().await;
 }
 
@@ -70,6 +75,15 @@ pub(super) fn job(owner: &str, command: &str) -> NewJob {
         spec: r#"{"argv":["x"],"tasks":2,"cores_per_task":3,"gpus_per_task":1,"exclusive":false,"time_limit_s":60}"#.into(),
         submitted: Micros::new(1_000),
         refused: None,
+        source: "192.0.2.1".into(),
+        job_sha256: "9f86d081".into(),
+    }
+}
+
+pub(super) fn by(name: &str) -> Owner {
+    Owner {
+        name: name.into(),
+        uid: Some(7),
     }
 }
 
@@ -371,8 +385,10 @@ async fn a_job_that_is_to_be_cancelled_does_not_wait_again() {
             store.claim(claim(id, 1)).await.unwrap();
             let wish = Cancel {
                 job: id,
-                by: "ann".into(),
+                by: by("ann"),
+                source: "local".into(),
                 note: String::new(),
+                refused: false,
                 at: Micros::new(9),
             };
             assert_eq!(
@@ -402,8 +418,10 @@ async fn cancelling_depends_on_where_the_job_stands() {
         let cancel = async |job| {
             let wish = Cancel {
                 job,
-                by: "ann".into(),
+                by: by("ann"),
+                source: "local".into(),
                 note: String::new(),
+                refused: false,
                 at: Micros::new(9),
             };
             store.cancel(wish).await.unwrap()
@@ -462,8 +480,10 @@ async fn what_has_not_started_is_listed_by_owner_and_ended_with_a_note() {
         for job in unstarted().await {
             let wish = Cancel {
                 job,
-                by: "the auth service".into(),
+                by: by("ann"),
+                source: "local".into(),
                 note: "a note".into(),
+                refused: false,
                 at: Micros::new(9),
             };
             store.cancel(wish).await.unwrap();
@@ -647,8 +667,10 @@ async fn searches_page_keep_to_the_owner_and_know_states() {
         let cancelled = JobId::new(ids[20]).unwrap();
         let wish = Cancel {
             job: cancelled,
-            by: "ann".into(),
+            by: by("ann"),
+            source: "local".into(),
             note: String::new(),
+            refused: false,
             at: Micros::new(9),
         };
         store.cancel(wish).await.unwrap();

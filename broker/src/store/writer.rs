@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use warrant_migrations::{Db, Tx};
+use warrant_trail::{Head, Row};
 
 use super::changes::{Change, Done, Step};
-use super::steps;
 use super::submit::{self, Ids};
 use super::text::is_one_chunk;
+use super::{audit, steps};
 use crate::error::{Error, Kind, Result, Sort, Sorted};
 use crate::vital;
 
@@ -66,6 +67,16 @@ impl Writer {
         answered.await.map_err(|_| busy())?
     }
 
+    /// Have a change written without waiting for it.
+    ///
+    /// Errors: too many changes wait.
+    pub(super) fn leave(&self, change: Change) -> Result<()> {
+        let (answer, _) = oneshot::channel();
+        self.queue
+            .try_send(Ask { change, answer })
+            .map_err(|_| busy())
+    }
+
     /// Returns when a commit's outcome could not be learnt.
     pub(super) async fn in_doubt(&self) {
         self.doubt.notified().await;
@@ -85,6 +96,7 @@ async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
         db,
         held: None,
         ids: Ids::default(),
+        head: None,
         doubt,
     };
     loop {
@@ -127,6 +139,8 @@ struct Pen {
     db: Db,
     held: Option<Tx>,
     ids: Ids,
+    /// Behind the last row of the audit trail, where that is known.
+    head: Option<Head>,
     doubt: Arc<Notify>,
 }
 
@@ -149,18 +163,33 @@ impl Pen {
                 done.map_err(Error::from)
                     .and_then(|done| done.first().copied().ok_or_else(busy))
             };
+            if let (Change::Note(row), Err(error)) = (&change, &done) {
+                tracing::error!(%error, kind = row.kind, "a row of the audit trail is lost");
+            }
             let _ = answer.send(done);
         }
     }
 
-    /// Apply all changes and make them durable, or none. After an error the
-    /// connection is replaced, and with it goes whatever was left open.
+    /// Apply all changes and make them durable, or none.
     async fn commit(&mut self, changes: &[Change]) -> warrant_migrations::Result<Vec<Done>> {
+        let known = self.head.is_some() && changes.iter().any(Change::is_audited);
+        match self.try_commit(changes).await {
+            // A command that prunes may have added a row to the audit trail.
+            // Now that the head is not known any more, it is read anew.
+            Err(error) if known && sort(&error) == Sort::Refused => self.try_commit(changes).await,
+            committed => committed,
+        }
+    }
+
+    /// After an error the connection is replaced, and with it goes whatever
+    /// was left open.
+    async fn try_commit(&mut self, changes: &[Change]) -> warrant_migrations::Result<Vec<Done>> {
         let mut tx = match self.held.take() {
             Some(tx) => tx,
             None => self.db.hold().await?,
         };
-        let committed = if is_one_statement(changes, &self.ids) {
+        let unknown = self.head.is_none() && changes.iter().any(Change::is_audited);
+        let committed = if !unknown && is_one_statement(changes, &self.ids) {
             self.commit_alone(&mut tx, changes).await
         } else {
             self.commit_together(&mut tx, changes).await
@@ -171,6 +200,7 @@ impl Pen {
                 tx.abandon();
                 // They may have been taken in the transaction that is undone.
                 self.ids = Ids::default();
+                self.head = None;
             }
         }
         committed
@@ -182,7 +212,10 @@ impl Pen {
         changes: &[Change],
     ) -> warrant_migrations::Result<Vec<Done>> {
         tx.open().await?;
-        let done = apply(tx, &mut self.ids, changes).await?;
+        if self.head.is_none() && changes.iter().any(Change::is_audited) {
+            self.head = Some(audit::head(tx).await?);
+        }
+        let done = self.apply(tx, changes).await?;
         tx.close().await.inspect_err(|_| self.doubt.notify_one())?;
         Ok(done)
     }
@@ -193,12 +226,47 @@ impl Pen {
         tx: &mut Tx,
         changes: &[Change],
     ) -> warrant_migrations::Result<Vec<Done>> {
-        let done = apply(tx, &mut self.ids, changes).await;
+        let done = self.apply(tx, changes).await;
         Ok(done.inspect_err(|error| {
             if error.sort() == Sort::Away {
                 self.doubt.notify_one();
             }
         })?)
+    }
+
+    /// Apply all changes, sort by sort; the answers come in the changes' order.
+    async fn apply(&mut self, tx: &mut Tx, changes: &[Change]) -> sqlx::Result<Vec<Done>> {
+        let mut done = vec![Done::Stepped(false); changes.len()];
+        let mut new = Vec::new();
+        let mut cancels = Vec::new();
+        let mut claims = Vec::new();
+        let mut taken = Vec::new();
+        let mut reserved = Vec::new();
+        let mut rows = Vec::new();
+        for (at, change) in changes.iter().enumerate() {
+            match change {
+                Change::Reserve => reserved.push(at),
+                Change::Submit(job) => new.push((at, job)),
+                Change::Cancel(cancel) => cancels.push((at, cancel)),
+                Change::Claim(claim) => claims.push((at, claim)),
+                Change::Step(step) => taken.push((at, step)),
+                Change::Note(row) => {
+                    rows.push(Row::clone(row));
+                    if let Some(slot) = done.get_mut(at) {
+                        *slot = Done::Noted;
+                    }
+                }
+            }
+        }
+        submit::reserve(tx, &reserved, &mut done).await?;
+        if let Some(head) = &mut self.head {
+            submit::insert(tx, &mut self.ids, head, &new, &mut done).await?;
+            rows.extend(steps::cancel(tx, &cancels, &mut done).await?);
+            audit::append(tx, head, rows).await?;
+        }
+        steps::claim(tx, &claims, &mut done).await?;
+        steps::step(tx, &taken, &mut done).await?;
+        Ok(done)
     }
 }
 
@@ -228,29 +296,4 @@ fn is_one_statement(changes: &[Change], ids: &Ids) -> bool {
             .iter()
             .all(|change| matches!(change, Change::Step(Step::Ended { .. })));
     one_sort && is_one_chunk(changes.len())
-}
-
-/// Apply all changes, sort by sort; the answers come in the changes' order.
-async fn apply(tx: &mut Tx, ids: &mut Ids, changes: &[Change]) -> sqlx::Result<Vec<Done>> {
-    let mut done = vec![Done::Stepped(false); changes.len()];
-    let mut new = Vec::new();
-    let mut cancels = Vec::new();
-    let mut claims = Vec::new();
-    let mut taken = Vec::new();
-    let mut reserved = Vec::new();
-    for (at, change) in changes.iter().enumerate() {
-        match change {
-            Change::Reserve => reserved.push(at),
-            Change::Submit(job) => new.push((at, job)),
-            Change::Cancel(cancel) => cancels.push((at, cancel)),
-            Change::Claim(claim) => claims.push((at, claim)),
-            Change::Step(step) => taken.push((at, step)),
-        }
-    }
-    submit::reserve(tx, &reserved, &mut done).await?;
-    submit::insert(tx, ids, &new, &mut done).await?;
-    steps::cancel(tx, &cancels, &mut done).await?;
-    steps::claim(tx, &claims, &mut done).await?;
-    steps::step(tx, &taken, &mut done).await?;
-    Ok(done)
 }

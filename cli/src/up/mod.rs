@@ -9,6 +9,7 @@
 //! as the account that has just what it needs; else all of it is one user's.
 
 mod accounts;
+pub(crate) mod audit;
 mod environment;
 mod identity;
 mod lock;
@@ -108,8 +109,11 @@ fn warn_of_strangers(listen: SocketAddr) {
 
 /// The URL of a database: the one that was asked for, else a file of our own.
 fn database(options: &Up, file: &Path) -> Result<OsString, Failure> {
-    let given = options.database.as_deref().filter(|url| !url.is_empty());
-    match given {
+    database_url(options.database.as_deref(), file)
+}
+
+fn database_url(given: Option<&str>, file: &Path) -> Result<OsString, Failure> {
+    match given.filter(|url| !url.is_empty()) {
         Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
             Ok(url.into())
         }

@@ -71,8 +71,9 @@ on_each_database! {
             (code == 1).then_some(())
         });
         let audit = house.authsvc_command(&["audit", "list", "--json"], "");
-        for kind in ["key-create", "key-exchange", "key-revoke"] {
-            assert!(audit.contains(kind), "{kind} is not in the audit trail");
+        for action in ["create", "exchange", "revoke"] {
+            let told = format!("\"kind\":\"key\",\"action\":\"{action}\"");
+            assert!(audit.contains(&told), "{action} is not in the audit trail");
         }
         assert!(!audit.contains(key.get(20..).unwrap()));
         house.close();

@@ -117,7 +117,7 @@ fn t106_what_waits_in_the_name_of_a_disabled_account_never_starts() {
     let of_bob = bob.submit("echo bob");
     gate.auth.revoke("account", "ann");
     let admin = gate.house.admin();
-    for job in waiting {
+    for job in waiting.iter().copied() {
         let info = until_within(SOON, "a waiting job to end", || {
             Some(admin.info(job)).filter(|info| info["state"] == "INACTIVE")
         });
@@ -128,6 +128,23 @@ fn t106_what_waits_in_the_name_of_a_disabled_account_never_starts() {
             "{info}"
         );
     }
+    let rows = gate.house.audit("warrant-broker");
+    let cancels = rows.iter().filter(|row| row["kind"] == "cancel");
+    let cancels: Vec<_> = cancels
+        .map(|row| {
+            let by = (&row["subject"], &row["detail"], &row["outcome"]);
+            assert_eq!(
+                by,
+                (
+                    &json!("the auth service"),
+                    &json!("the account was disabled"),
+                    &json!("granted")
+                )
+            );
+            row["job_id"].as_i64().unwrap()
+        })
+        .collect();
+    assert_eq!(cancels, waiting);
     assert_eq!(bob.info(of_bob)["state"], "SCHED");
     bob.cancel(blocker);
     bob.finished(of_bob);

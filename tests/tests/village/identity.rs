@@ -77,5 +77,17 @@ fn an_account_outside_the_range_is_refused_by_the_shim_whatever_the_auth_service
         assert_eq!(job["result"], "CANCELED", "{job}");
         assert_eq!(job["t_run"].as_f64().unwrap_or(0.0), 0.0, "{job}");
     }
+    let reason = if bob.list().is_empty() {
+        "denied"
+    } else {
+        "not-admitted"
+    };
+    let rows = village.audit();
+    let told: Vec<_> = rows
+        .iter()
+        .filter(|row| row["subject"] == BOB.name && row["outcome"] == "refused")
+        .map(|row| (row["kind"].as_str(), row["reason"].as_str()))
+        .collect();
+    assert_eq!(told, [(Some("submit"), Some(reason))]);
     village.close();
 }

@@ -179,6 +179,17 @@ async fn t105_who_left_the_group_gets_no_warrant_and_no_session_stays() {
     assert!(!house.is_active(&token).await);
     let ended = session(&house, &token).await;
     assert_eq!(ended.ended_reason.as_deref(), Some("group-left"));
+    let rows = house.audit().await.into_iter();
+    let told: Vec<_> = rows.filter(|row| row.kind == "session").collect();
+    let [row] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (row.action.as_deref(), row.source.as_str()),
+        (Some("end"), "service")
+    );
+    assert_eq!(row.subject.as_deref(), Some(ended.subject.as_str()));
+    assert_eq!(row.detail, Some(format!("{} group-left", ended.id)));
     house
         .refresh(&refresh)
         .await

@@ -15,11 +15,12 @@ use crate::service::Jobs;
         (status = 200, description = "`null`; the service is about to end"),
         (status = 401, body = Detail),
         (status = 403, body = Detail),
+        (status = 503, body = Detail),
     ))]
 pub(super) async fn stop_service(
     State(jobs): State<Jobs>,
     caller: Caller,
 ) -> Result<Json<()>, Fault> {
-    jobs.stop(&caller)?;
+    jobs.stop(&caller).await?;
     Ok(Json(()))
 }

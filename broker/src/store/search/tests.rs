@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::*;
 use crate::model::Micros;
 use crate::store::Cancel;
-use crate::store::tests::{job, numbers, on_both};
+use crate::store::tests::{by, job, numbers, on_both};
 
 /// What the index holds of a job, looked through by hand.
 fn holds(id: i64, job: &NewJob, text: &str) -> bool {
@@ -183,11 +183,12 @@ async fn far_pages_by_state_know_what_has_changed_since() {
         let mut cancelled = 0;
         for step in [0, 700, 400, 0] {
             for (id, n) in &ids[cancelled..cancelled + step] {
-                let by = "ann".to_owned();
                 let wish = Cancel {
                     job: *id,
-                    by,
+                    by: by("ann"),
+                    source: "local".into(),
                     note: String::new(),
+                    refused: false,
                     at: Micros::new(*n),
                 };
                 store.cancel(wish).await.unwrap();

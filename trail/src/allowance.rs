@@ -1,4 +1,5 @@
-//! How many refusals get a row of their own.
+//! How many refusals get a row of their own: they cost whoever provokes them
+//! nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,16 +10,17 @@ const BURST: f64 = 1000.0;
 /// Rows a second, in the long run.
 const PER_SECOND: f64 = 20.0;
 
-/// A bucket of rows, and the count of what found it empty.
+/// A bucket of rows, 1,000 large and filled with 20 a second, and the count of
+/// what found it empty.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub struct Allowance {
     rows: Mutex<(f64, Instant)>,
     left_out: AtomicU64,
 }
 
 impl Allowance {
     /// A full bucket.
-    pub(super) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self {
             rows: Mutex::new((BURST, now)),
             left_out: AtomicU64::new(0),
@@ -26,7 +28,7 @@ impl Allowance {
     }
 
     /// Take one row, if there is one.
-    pub(super) fn take(&self, now: Instant) -> bool {
+    pub fn take(&self, now: Instant) -> bool {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, at) = *rows;
         let gained = now.saturating_duration_since(at).as_secs_f64() * PER_SECOND;
@@ -37,12 +39,12 @@ impl Allowance {
     }
 
     /// Count a refusal that gets no row.
-    pub(super) fn leave_out(&self) {
+    pub fn leave_out(&self) {
         self.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many got no row since this was last asked.
-    pub(super) fn left_out(&self) -> u64 {
+    pub fn left_out(&self) -> u64 {
         self.left_out.swap(0, Ordering::Relaxed)
     }
 }

@@ -1,0 +1,63 @@
+-- Who asked for what: submitted and cancelled jobs, read output, and what was
+-- refused. Every row is sealed by a hash over its fields and the hash of the
+-- row before it. Times are microseconds since the Unix epoch, UTC.
+
+create table job_audit (
+    seq integer primary key,
+    time_us integer not null,
+    kind text not null,
+    action text,
+    outcome text not null,
+    reason text,
+    subject text,
+    uid integer,
+    source text not null,
+    audience text,
+    jti text,
+    job_id integer,
+    job_sha256 text,
+    detail text,
+    hash text not null
+) strict;
+
+create index job_audit_by_time on job_audit (time_us);
+
+-- The last row's number and hash, and those of the last row that was pruned;
+-- pruned_by is the row that tells of it.
+create table job_audit_head (
+    one integer primary key check (one = 1),
+    count integer not null,
+    hash text not null,
+    pruned_count integer not null,
+    pruned_hash text not null,
+    pruned_by integer
+) strict;
+
+insert into job_audit_head (one, count, hash, pruned_count, pruned_hash) values (
+    1,
+    0, '2845bdaa7c46f522a5474449bd209758d9b20f06a26a96e64a71903e05deb079',
+    0, '2845bdaa7c46f522a5474449bd209758d9b20f06a26a96e64a71903e05deb079'
+);
+
+create trigger job_audit_is_never_changed before update on job_audit
+begin
+    select raise(abort, 'rows of job_audit are added and pruned, never changed');
+end;
+
+-- To prune is to move pruned_count first.
+create trigger job_audit_is_never_cut before delete on job_audit
+when old.seq > (select pruned_count from job_audit_head where one = 1)
+begin
+    select raise(abort, 'rows of job_audit are added and pruned, never changed');
+end;
+
+create trigger job_audit_head_never_goes_back before update on job_audit_head
+when new.count < old.count or new.pruned_count < old.pruned_count
+begin
+    select raise(abort, 'the head of job_audit never goes back');
+end;
+
+create trigger job_audit_head_stays before delete on job_audit_head
+begin
+    select raise(abort, 'the head of job_audit never goes back');
+end;
