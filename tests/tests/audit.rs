@@ -7,8 +7,16 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 use warrant_tests::{House, on_each_database};
 
-/// Kind, outcome, reason, subject and job of each row.
-fn told(rows: &[Value]) -> Vec<(&str, &str, Option<&str>, Option<&str>, Option<i64>)> {
+/// Kind, outcome, reason, subject and job of a row.
+type Told<'a> = (
+    &'a str,
+    &'a str,
+    Option<&'a str>,
+    Option<&'a str>,
+    Option<i64>,
+);
+
+fn told(rows: &[Value]) -> Vec<Told<'_>> {
     rows.iter()
         .map(|row| {
             (

@@ -162,8 +162,10 @@ impl Walk {
 mod tests {
     use super::*;
 
-    /// A chain of rows that hold a number each: number, field, hash.
-    fn chain(rows: i64) -> (Vec<(i64, i64, String)>, Vec<Head>) {
+    /// A row that holds a number: the row's number, the field, the hash.
+    type Row = (i64, i64, String);
+
+    fn chain(rows: i64) -> (Vec<Row>, Vec<Head>) {
         let mut heads = vec![Head::genesis("a")];
         let mut chain = Vec::new();
         for number in 1..=rows {
@@ -179,7 +181,7 @@ mod tests {
         end: Head,
         pruned: Option<Head>,
         kept: Option<Head>,
-        rows: &[(i64, i64, String)],
+        rows: &[Row],
     ) -> Result<Head, (i64, Why)> {
         let walked = Walk::new(start, end, pruned, kept).and_then(|mut walk| {
             for (number, field, hash) in rows {
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn whatever_is_done_to_a_row_the_first_that_does_not_fit_is_named() {
         let (rows, heads) = chain(5);
-        let tampered = |tamper: &dyn Fn(&mut Vec<(i64, i64, String)>)| {
+        let tampered = |tamper: &dyn Fn(&mut Vec<Row>)| {
             let mut rows = rows.clone();
             tamper(&mut rows);
             walk(heads[0], heads[5], None, None, &rows)
