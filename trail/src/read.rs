@@ -63,8 +63,8 @@ impl Trail {
         sql.push(COLUMNS).push(" from ").push(self.rows);
         sql.push(" where true");
         if let Some(since_us) = filter.since_us {
-            // Rows are nearly in the order of time: the first number is found
-            // by the index, and the rows from there on are read in order.
+            // Rows are nearly in the order of time: they are read in their order
+            // from the first that is late enough.
             sql.push(" and seq >= (select min(seq) from ")
                 .push(self.rows)
                 .push(" where time_us >= ")

@@ -14,8 +14,10 @@ use crate::model::JobId;
 /// The columns that the row of a submission fills.
 pub(super) const SUBMITTED: Spelt = same(
     "insert into job_audit (seq, time_us, kind, outcome, subject, uid, source, job_id, \
-     job_sha256, hash) ",
+     job_sha256, hash) select v.column1, v.column2, 'submit', 'granted', v.column3, v.column4, \
+     v.column5, v.column6, v.column7, v.column8 from (",
 );
+pub(super) const OF_SUBMITTED: Spelt = same(") as v");
 /// A new head.
 pub(super) const HEAD: Spelt =
     same("update job_audit_head set count = v.column1, hash = v.column2 from (");

@@ -214,8 +214,6 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
                 values
                     .push_bind(stored.seq)
                     .push_bind(row.time_us)
-                    .push_bind(&row.kind)
-                    .push_bind(&row.outcome)
                     .push_bind(row.subject.as_deref())
                     .push_bind(row.uid)
                     .push_bind(&row.source)
@@ -223,7 +221,7 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
                     .push_bind(row.job_sha256.as_deref())
                     .push_bind(&stored.hash);
             },
-            NO_TAIL,
+            audit::OF_SUBMITTED,
         );
         let mut text = text.finish("select count from head");
         text.build().execute(db).await.map(drop)

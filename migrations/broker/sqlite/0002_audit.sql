@@ -1,6 +1,9 @@
 -- Who asked for what: submitted and cancelled jobs, read output, and what was
 -- refused. Every row is sealed by a hash over its fields and the hash of the
 -- row before it. Times are microseconds since the Unix epoch, UTC.
+--
+-- There is no index by time: rows are nearly in that order, few people ask for
+-- it, and every submit would pay.
 
 create table job_audit (
     seq integer primary key,
@@ -19,8 +22,6 @@ create table job_audit (
     detail text,
     hash text not null
 ) strict;
-
-create index job_audit_by_time on job_audit (time_us);
 
 -- The last row's number and hash, and those of the last row that was pruned;
 -- pruned_by is the row that tells of it.

@@ -162,10 +162,9 @@ impl Walk {
 mod tests {
     use super::*;
 
-    /// A row that holds a number: its own number, the field, the hash.
+    /// A row that holds a number: the row's number, the field, the hash.
     type Row = (i64, i64, String);
 
-    /// A chain of such rows.
     fn chain(rows: i64) -> (Vec<Row>, Vec<Head>) {
         let mut heads = vec![Head::genesis("a")];
         let mut chain = Vec::new();
