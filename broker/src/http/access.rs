@@ -170,10 +170,9 @@ async fn admitted(
     if let Some(refusal) = refused(allowance) {
         return refusal;
     }
-    let allowed = shared
-        .gate
-        .check_scope(&caller, scope)
-        .and_then(|()| crate::service::check_role(&caller, role).map_err(Fault::from));
+    let allowed = crate::service::check_role(&caller, role)
+        .map_err(Fault::from)
+        .and_then(|()| shared.gate.check_scope(&caller, scope));
     let mut response = match allowed {
         Ok(()) => {
             request.extensions_mut().insert(caller);
