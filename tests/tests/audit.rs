@@ -86,7 +86,7 @@ on_each_database! {
                 ("job", "refused", foreign, b, Some(waits)),
                 ("job", "refused", foreign, b, Some(waits)),
                 ("job", "refused", foreign, b, Some(job)),
-                ("access", "refused", Some("scope"), b, None),
+                ("access", "refused", Some("role"), b, None),
                 ("cancel", "granted", None, a, Some(waits)),
             ]
         );

@@ -156,6 +156,17 @@ fn warrant_up_starts_everything_in_one_directory_and_stops_it_again() {
                 ("FLUX_SECRET_KEY", key.trim()),
             ],
         );
+        let described = ureq::get(format!("{url}/.well-known/oauth-authorization-server"));
+        let described = described
+            .call()
+            .unwrap()
+            .into_body()
+            .read_to_string()
+            .unwrap();
+        assert!(
+            described.contains(&format!("\"{url}/oauth/token\"")),
+            "{described}"
+        );
         let hello = shell.prints(&["submit", "--wait", "--", "echo", "hello"]);
         assert_eq!(hello, "hello\n");
         assert_eq!(

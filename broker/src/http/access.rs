@@ -172,9 +172,12 @@ async fn admitted(
     if let Some(refusal) = refused(allowance) {
         return refusal;
     }
-    let allowed = match shared.gate.check_scope(&caller, scope) {
-        Ok(()) => check_role(&caller, role).map_err(|error| (error.into(), "role")),
-        Err(fault) => Err((fault, "scope")),
+    let allowed = match check_role(&caller, role) {
+        Ok(()) => shared
+            .gate
+            .check_scope(&caller, scope)
+            .map_err(|fault| (fault, "scope")),
+        Err(error) => Err((error.into(), "role")),
     };
     let mut response = match allowed {
         Ok(()) => {

@@ -89,6 +89,13 @@ fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
 }
 
 /// A URL for programs on this machine.
+/// Where clients of OAuth 2.0 are sent, unless our environment says otherwise.
+fn oauth_url(listen: SocketAddr) -> Option<(&'static str, OsString)> {
+    const NAME: &str = "AUTHSVC__OAUTH__URL";
+    let ours = std::env::var_os(NAME).is_none();
+    ours.then(|| (NAME, reachable_url(listen).into()))
+}
+
 fn reachable_url(listen: SocketAddr) -> String {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -20,8 +20,8 @@ use crate::up::services::{Ending, Services};
 use crate::up::single_user::cores;
 use crate::up::state_dir::keep_secret;
 use crate::up::{
-    auth_info, database, free_address, print, programs, reachable_url, serve, warn_of_strangers,
-    welcome,
+    auth_info, database, free_address, oauth_url, print, programs, reachable_url, serve,
+    warn_of_strangers, welcome,
 };
 
 /// Those of our variables that the auth service reads.
@@ -232,7 +232,7 @@ impl Plan<'_> {
 
     fn authsvc(&self, arguments: Vec<OsString>) -> Result<Start, Failure> {
         let at = |name| self.dir.path(name).into();
-        let with = vec![
+        let mut with = vec![
             (
                 "AUTHSVC__DATABASE__URL",
                 database(self.options, &self.dir.path("auth/auth.db"))?,
@@ -245,6 +245,7 @@ impl Plan<'_> {
             ("FLUX_AUTH_BACKEND", self.backend.0.clone().into()),
             ("FLUX_SECRET_KEY", self.secret_key.secret.reveal().into()),
         ];
+        with.extend(oauth_url(self.listen));
         Ok(Start {
             name: "authsvc",
             program: self.programs.authsvc.clone(),

@@ -20,7 +20,7 @@ use crate::up::service::Start;
 use crate::up::services::{Ending, Services};
 use crate::up::state_dir::StateDir;
 use crate::up::{
-    auth_info, client, database, free_address, print, programs, reachable_url, serve,
+    auth_info, client, database, free_address, oauth_url, print, programs, reachable_url, serve,
     warn_of_strangers, welcome,
 };
 
@@ -52,7 +52,8 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     let mut ready = false;
     let served = (|| {
         let socket = dir.path("run/auth.sock");
-        services.start(authsvc(options, programs.authsvc, &dir, &identity)?)?;
+        let oauth = oauth_url(listen);
+        services.start(authsvc(options, programs.authsvc, &dir, &identity, oauth)?)?;
         let listening = || UnixStream::connect(&socket).is_ok().then_some(());
         if services.wait_ready(listening)?.is_none() {
             return Ok(Ending::Asked);
@@ -114,27 +115,27 @@ fn authsvc(
     program: PathBuf,
     dir: &StateDir,
     identity: &Identity,
+    more: Option<(&'static str, OsString)>,
 ) -> Result<Start, Failure> {
     // The drop-in way to hand secrets to a server of the Flux RESTful API.
     let secret = |kept: &Kept| kept.secret.reveal().into();
+    let mut with = vec![
+        (
+            "AUTHSVC__DATABASE__URL",
+            database(options, &dir.path("auth.db"))?,
+        ),
+        ("AUTHSVC__LISTEN__SOCKET", dir.path("run/auth.sock").into()),
+        ("AUTHSVC__KEYS__DIR", dir.path("keys").into()),
+        ("FLUX_USER", identity.user.clone().into()),
+        ("FLUX_TOKEN", secret(&identity.password)),
+        ("FLUX_SECRET_KEY", secret(&identity.secret_key)),
+    ];
+    with.extend(more);
     Ok(Start {
         name: "authsvc",
         program,
         arguments: serve(dir.path("authsvc.toml")),
-        environment: Environment::Ours {
-            with: vec![
-                (
-                    "AUTHSVC__DATABASE__URL",
-                    database(options, &dir.path("auth.db"))?,
-                ),
-                ("AUTHSVC__LISTEN__SOCKET", dir.path("run/auth.sock").into()),
-                ("AUTHSVC__KEYS__DIR", dir.path("keys").into()),
-                ("FLUX_USER", identity.user.clone().into()),
-                ("FLUX_TOKEN", secret(&identity.password)),
-                ("FLUX_SECRET_KEY", secret(&identity.secret_key)),
-            ],
-            without: &[],
-        },
+        environment: Environment::Ours { with, without: &[] },
         account: None,
     })
 }

@@ -13,7 +13,7 @@
 mod entry;
 mod frames;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -66,9 +66,10 @@ pub struct Journal {
 /// The sum of all entries.
 #[derive(Default)]
 struct Index {
-    admissions: BTreeMap<Task, Admission>,
+    // Boxed: a map has about as much room again as it has entries.
+    admissions: HashMap<Task, Box<Admission>>,
     /// When the warrants end that must not come again.
-    used: BTreeMap<[u8; 16], u64>,
+    used: HashMap<[u8; 16], u64>,
     waiting: usize,
     high_water_s: u64,
     purged_s: u64,
@@ -140,12 +141,13 @@ impl Journal {
     /// The admission of a task, if there is one that counts.
     #[must_use]
     pub fn find(&self, task: Task) -> Option<&Admission> {
-        self.index.admissions.get(&task)
+        self.index.admissions.get(&task).map(Box::as_ref)
     }
 
     /// All admissions that count.
     pub fn admissions(&self) -> impl Iterator<Item = (&Task, &Admission)> {
-        self.index.admissions.iter()
+        let all = self.index.admissions.iter();
+        all.map(|(task, admission)| (task, &**admission))
     }
 
     /// Whether a warrant with this id was accepted before.
@@ -334,7 +336,7 @@ impl Index {
                     place: end.saturating_sub(launch.len() as u64),
                     launch_bytes: launch.len(),
                 };
-                self.admissions.insert(task, admission);
+                self.admissions.insert(task, Box::new(admission));
             }
             (Entry::Started(attempt, boot_id), Some(admission)) => {
                 let (attempt, boot_id) = (*attempt, *boot_id);

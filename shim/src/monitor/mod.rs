@@ -14,8 +14,8 @@ mod set_up;
 mod spare;
 mod watch;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub struct Monitor {
     reports: OwnedFd,
     null: OwnedFd,
     open_files: (u64, u64),
-    runs: BTreeMap<RunId, Watched>,
+    runs: HashMap<RunId, Box<Watched>>,
     /// The keeper of the next run, and whether it is to get to know the
     /// account database first.
     spare: Option<Spare>,
@@ -221,7 +221,7 @@ impl Monitor {
 
     fn begin_to_watch(&mut self, run: RunId, keeper: Keeper) {
         let is_alive = matches!(keeper, Keeper::Alive(..));
-        self.runs.insert(run, Watched::new(keeper));
+        self.runs.insert(run, Box::new(Watched::new(keeper)));
         if !is_alive {
             self.look_at(run);
         }

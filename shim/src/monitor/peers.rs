@@ -21,7 +21,7 @@ const MAX_CONNECTIONS: usize = 64;
 const MAX_ACCEPTED: usize = 256;
 /// Most bytes that wait for all of them together.
 const MAX_WAITING_BYTES: usize = 64 << 20;
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 /// A queue that has grown beyond this is given back once it is empty.
 const KEPT_BYTES: usize = 64 * 1024;
 /// How long a frame may take to arrive, once it has begun.

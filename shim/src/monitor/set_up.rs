@@ -1,6 +1,6 @@
 //! Making a monitor, in either form.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -108,7 +108,7 @@ impl Monitor {
             reports,
             null,
             open_files,
-            runs: BTreeMap::new(),
+            runs: HashMap::new(),
             spare: None,
             looks_ahead: false,
         })
