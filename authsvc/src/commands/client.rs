@@ -70,7 +70,7 @@ pub(super) struct Add {
     #[arg(long)]
     owner: Option<String>,
     /// Where codes for it may go, with authorization_code: https, http on
-    /// 127.0.0.1 or [::1] (then with any port), or a scheme such as
+    /// 127.0.0.1 or ::1 (then with any port), or a scheme such as
     /// org.example.app. Give it several times for several.
     #[arg(long = "redirect-uri")]
     redirect_uris: Vec<String>,
