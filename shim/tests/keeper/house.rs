@@ -300,11 +300,23 @@ impl House {
         launch: &[u8],
         first: impl FnOnce(),
     ) -> Run {
-        let id = new_run();
         let identity = Identity {
             name: name.into(),
             uid,
         };
+        self.keep(Some(identity), launch, true, first)
+    }
+
+    /// Has a keeper keep a run; without the word to begin, the monitor is gone
+    /// then.
+    pub(crate) fn keep(
+        &self,
+        identity: Option<Identity>,
+        launch: &[u8],
+        may_begin: bool,
+        first: impl FnOnce(),
+    ) -> Run {
+        let id = new_run();
         let audit = File::options()
             .create(true)
             .append(true)
@@ -315,10 +327,13 @@ impl House {
             run: id,
             placement: Placement::default(),
             launch: launch.to_vec(),
-            identity: Some(identity),
+            identity,
         };
         ours.give(order).unwrap();
-        ours.begin();
+        if may_begin {
+            ours.begin();
+        }
+        drop(ours);
         let keeper = sys::process::fork(|| {
             first();
             dup2_stderr(&audit).unwrap();

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
+use warrant_shim::identity::Identity;
 use warrant_shim::policy::{DeniedGroup, Verdict};
 use warrant_wire::record::Record;
 use warrant_wire::{Refusal, RunFile};
@@ -325,5 +326,29 @@ fn t40_shells_that_let_nobody_in_are_refused_unless_allowed() {
             assert_exited(&house.ended(run), 0, name);
             assert!(!house.spool_file(run, RunFile::Output).exists());
         }
+    });
+}
+
+/// Where runs are on behalf of users, one that is for nobody is not root's.
+#[test]
+fn a_run_that_names_nobody_is_not_run_as_root() {
+    as_root(|house| {
+        let mark = house.path("by-root");
+        let launch = house.script(&format!("touch {}", mark.display()));
+        let run = house.keep(None, &launch.encode().unwrap(), true, || ());
+        assert_eq!(house.exit_code(run), nix::errno::Errno::EPERM as i32);
+        assert!(!mark.exists());
+    });
+}
+
+#[test]
+fn t22_without_the_word_that_its_start_is_on_disk_a_run_does_not_begin() {
+    as_root(|house| {
+        let launch = house.script("touch ran").encode().unwrap();
+        let (name, uid) = ("alice".to_owned(), ALICE);
+        let run = house.keep(Some(Identity { name, uid }), &launch, false, || ());
+        assert_eq!(house.exit_code(run), warrant_shim::keeper::REFUSED);
+        assert_eq!(house.record(run), Record::Refused(Refusal::Journal));
+        assert!(!house.home("alice").join("ran").exists());
     });
 }
