@@ -21,6 +21,7 @@ use crate::config;
 use crate::directory::{Principal, scopes_of};
 use crate::error::{Error, Kind};
 use crate::login::{Login, Wrong};
+use crate::opaque;
 use crate::sessions::{Kind as Began, Session};
 use crate::source::Source;
 use crate::store::api_keys::{self as store, ApiKey};
@@ -237,7 +238,7 @@ impl ApiKeys {
         let id = text::id_of(text).ok_or(Refused::Key("key-malformed"))?;
         let found = store::find(&mut self.login.db.read().await?, id).await?;
         let key = found.ok_or(Refused::Key("key-unknown"))?;
-        if !text::same(&text::hash(text), &key.hash) {
+        if !opaque::same(&text::hash(text), &key.hash) {
             return Err(Refused::Key("key-wrong"));
         }
         event.subject = Some(key.subject.clone());

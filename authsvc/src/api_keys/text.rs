@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 use warrant_api::keys::KEY_PREFIX;
 use warrant_wire::warrant::hex;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::opaque;
 use crate::secret::Secret;
 
 /// The characters of an id.
@@ -19,13 +20,9 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 ///
 /// Errors: there are no random numbers.
 pub(super) fn generate() -> Result<(String, Secret)> {
-    let fill = |bytes: &mut [u8]| {
-        getrandom::fill(bytes).map_err(|source| Error::unavailable("no random numbers", source))
-    };
     let mut id = String::with_capacity(ID_BYTES);
     while id.len() < ID_BYTES {
-        let mut bytes = [0; ID_BYTES];
-        fill(&mut bytes)?;
+        let bytes = opaque::random::<ID_BYTES>()?;
         // Those beyond the last whole alphabet would favour its beginning.
         let letters = bytes
             .iter()
@@ -34,8 +31,7 @@ pub(super) fn generate() -> Result<(String, Secret)> {
         let room = ID_BYTES - id.len();
         id.extend(letters.take(room).map(|letter| char::from(*letter)));
     }
-    let mut random = [0; 32];
-    fill(&mut random)?;
+    let random = opaque::random::<32>()?;
     let text = format!("{KEY_PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(random));
     Ok((id, Secret::new(text)))
 }
@@ -61,16 +57,6 @@ pub(super) fn hash(key: &str) -> String {
     hex(&Sha256::digest(key))
 }
 
-/// Whether two hashes are the same, in a time that does not tell where they
-/// differ.
-pub(super) fn same(one: &str, other: &str) -> bool {
-    let differing = one
-        .bytes()
-        .zip(other.bytes())
-        .fold(0, |found, (a, b)| found | (a ^ b));
-    one.len() == other.len() && differing == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,8 +68,8 @@ mod tests {
         assert_ne!(id, other);
         assert_eq!(key.expose().len(), 4 + 12 + 1 + 43);
         assert_eq!(id_of(key.expose()), Some(id.as_str()));
-        assert!(same(&hash(key.expose()), &hash(key.expose())));
-        assert!(!same(&hash(key.expose()), &hash(&id)));
+        assert!(opaque::same(&hash(key.expose()), &hash(key.expose())));
+        assert!(!opaque::same(&hash(key.expose()), &hash(&id)));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::clock;
 use crate::opaque;
 use crate::secret::Secret;
 use crate::sessions::{Kind, Opening, within};
-use crate::store::clients;
 use crate::store::codes::{self, Code};
 use crate::store::sessions::{self, Of};
 
@@ -45,13 +44,7 @@ impl OAuth {
         let place = self.audit.place()?;
         let now_us = clock::now_us();
         let mut tx = self.db.begin().await?;
-        // In the order in which whoever ends users and clients takes them.
-        if !self.directory().hold(&mut tx, &subject).await? {
-            return Err(Refused::Proof("user-disabled"));
-        }
-        if !clients::hold(&mut tx, &client.id).await? {
-            return Err(Refused::Client);
-        }
+        self.hold(&mut tx, &subject, client).await?;
         let code = codes::hold(&mut tx, &hash).await?;
         let code = code.ok_or(Refused::Proof("code"))?;
         if code.used_us.is_some() {

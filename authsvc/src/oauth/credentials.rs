@@ -6,7 +6,6 @@ use warrant_api::oauth::Granted;
 use super::{Asking, Client, OAuth, Refused};
 use crate::audit::{Event, Sort};
 use crate::sessions::{Kind, Opening, within};
-use crate::store::clients;
 
 impl OAuth {
     /// A token for `client`, which proved who it is.
@@ -40,12 +39,7 @@ impl OAuth {
             audience: asking.audience,
         })?;
         let mut tx = self.db.begin().await?;
-        if !self.directory().hold(&mut tx, owner).await? {
-            return Err(Refused::Proof("user-disabled"));
-        }
-        if !clients::hold(&mut tx, &client.id).await? {
-            return Err(Refused::Client);
-        }
+        self.hold(&mut tx, owner, client).await?;
         opened.write(&mut tx, None).await?;
         tx.commit().await?;
         event.jti = Some(opened.jti);

@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::sessions::{Kind, Opening, later, within};
 use crate::source::Source;
 use crate::store::devices::{self, Device};
-use crate::store::{clients, sessions};
+use crate::store::sessions;
 use crate::throttle::{Throttle, Verdict};
 use crate::user_name::UserName;
 
@@ -126,13 +126,7 @@ impl OAuth {
             audience: asking.audience,
         })?;
         let mut tx = self.db.begin().await?;
-        // In the order in which whoever ends users and clients takes them.
-        if !self.directory().hold(&mut tx, &subject).await? {
-            return Err(Refused::Proof("user-disabled"));
-        }
-        if !clients::hold(&mut tx, &client.id).await? {
-            return Err(Refused::Client);
-        }
+        self.hold(&mut tx, &subject, client).await?;
         // Of two who ask at once, one finds it.
         let held = devices::hold(&mut tx, &hash).await?;
         if held.and_then(|device| device.subject).as_ref() != Some(&subject) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use warrant_api::scope::Scopes;
 use warrant_api::token::AccessClaims;
-use warrant_migrations::Db;
+use warrant_migrations::{Db, Tx};
 
 pub(crate) use client::{Claim, Client, Grant};
 pub(crate) use code::Shown;
@@ -33,6 +33,7 @@ use crate::login::Asked;
 use crate::secret::Secret;
 use crate::sessions::{Kind, Session, Sessions};
 use crate::source::Source;
+use crate::store::clients;
 use crate::throttle::Throttle;
 use crate::token::Audience;
 use crate::warrants::Subjects;
@@ -82,6 +83,21 @@ pub(crate) struct SignedIn {
 impl OAuth {
     fn directory(&self) -> &Directory {
         &self.sessions.directory
+    }
+
+    /// See that the user and the client may still have tokens; nobody changes
+    /// that before the transaction is over. In the order in which whoever ends
+    /// users and clients takes them.
+    ///
+    /// Errors: one of them may not; the database did not answer.
+    async fn hold(&self, tx: &mut Tx, user: &str, client: &Client) -> Result<(), Refused> {
+        if !self.directory().hold(tx, user).await? {
+            return Err(Refused::Proof("user-disabled"));
+        }
+        match clients::hold(tx, &client.id).await? {
+            true => Ok(()),
+            false => Err(Refused::Client),
+        }
     }
 
     /// What a client asks for in a login.
