@@ -38,6 +38,9 @@ enum Role {
     /// Read, check and prune the audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Print who may use which route: method, path, scope of the token, least
+    /// role.
+    Routes,
     /// Print the OpenAPI document of a dialect.
     Openapi {
         /// Which.
@@ -58,7 +61,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let failure = match &arguments.role {
         Role::Audit(command) => command.failure_code(),
-        Role::Serve { .. } | Role::Migrate | Role::CheckConfig | Role::Openapi { .. } => 1,
+        Role::Serve { .. } | Role::Migrate | Role::CheckConfig | Role::Routes | Role::Openapi { .. } => {
+            1
+        },
     };
     match run(arguments) {
         Ok(outcome) => outcome.exit_code().into(),
@@ -86,6 +91,11 @@ fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
         Role::Audit(command) => return runtime.block_on(app::audit(&config, command)),
         Role::CheckConfig => {
             println!("the configuration can be used");
+        }
+        Role::Routes => {
+            for route in http::access::listed() {
+                println!("{}", route.join(" "));
+            }
         }
         Role::Openapi { .. } => {
             println!("{}", http::flux::document().to_pretty_json()?);

@@ -9,5 +9,7 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod ranks;
 mod throttle;
+mod timing;
 mod warrants;
