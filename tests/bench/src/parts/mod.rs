@@ -81,7 +81,7 @@ impl Sizes {
         page_time: Duration::from_secs(1),
         stores: &[1_000, 3_000],
         hashes: 4,
-        logins: 40,
+        logins: 12,
         shim_starts: 10,
         shim_jobs: 40,
         shim_running: 20,

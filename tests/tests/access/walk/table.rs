@@ -73,7 +73,7 @@ const NO_SUCH_KEY: Told = known([404, 404, 404, 404, 404, 403, 403, 404, 403, 40
 // Whoever logged in is told what is wrong with the request; a key is no login.
 const SIGNED_IN: Told = known([400, 400, 400, 400, 400, 400, 400, 400, 400, 401]);
 
-const DEVICE: &str = "{\"user_code\": \"BCDF-GHJK\", \"approve\": true}";
+const DEVICE: &str = "{\"user_code\": \"BCDF-GHJK\", \"decision\": \"approve\"}";
 const LABEL: &str = "{\"label\": \"walk\", \"expires_in_days\": 1}";
 
 /// Every route. Of a route that ends what walkers have the last comes last.
