@@ -61,9 +61,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let failure = match &arguments.role {
         Role::Audit(command) => command.failure_code(),
-        Role::Serve { .. } | Role::Migrate | Role::CheckConfig | Role::Routes | Role::Openapi { .. } => {
-            1
-        },
+        Role::Serve { .. }
+        | Role::Migrate
+        | Role::CheckConfig
+        | Role::Routes
+        | Role::Openapi { .. } => 1,
     };
     match run(arguments) {
         Ok(outcome) => outcome.exit_code().into(),

@@ -129,6 +129,11 @@ impl House {
         house
     }
 
+    /// The URL of the broker's database.
+    pub fn broker_database(&self) -> &str {
+        &self.database.broker
+    }
+
     /// A path in the house's own directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -12,6 +12,7 @@
 mod access;
 mod architecture;
 mod audit;
+mod away;
 mod cli;
 mod clients;
 mod crash;
@@ -19,4 +20,6 @@ mod engine;
 mod faults;
 mod flux;
 mod hostile;
+mod injection;
+mod secrets;
 mod village;

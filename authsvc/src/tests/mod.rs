@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod clocks;
 mod handshake;
 mod house;
 mod keys;
@@ -9,6 +10,7 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod passwords;
 mod ranks;
 mod throttle;
 mod timing;

@@ -111,7 +111,10 @@ fn two_samples_compare_as_others_have_computed() {
     let compared = compare(&[1, 2, 2, 3], &[2, 3, 3, 4]);
     assert_eq!(compared.u, 3.0);
     let variance = 16.0 / 12.0 * (9.0 - (24.0 + 24.0) / 56.0);
-    assert!(close(compared.z, -4.5 / f64::sqrt(variance)), "{compared:?}");
+    assert!(
+        close(compared.z, -4.5 / f64::sqrt(variance)),
+        "{compared:?}"
+    );
     // Nothing speaks for a difference where there is none to see.
     assert_eq!(compare(&[5; 10], &[5; 20]).p, 1.0);
     assert_eq!(compare(&[1, 4], &[2, 3]).p, 1.0);

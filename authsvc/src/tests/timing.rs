@@ -10,10 +10,12 @@
 //! the same sort takes longer both times. Where nothing is to be found, that
 //! happens once in 1 / (0.01 × 0.005) = 20,000 comparisons.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::house::{Answer, House, login};
 use super::ranks::{Compared, Numbers, compare};
+use crate::passwords;
+use crate::secret::Secret;
 
 /// What a difference by chance must be less probable than.
 const CHANCE: f64 = 0.01;
@@ -22,7 +24,7 @@ const LOGINS: usize = 2_000;
 /// Names of each sort: of one account, a hundred failures a minute are borne.
 const NAMES: usize = 25;
 /// Logins before those that count.
-const WARM_UP: usize = 300;
+const WARM_UP: usize = 100;
 
 /// How long the logins of each sort took, in nanoseconds.
 type Times = Vec<Vec<u64>>;
@@ -118,6 +120,43 @@ async fn t97_no_time_tells_known_unknown_and_disabled_users_apart() {
             house.disable(name).await;
         }
         let times = measure(&house, &[known, unknown, disabled], LOGINS, seed).await;
+        house.close().await;
+        times
+    })
+    .await;
+}
+
+/// A cost at which a hash takes at least this long here, in KiB.
+fn costly(at_least: Duration) -> u32 {
+    let mut memory_kib = 256;
+    loop {
+        let cost = argon2::Params::new(memory_kib, 1, 1, None).unwrap();
+        let began = Instant::now();
+        passwords::hash(&cost, &Secret::new("pw")).unwrap();
+        if began.elapsed() >= at_least {
+            return memory_kib;
+        }
+        memory_kib *= 2;
+    }
+}
+
+/// With hashes that take longer than the steps in which refusals are answered:
+/// whoever needs none would be answered some steps earlier.
+#[tokio::test]
+async fn t97_unknown_users_cost_a_hash_like_any_other() {
+    const FEW: usize = 150;
+    let memory_kib = costly(Duration::from_millis(10));
+    let sorts = ["known", "blank", "ended"];
+    are_alike(&sorts, async |seed| {
+        let house = House::open_with(&[], |config| config.passwords.memory_kib = memory_kib).await;
+        let [known, unknown, disabled] = sorts.map(names);
+        for name in known.iter().chain(&disabled) {
+            house.add(name, "pw").await;
+        }
+        for name in &disabled {
+            house.disable(name).await;
+        }
+        let times = measure(&house, &[known, unknown, disabled], FEW, seed).await;
         house.close().await;
         times
     })

@@ -74,11 +74,19 @@ fn t111_a_body_without_end_is_cut_off_and_takes_no_memory() {
         assert!([0, 400, 413].contains(&status), "{path}: {answer:.300}");
     }
     // One chunk that says it is longer than anything.
-    for size in ["7fffffffffffffff", "ffffffffffffffff", "10000000000000000", "-1"] {
+    for size in [
+        "7fffffffffffffff",
+        "ffffffffffffffff",
+        "10000000000000000",
+        "-1",
+    ] {
         let head = head(&ann, "/v1/jobs/submit") + "Transfer-Encoding: chunked\r\n\r\n";
         let (answer, taken) = pour(address, &format!("{head}{size}\r\n"), &chunk, gibibyte);
         assert!(taken < 256 << 20, "{size}: {taken} bytes were taken");
-        assert!([0, 400, 413].contains(&raw::status(&answer)), "{answer:.300}");
+        assert!(
+            [0, 400, 413].contains(&raw::status(&answer)),
+            "{answer:.300}"
+        );
     }
     let after = resident_kib(house.broker_pid());
     assert!(after < before + ROOM_KIB, "{before} KiB, then {after}");
@@ -94,12 +102,24 @@ fn t111_a_compressed_body_is_not_unpacked() {
     // A gzip of a megabyte of zeros, as gzip(1) makes it, twice over would be
     // a bomb; nobody may unpack even the first.
     let bomb = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xec\xc1\x01\x01\x00\x00\x00\x80\x90\xfe";
-    for path in ["/v1/jobs/submit", "/v1/keys", "/v1/token", "/v1/login/access-token"] {
+    for path in [
+        "/v1/jobs/submit",
+        "/v1/keys",
+        "/v1/token",
+        "/v1/login/access-token",
+    ] {
         for coding in ["gzip", "deflate", "br", "zstd", "gzip, gzip"] {
-            let headers = [("content-type", "application/json"), ("content-encoding", coding)];
+            let headers = [
+                ("content-type", "application/json"),
+                ("content-encoding", coding),
+            ];
             let answer = ann.send(&ureq::http::Method::POST, path, &headers, bomb);
             let status = answer.status;
-            assert!((400..500).contains(&status), "{path} {coding}: {}", answer.text());
+            assert!(
+                (400..500).contains(&status),
+                "{path} {coding}: {}",
+                answer.text()
+            );
         }
     }
     let after = resident_kib(house.broker_pid());
@@ -133,7 +153,11 @@ fn t111_idle_connections_take_little_memory_and_nobodys_place() {
     for _ in 0..50 {
         ann.get("/v1/nodes").with(200);
     }
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
     let job = ann.submit("echo hello");
     assert_eq!(ann.finished(job)["result"], "COMPLETED");
     drop(held);
@@ -185,7 +209,9 @@ fn t100_of_a_thousand_logins_at_once_each_is_told_and_memory_is_bounded() {
         (answers, watching.join().unwrap())
     });
     let count = |status: u16| {
-        let told = answers.iter().filter(|answer| raw::status(answer) == status);
+        let told = answers
+            .iter()
+            .filter(|answer| raw::status(answer) == status);
         told.count()
     };
     let (let_in, told_later) = (count(200), count(503) + count(429));
@@ -197,7 +223,10 @@ fn t100_of_a_thousand_logins_at_once_each_is_told_and_memory_is_bounded() {
         assert_eq!(answer.contains("\r\nretry-after: "), later, "{answer:.300}");
     }
     let bound = before + PARALLEL * MEMORY_KIB + 24 * 1024;
-    assert!(most <= bound, "{before} KiB before, {most} at most, {bound} allowed");
+    assert!(
+        most <= bound,
+        "{before} KiB before, {most} at most, {bound} allowed"
+    );
     until("a login to be let in", || {
         (house.exchange_form(&form).status == 200).then_some(())
     });

@@ -81,7 +81,10 @@ fn walk(site: Site) {
     let row = ROWS.iter().find(|row| row.route == "GET /v1/jobs/{jobid}");
     let told = row.unwrap().told;
     for (walker, status) in walkers.iter().zip(told) {
-        for path in ["/v1/jobs?details=true&listing=true", "/v1/jobs/search?search=of-the-owner"] {
+        for path in [
+            "/v1/jobs?details=true&listing=true",
+            "/v1/jobs/search?search=of-the-owner",
+        ] {
             let answer = walker.get(path);
             let seen = answer.status == 200 && answer.text().contains(&format!("\"id\":{job}"));
             assert_eq!(seen, status == 200, "{path}");
@@ -104,7 +107,10 @@ const NO_ROUTES: [&str; 3] = ["GET /nothing", "DELETE /v1/jobs/{jobid}", "PUT /v
 /// about what is not there.
 fn foreign_is_unknown(walkers: &[Flux], job: i64) {
     let owner = &walkers[WALKERS.iter().position(|who| *who == "the owner").unwrap()];
-    let other = &walkers[WALKERS.iter().position(|who| *who == "another user").unwrap()];
+    let other = &walkers[WALKERS
+        .iter()
+        .position(|who| *who == "another user")
+        .unwrap()];
     let made = send(owner, "POST", "/v1/keys", "{\"label\": \"foreign\"}").with(201);
     let key = made["id"].as_str().unwrap().to_owned();
     let known = [("JOB", job.to_string()), ("KEY", key)];

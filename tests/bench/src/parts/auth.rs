@@ -69,13 +69,7 @@ enum Beside {
 /// Every way to a token, and every question about one.
 async fn ways(bench: &Bench, house: &House, bare: &Bare, on: &str) -> anyhow::Result<Table> {
     let columns = [
-        "what",
-        "p50 ms",
-        "p99 ms",
-        "per s",
-        "bare",
-        "bare is",
-        "ratio",
+        "what", "p50 ms", "p99 ms", "per s", "bare", "bare is", "ratio",
     ];
     let mut table = Table::new("auth", format!("auth, {on}"), &columns);
     let address = house.door.address;
@@ -131,7 +125,9 @@ async fn ways(bench: &Bench, house: &House, bare: &Bare, on: &str) -> anyhow::Re
         let mut tokens = Connection::open(address).await?;
         let mut requests = Vec::with_capacity(count);
         for _ in 0..count {
-            let answer = tokens.ask_json(&http::form("/oauth/token", &by_itself)).await?;
+            let answer = tokens
+                .ask_json(&http::form("/oauth/token", &by_itself))
+                .await?;
             let token = text(&answer, "access_token")?;
             requests.push(http::request("GET", "/v1/nodes", Some(token)));
         }

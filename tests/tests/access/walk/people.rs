@@ -1,10 +1,10 @@
 //! Who walks, in an installation of either sort.
 
+use super::table::{FOREIGN, FOREIGN_CANCEL, FOREIGN_OUTPUT};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
-use super::table::{FOREIGN, FOREIGN_CANCEL, FOREIGN_OUTPUT};
 use serde_json::{Value, json};
 use warrant_tests::fake_auth::now_s;
 use warrant_tests::handshake::part;
@@ -94,7 +94,8 @@ impl Site {
     pub(super) fn routes(&self) -> Vec<String> {
         let output = match self {
             Self::House(house) => {
-                let output = house.command("warrant-broker", &["routes", "--config", "/nonexistent"]);
+                let output =
+                    house.command("warrant-broker", &["routes", "--config", "/nonexistent"]);
                 String::from_utf8(output.stdout).unwrap()
             }
             Self::Village(village) => village.broker_command(&["routes"]),
@@ -171,7 +172,9 @@ impl Site {
         let refresh = gone["refresh_token"].as_str().unwrap();
         let end = format!("token={refresh}&client_id=warrant");
         self.nobody().post_form("/oauth/revoke", &end).with(200);
-        let gone = self.nobody().with_token(gone["access_token"].as_str().unwrap());
+        let gone = self
+            .nobody()
+            .with_token(gone["access_token"].as_str().unwrap());
         for ended in [&disabled, &gone] {
             until("the end to be known to the broker", || {
                 (ended.get("/v1/nodes").status == 401).then_some(())

@@ -42,10 +42,35 @@ const fn row(route: &'static str, path: &'static str, body: &'static str, told: 
 /// Nobody, and whoever shows what does not count, is told so; the others are
 /// told each their own.
 const fn known(told: [u16; 10]) -> Told {
-    let [other, owner, operator, administrator, modest, read, submit, control, admin, key] = told;
+    let [
+        other,
+        owner,
+        operator,
+        administrator,
+        modest,
+        read,
+        submit,
+        control,
+        admin,
+        key,
+    ] = told;
     [
-        401, 401, 401, 401, 401, 401, key, other, owner, operator, administrator, modest, read,
-        submit, control, admin,
+        401,
+        401,
+        401,
+        401,
+        401,
+        401,
+        key,
+        other,
+        owner,
+        operator,
+        administrator,
+        modest,
+        read,
+        submit,
+        control,
+        admin,
     ]
 }
 
@@ -59,11 +84,29 @@ const READ: Told = known([200, 200, 200, 200, 200, 200, 403, 403, 403, 200]);
 const SUBMIT: Told = known([200, 200, 200, 200, 200, 403, 200, 403, 403, 403]);
 const JOB: Told = known([FOREIGN, 200, 200, 200, FOREIGN, 200, 403, 403, 403, 200]);
 const OUTPUT: Told = known([
-    FOREIGN_OUTPUT, 200, 403, 200, FOREIGN_OUTPUT, 200, 403, 403, 403, 200,
+    FOREIGN_OUTPUT,
+    200,
+    403,
+    200,
+    FOREIGN_OUTPUT,
+    200,
+    403,
+    403,
+    403,
+    200,
 ]);
 // A job that has ended cannot be cancelled: who may cancel it is told so.
 const CANCEL: Told = known([
-    FOREIGN_CANCEL, 400, 400, 400, FOREIGN_CANCEL, 403, 403, 400, 403, 403,
+    FOREIGN_CANCEL,
+    400,
+    400,
+    400,
+    FOREIGN_CANCEL,
+    403,
+    403,
+    400,
+    403,
+    403,
 ]);
 const STOP: Told = known([403, 403, 403, LAST, 403, 403, 403, 403, 403, 403]);
 const MAKE_KEY: Told = known([201, 201, 201, 201, 201, 403, 403, 201, 403, 403]);
@@ -79,14 +122,34 @@ const LABEL: &str = "{\"label\": \"walk\", \"expires_in_days\": 1}";
 /// Every route. Of a route that ends what walkers have the last comes last.
 pub(super) const ROWS: [Row; 35] = [
     row("GET /v1/jobs", "", "", READ),
-    row("GET /v1/jobs", "/v1/jobs?details=true&listing=true", "", READ),
+    row(
+        "GET /v1/jobs",
+        "/v1/jobs?details=true&listing=true",
+        "",
+        READ,
+    ),
     row("GET /v1/jobs/search", "/v1/jobs/search?search=e", "", READ),
     row("GET /v1/nodes", "", "", READ),
-    row("POST /v1/jobs/submit", "/v1/jobs/submit?command=true", "", SUBMIT),
+    row(
+        "POST /v1/jobs/submit",
+        "/v1/jobs/submit?command=true",
+        "",
+        SUBMIT,
+    ),
     row("GET /v1/jobs/{jobid}", "/v1/jobs/JOB", "", JOB),
     row("GET /v1/jobs/{jobid}", "/v1/jobs/JOB?legacy=true", "", JOB),
-    row("POST /v1/jobs/{jobid}/cancel", "/v1/jobs/JOB/cancel", "", CANCEL),
-    row("GET /v1/jobs/{jobid}/output", "/v1/jobs/JOB/output", "", OUTPUT),
+    row(
+        "POST /v1/jobs/{jobid}/cancel",
+        "/v1/jobs/JOB/cancel",
+        "",
+        CANCEL,
+    ),
+    row(
+        "GET /v1/jobs/{jobid}/output",
+        "/v1/jobs/JOB/output",
+        "",
+        OUTPUT,
+    ),
     row(
         "GET /v1/jobs/{jobid}/output/stream",
         "/v1/jobs/JOB/output/stream",
@@ -96,7 +159,12 @@ pub(super) const ROWS: [Row; 35] = [
     row("POST /v1/service/stop", "", "", STOP),
     row("GET /v1/auth", "", "", all(200)),
     row("GET /.well-known/jwks.json", "", "", all(200)),
-    row("GET /.well-known/oauth-authorization-server", "", "", all(200)),
+    row(
+        "GET /.well-known/oauth-authorization-server",
+        "",
+        "",
+        all(200),
+    ),
     row("GET /openapi.json", "", "", all(200)),
     row("GET /docs", "", "", all(307)),
     row("GET /docs/", "", "", all(200)),
@@ -108,13 +176,23 @@ pub(super) const ROWS: [Row; 35] = [
     row("POST /oauth/token", "", "", all(400)),
     row("GET /oauth/authorize", "", "", all(400)),
     row("POST /oauth/authorize", "", "{}", SIGNED_IN),
-    row("POST /oauth/device_authorization", "", "client_id=unknown", all(401)),
+    row(
+        "POST /oauth/device_authorization",
+        "",
+        "client_id=unknown",
+        all(401),
+    ),
     row("POST /oauth/device", "", DEVICE, SIGNED_IN),
     row("POST /oauth/revoke", "", "token=x", all(401)),
     row("POST /oauth/introspect", "", "token=x", all(401)),
     row("GET /v1/keys", "", "", READ),
     row("POST /v1/keys", "", LABEL, MAKE_KEY),
-    row("DELETE /v1/keys/{id}", "/v1/keys/abcdefghijkl", "", NO_SUCH_KEY),
+    row(
+        "DELETE /v1/keys/{id}",
+        "/v1/keys/abcdefghijkl",
+        "",
+        NO_SUCH_KEY,
+    ),
     row("DELETE /v1/keys", "", "", END_KEYS),
     row("GET /nothing", "", "", all(404)),
     row("DELETE /v1/jobs/{jobid}", "/v1/jobs/JOB", "", all(405)),

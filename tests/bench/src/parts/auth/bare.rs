@@ -143,7 +143,10 @@ fn judgements(token: &str, count: usize) -> anyhow::Result<Latencies> {
     let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).to_bytes());
     let token = format!("{message}.{signature}");
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
-    let issuer = claims.get("iss").and_then(Value::as_str).context("no iss")?;
+    let issuer = claims
+        .get("iss")
+        .and_then(Value::as_str)
+        .context("no iss")?;
     let x = URL_SAFE_NO_PAD.encode(key.verifying_key().to_bytes());
     let key = DecodingKey::from_ed_components(&x)?;
     timed(count, || {
