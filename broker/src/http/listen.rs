@@ -1,6 +1,5 @@
 //! Accepting connections, with bounds on how many, how slow and how large.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request};
+use axum::middleware;
 use axum::response::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::STRICT_TRANSPORT_SECURITY;
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use warrant_door::tls::{STRICT_TRANSPORT, Tls};
 use warrant_door::{Guarded, Places};
 
@@ -45,6 +45,10 @@ pub async fn serve(
     places: Places,
     mut stop: watch::Receiver<bool>,
 ) {
+    let router = match &tls {
+        Some(_) => router.layer(middleware::map_response(by_tls_alone)),
+        None => router,
+    };
     loop {
         let Some(room) = places.room().await else {
             return;
@@ -79,6 +83,12 @@ pub async fn serve(
     let _ = tokio::time::timeout(FAREWELL, places.all_free()).await;
 }
 
+async fn by_tls_alone(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+    response
+}
+
 /// As [`converse`], once there is a connection over TLS.
 async fn converse_over(
     tls: &Tls,
@@ -91,11 +101,6 @@ async fn converse_over(
         accepted = tls.accept(stream) => accepted,
         _ = stop.wait_for(|stop| *stop) => return,
     };
-    let router = router.map_response(|mut response: Response| {
-        let headers = response.headers_mut();
-        headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
-        response
-    });
     match accepted {
         Ok((stream, _)) => converse(stream, peer, router, stop).await,
         Err(error) => tracing::debug!(%peer, %error, "no connection over TLS"),
@@ -106,10 +111,9 @@ async fn converse_over(
 /// and counts the time for a head from the end of the request before it. It
 /// must not gather the answers to pipelined requests: a refusal of a broken
 /// head, with bytes behind it, would then never be sent.
-async fn converse<S, R>(stream: S, peer: SocketAddr, router: R, mut stop: watch::Receiver<bool>)
+async fn converse<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    R: Service<Request, Response = Response, Error = Infallible> + Clone,
 {
     let (stream, verdicts) = Guarded::new(stream);
     let service = router.map_request(move |mut request: Request<Incoming>| {
