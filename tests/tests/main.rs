@@ -22,4 +22,5 @@ mod flux;
 mod hostile;
 mod injection;
 mod secrets;
+mod tls;
 mod village;
