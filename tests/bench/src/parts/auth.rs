@@ -17,8 +17,6 @@ use crate::load::{self, Run, Until};
 use crate::report::{Cell, Table};
 use bare::Bare;
 
-/// How many ask at once.
-const CONNECTIONS: [usize; 2] = [1, 32];
 /// The client that acts by itself.
 const CLIENT: &str = "robot";
 /// Tokens that the broker has not seen before; it remembers 10,000.
@@ -111,16 +109,16 @@ async fn ways(bench: &Bench, house: &House, bare: &Bare, on: &str) -> anyhow::Re
         ),
     ];
     for (what, request, beside) in asked {
-        for (at, connections) in CONNECTIONS.into_iter().enumerate() {
+        for (at, connections) in bench.sizes.asking.into_iter().enumerate() {
             let run = load::ask(address, vec![request.clone()], connections, until).await?;
             table.row(row(what, at, &run, bare, beside));
         }
     }
-    for (at, connections) in CONNECTIONS.into_iter().enumerate() {
+    for (at, connections) in bench.sizes.asking.into_iter().enumerate() {
         let run = refresh(house, connections, until).await?;
         table.row(row("refresh_token", at, &run, bare, Beside::Flush));
     }
-    for (at, connections) in CONNECTIONS.into_iter().enumerate() {
+    for (at, connections) in bench.sizes.asking.into_iter().enumerate() {
         let count = FRESH.min(bench.sizes.submits);
         let mut tokens = Connection::open(address).await?;
         let mut requests = Vec::with_capacity(count);
@@ -176,7 +174,7 @@ fn text<'a>(answer: &'a Value, name: &str) -> anyhow::Result<&'a str> {
 }
 
 fn row(what: &str, at: usize, run: &Run, bare: &Bare, beside: Beside) -> [Cell; 7] {
-    let connections = CONNECTIONS.get(at).copied().unwrap_or_default();
+    let connections = bare.asking.get(at).copied().unwrap_or_default();
     let p50 = run.latencies.p50();
     let (cell, is, ratio) = if connections == 1 {
         let (time, is) = match beside {

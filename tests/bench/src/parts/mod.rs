@@ -42,6 +42,8 @@ pub(crate) struct Sizes {
     pub(crate) stores: &'static [i64],
     /// Bare password hashes.
     pub(crate) hashes: usize,
+    /// How many ask the auth service at once: first one alone.
+    pub(crate) asking: [usize; 2],
     /// Logins at once.
     pub(crate) logins: usize,
     /// Jobs that a shim starts one after another.
@@ -64,6 +66,7 @@ impl Sizes {
         page_time: Duration::from_secs(15),
         stores: &[1_000, 100_000, 1_000_000],
         hashes: 100,
+        asking: [1, 32],
         logins: 1000,
         shim_starts: 500,
         shim_jobs: 2000,
@@ -81,6 +84,7 @@ impl Sizes {
         page_time: Duration::from_secs(1),
         stores: &[1_000, 3_000],
         hashes: 4,
+        asking: [1, 4],
         logins: 12,
         shim_starts: 10,
         shim_jobs: 40,

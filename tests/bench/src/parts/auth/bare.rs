@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE};
 
-use super::{Bench, CONNECTIONS};
+use super::Bench;
 use crate::bare::{argon2id, fdatasync};
 use crate::house::House;
 use crate::load::{Latencies, Run, Until};
@@ -26,6 +26,8 @@ const ANSWER: usize = 700;
 /// What was measured beside the product.
 #[derive(Debug)]
 pub(super) struct Bare {
+    /// How many asked at once.
+    pub(super) asking: [usize; 2],
     cost: String,
     /// One hash after another.
     pub(super) hash: Run,
@@ -54,7 +56,7 @@ impl Bare {
             tokio::task::spawn_blocking(move || argon2id(&stored, count, threads))
         };
         let mut echo = Vec::new();
-        for connections in CONNECTIONS {
+        for connections in bench.sizes.asking {
             let until = Until {
                 count: bench.sizes.submits,
                 time: bench.sizes.load,
@@ -63,6 +65,7 @@ impl Bare {
         }
         let (sign, verify) = signatures(&house.door.token, bench.sizes.submits)?;
         Ok(Self {
+            asking: bench.sizes.asking,
             cost: stored.split('$').nth(3).unwrap_or_default().to_owned(),
             hash: hash(1).await??,
             hashes: hash(cores).await??,
@@ -102,7 +105,7 @@ impl Bare {
             no(),
             Cell::within(self.judge.p99(), JUDGE_AIM),
         );
-        for (echo, connections) in self.echo.iter().zip(CONNECTIONS) {
+        for (echo, connections) in self.echo.iter().zip(self.asking) {
             let what = format!("echo, {connections} at a time");
             row(what, &echo.latencies, rate(echo), no());
         }
