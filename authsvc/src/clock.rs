@@ -15,6 +15,11 @@ pub(crate) fn now_us() -> i64 {
     now_us
 }
 
+/// Whole seconds since the Unix epoch, UTC.
+pub(crate) fn now_s() -> u64 {
+    u64::try_from(now_us() / 1_000_000).unwrap_or(0)
+}
+
 #[cfg(test)]
 pub(crate) use skew::Skew;
 
@@ -47,9 +52,4 @@ mod skew {
             SKEW_US.set(0);
         }
     }
-}
-
-/// Whole seconds since the Unix epoch, UTC.
-pub(crate) fn now_s() -> u64 {
-    u64::try_from(now_us() / 1_000_000).unwrap_or(0)
 }
