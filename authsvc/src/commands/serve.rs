@@ -36,6 +36,7 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
+    Schema::Auth.check_rights(&db).await?;
     let chained = store::audit::chain_old(&db).await?;
     if chained > 0 {
         tracing::info!(rows = chained, "the audit trail is a hash chain now");
@@ -206,7 +207,7 @@ fn broker_uids(config: &config::Config) -> Result<Vec<u32>> {
     }
 }
 
-fn broker_uid(config: &config::Warrants) -> Result<u32> {
+pub(super) fn broker_uid(config: &config::Warrants) -> Result<u32> {
     if let Some(uid) = config.broker_uid {
         return Ok(uid);
     }

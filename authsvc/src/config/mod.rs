@@ -129,6 +129,9 @@ pub(crate) struct Database {
     pub(crate) url: Secret,
     /// A file that holds the URL; used instead of `url` where it is given.
     pub(crate) url_file: Option<PathBuf>,
+    /// A file that holds the URL with which the tables are made and changed;
+    /// the service itself never reads it.
+    pub(crate) migrate_url_file: Option<PathBuf>,
 }
 
 impl Default for Database {
@@ -136,6 +139,7 @@ impl Default for Database {
         Self {
             url: Secret::new("sqlite:/var/lib/warrant-auth/auth.db"),
             url_file: None,
+            migrate_url_file: None,
         }
     }
 }
@@ -381,6 +385,7 @@ mod tests {
             "refresh_days",
             "url",
             "url_file",
+            "migrate_url_file",
             "socket",
             "socket_mode",
             "tcp",

@@ -1,7 +1,10 @@
 //! The configuration with its secrets read and its values checked: what the
 //! rest of the crate works with.
 
+use std::path::Path;
+
 use argon2::Params;
+use warrant_upkeep::has_password;
 
 use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
 use crate::error::{Error, Result};
@@ -94,11 +97,25 @@ impl Settings {
             admin_users,
             operator_users,
             superuser,
-            database_url: from_file("database.url_file", &config.database.url_file)?
-                .unwrap_or_else(|| config.database.url.clone()),
+            database_url: match from_file("database.url_file", &config.database.url_file)? {
+                Some(url) => url,
+                None => without_password(&config.database.url)?,
+            },
             hash_params: hash_params(&config)?,
             config,
         })
+    }
+
+    /// The URL with which the tables are made and changed: that in `file`, or
+    /// in `database.migrate_url_file`, else the service's own.
+    ///
+    /// Errors: the file cannot be read.
+    pub(crate) fn migrate_url(&self, file: Option<&Path>) -> Result<Secret> {
+        match (file, &self.config.database.migrate_url_file) {
+            (Some(file), _) => Secret::read_argument("--url-file", file),
+            (None, Some(file)) => Secret::read("database.migrate_url_file", file),
+            (None, None) => Ok(self.database_url.clone()),
+        }
     }
 
     /// Whether a user name and a password are accepted.
@@ -121,6 +138,17 @@ impl Settings {
     pub(crate) fn token_life_s(&self) -> u64 {
         self.config.tokens.minutes * 60
     }
+}
+
+/// A URL that may stand in the configuration.
+fn without_password(url: &Secret) -> Result<Secret> {
+    if has_password(url.expose()) {
+        return Err(Error::invalid(
+            "database.url: holds a password; put the URL into a file of its own and name that as \
+             database.url_file",
+        ));
+    }
+    Ok(url.clone())
 }
 
 fn named(key: &str, name: &str) -> Result<UserName> {
@@ -321,11 +349,18 @@ mod tests {
 
     #[test]
     fn no_secret_shows_when_settings_are_debugged() {
+        let variables = [("FLUX_SECRET_KEY", "canary"), ("FLUX_TOKEN", "canary")];
+        let shown = format!("{:?}", resolve(&variables).unwrap());
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn t108_a_password_in_the_configuration_is_refused_and_not_repeated() {
         let mut config = Config::default();
         config.database.url = Secret::new("postgres://u:canary@h/d");
-        let variables = [("FLUX_SECRET_KEY", "canary"), ("FLUX_TOKEN", "canary")];
-        let shown = format!("{:?}", resolve_with(config, &variables).unwrap());
-        assert!(!shown.contains("canary"), "{shown}");
+        let error = resolve_with(config, &[]).unwrap_err();
+        assert!(error.message.contains("database.url_file"), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
     }
 
     #[test]

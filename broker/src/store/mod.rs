@@ -7,6 +7,7 @@ mod counts;
 mod jobs;
 mod queue;
 mod search;
+mod skip;
 mod steps;
 mod submit;
 mod tasks;
@@ -26,6 +27,7 @@ use changes::{Change, Done};
 pub use jobs::{Page, Whose};
 pub use queue::{Queued, Unfinished};
 pub use search::Query;
+pub use skip::skip_ids;
 use writer::Writer;
 
 use crate::error::{Error, Kind, Result};
