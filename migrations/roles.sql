@@ -19,8 +19,9 @@ grant connect on database warrant to warrant_authsvc, warrant_broker;
 alter schema public owner to warrant_owner;
 revoke all on schema public from public;
 
--- What is left, with a file that holds the owner's URL; to be done again after
--- each upgrade:
+-- What is left, with a file that holds the owner's URL; again after each upgrade:
 --
 --   warrant-authsvc migrate --url-file FILE --grant-to warrant_authsvc
 --   warrant-broker  migrate --url-file FILE --grant-to warrant_broker
+--
+-- Where database.migrate_url_file names the file, `migrate` alone does it.

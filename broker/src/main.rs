@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use warrant_broker::config::Config;
 use warrant_broker::{app, http};
 use warrant_trail::AuditCommand;
-use warrant_upkeep::CheckConfig;
+use warrant_upkeep::{CheckConfig, role_in};
 
 /// The job broker of Warrant.
 #[derive(Parser)]
@@ -38,7 +38,8 @@ enum Role {
         #[arg(long, value_name = "FILE")]
         url_file: Option<PathBuf>,
         /// On PostgreSQL: let this role do what the service does, and nothing
-        /// else.
+        /// else [default: the role in the service's own URL, where another one
+        /// migrates]
         #[arg(long, value_name = "ROLE")]
         grant_to: Option<String>,
     },
@@ -111,8 +112,16 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Role::CheckConfig(_) => {}
         Role::Serve { migrate } => runtime.block_on(app::serve(config, migrate))?,
         Role::Migrate { url_file, grant_to } => {
-            let url = config.migrate_url(url_file.as_deref())?;
-            runtime.block_on(app::migrate(&url, grant_to.as_deref()))?;
+            let (url, own) = (
+                config.migrate_url(url_file.as_deref())?,
+                config.database_url()?,
+            );
+            let role = match (&grant_to, url == own) {
+                (Some(role), _) => Some(role.as_str()),
+                (None, true) => None,
+                (None, false) => role_in(&own),
+            };
+            runtime.block_on(app::migrate(&url, role))?;
         }
         Role::Audit(command) => return runtime.block_on(app::audit(&config, command)),
         Role::Backup { file } => {

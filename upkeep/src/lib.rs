@@ -13,4 +13,4 @@ pub use backup::{Backup, backup};
 pub use database::{check_clock, check_database};
 pub use findings::{CheckConfig, Finding, Findings, Level};
 pub use secret_file::{NotRead, read_argument, read_setting};
-pub use url::{check_public_url, has_password};
+pub use url::{check_public_url, has_password, role_in};

@@ -17,6 +17,17 @@ pub fn has_password(url: &str) -> bool {
     within || form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "password")
 }
 
+/// The role that a PostgreSQL URL names, if it does so in plain letters.
+pub fn role_in(url: &str) -> Option<&str> {
+    let rest = url
+        .strip_prefix("postgres://")
+        .or_else(|| url.strip_prefix("postgresql://"))?;
+    let authority = rest.split(['/', '?']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    let role = user.split_once(':').map_or(user, |(role, _)| role);
+    (!role.is_empty() && !role.contains('%')).then_some(role)
+}
+
 /// Warn of a URL for clients that is not encrypted and leaves this machine.
 pub fn check_public_url(key: &str, url: &str, findings: &mut Findings) {
     let Some(rest) = url.strip_prefix("http://") else {
@@ -61,6 +72,20 @@ mod tests {
             "postgres://postgres@%2Frun%2Fpostgresql/warrant",
         ] {
             assert!(!has_password(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_role_of_a_url_is_found_or_none_is() {
+        assert_eq!(role_in("postgres://ann:x@db/w"), Some("ann"));
+        assert_eq!(role_in("postgresql://ann@%2Frun%2Fpg/w"), Some("ann"));
+        for url in [
+            "postgres://db/w",
+            "postgres://a%20b@db/w",
+            "sqlite:/x@y",
+            "postgres://:x@db/w",
+        ] {
+            assert_eq!(role_in(url), None, "{url}");
         }
     }
 

@@ -8,7 +8,9 @@ use std::path::Path;
 use nix::unistd::Group;
 use warrant_migrations::Schema;
 use warrant_trail::Trail;
-use warrant_upkeep::{CheckConfig, Findings, check_clock, check_database, check_public_url};
+use warrant_upkeep::{
+    CheckConfig, Findings, check_clock, check_database, check_public_url, has_password,
+};
 
 use super::serve::broker_uid;
 use crate::clock;
@@ -65,11 +67,22 @@ async fn look(settings: &Settings, findings: &mut Findings) {
             );
         }
     }
+    if config.database.url_file.is_none() && has_password(config.database.url.expose()) {
+        findings.warning(
+            "database.url",
+            "a password in the environment: put the URL into a file, and name that as database.url_file",
+        );
+    }
     look_at_keys(config, findings);
     look_at_sockets(settings, findings);
     look_at_accounts(config, findings);
-    let url = settings.database_url.expose();
-    let db = check_database(Schema::Auth, url, findings).await;
+    let db = match settings.database_url() {
+        Ok(url) => check_database(Schema::Auth, url.expose(), findings).await,
+        Err(error) => {
+            findings.error("database.url_file", full(&error));
+            None
+        }
+    };
     check_clock(&Trail::AUTHSVC, db.as_ref(), findings).await;
     if let Some(db) = db {
         db.close().await;

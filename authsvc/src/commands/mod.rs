@@ -100,10 +100,18 @@ impl Cli {
     ///
     /// Errors: for the operator; they name what was wrong.
     pub(crate) async fn run(self) -> Result<u8> {
+        let serves = matches!(
+            self.command,
+            Command::Serve { .. } | Command::CheckConfig(_)
+        );
         let read = || {
             let config = Config::load(&self.config)?;
             let environment = Environment::read(|name| std::env::var(name).ok());
-            Settings::resolve(config, environment)
+            if serves {
+                Settings::resolve(config, environment)
+            } else {
+                Settings::for_command(config, environment)
+            }
         };
         if let Command::CheckConfig(options) = self.command {
             return check::run(read(), options).await;
@@ -159,7 +167,7 @@ impl Cli {
                     AuditCommand::Prune { .. } => settings.migrate_url(None)?,
                     AuditCommand::List { .. }
                     | AuditCommand::Export { .. }
-                    | AuditCommand::Verify { .. } => settings.database_url.clone(),
+                    | AuditCommand::Verify { .. } => settings.database_url()?,
                 };
                 let db = open_at(&url).await?;
                 let done = command
@@ -175,7 +183,7 @@ impl Cli {
 
 /// Open the database, if it is up to date.
 async fn open_current(settings: &Settings) -> Result<Db> {
-    open_at(&settings.database_url).await
+    open_at(&settings.database_url()?).await
 }
 
 async fn open_at(url: &Secret) -> Result<Db> {

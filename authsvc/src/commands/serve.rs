@@ -31,7 +31,7 @@ use crate::warrants::{Subjects, Warrants};
 /// Errors: the database is not up to date, a key or the socket's directory is
 /// open to others, an address is taken.
 pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
-    let db = store::open(&settings.database_url).await?;
+    let db = store::open(&settings.database_url()?).await?;
     if migrate {
         Schema::Auth.migrate(&db).await?;
     }

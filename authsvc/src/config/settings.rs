@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use argon2::Params;
-use warrant_upkeep::has_password;
 
 use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
 use crate::error::{Error, Result};
@@ -24,8 +23,6 @@ pub(crate) struct Settings {
     pub(crate) operator_users: Vec<UserName>,
     /// The superuser to create or update at start.
     pub(crate) superuser: Option<Superuser>,
-    /// The URL of the database.
-    pub(crate) database_url: Secret,
     /// Memory, passes and lanes of new password hashes.
     pub(crate) hash_params: Params,
     /// Whatever needs no reading or reckoning.
@@ -46,7 +43,21 @@ impl Settings {
     ///
     /// Errors: a value is not allowed, a file cannot be read, or the
     /// shared-secret backend has no secret; the message names the key.
-    pub(crate) fn resolve(mut config: Config, environment: Environment) -> Result<Self> {
+    pub(crate) fn resolve(config: Config, environment: Environment) -> Result<Self> {
+        Self::checked(config, environment, true)
+    }
+
+    /// As [`Settings::resolve`], for a command that lets nobody in: it reads no
+    /// secret, which only the service's own unit may be given.
+    ///
+    /// Errors: as [`Settings::resolve`].
+    pub(crate) fn for_command(mut config: Config, environment: Environment) -> Result<Self> {
+        config.shared_secret_file = None;
+        config.superuser.password_file = None;
+        Self::checked(config, environment, false)
+    }
+
+    fn checked(mut config: Config, environment: Environment, serves: bool) -> Result<Self> {
         environment.override_in(&mut config)?;
         check_numbers(&config)?;
         config.check_multi_user()?;
@@ -65,7 +76,7 @@ impl Settings {
             None if shared_secret.is_some() => Backend::SharedSecret,
             None => Backend::Database,
         };
-        if backend == Backend::SharedSecret && shared_secret.is_none() {
+        if serves && backend == Backend::SharedSecret && shared_secret.is_none() {
             return Err(Error::invalid(
                 "the shared-secret backend needs a secret: set FLUX_SECRET_KEY or shared_secret_file",
             ));
@@ -97,13 +108,19 @@ impl Settings {
             admin_users,
             operator_users,
             superuser,
-            database_url: match from_file("database.url_file", &config.database.url_file)? {
-                Some(url) => url,
-                None => without_password(&config.database.url)?,
-            },
             hash_params: hash_params(&config)?,
             config,
         })
+    }
+
+    /// The URL of the database.
+    ///
+    /// Errors: the file that holds it cannot be read.
+    pub(crate) fn database_url(&self) -> Result<Secret> {
+        match &self.config.database.url_file {
+            Some(file) => Secret::read("database.url_file", file),
+            None => Ok(self.config.database.url.clone()),
+        }
     }
 
     /// The URL with which the tables are made and changed: that in `file`, or
@@ -114,7 +131,7 @@ impl Settings {
         match (file, &self.config.database.migrate_url_file) {
             (Some(file), _) => Secret::read_argument("--url-file", file),
             (None, Some(file)) => Secret::read("database.migrate_url_file", file),
-            (None, None) => Ok(self.database_url.clone()),
+            (None, None) => self.database_url(),
         }
     }
 
@@ -138,17 +155,6 @@ impl Settings {
     pub(crate) fn token_life_s(&self) -> u64 {
         self.config.tokens.minutes * 60
     }
-}
-
-/// A URL that may stand in the configuration.
-fn without_password(url: &Secret) -> Result<Secret> {
-    if has_password(url.expose()) {
-        return Err(Error::invalid(
-            "database.url: holds a password; put the URL into a file of its own and name that as \
-             database.url_file",
-        ));
-    }
-    Ok(url.clone())
 }
 
 fn named(key: &str, name: &str) -> Result<UserName> {
@@ -352,15 +358,6 @@ mod tests {
         let variables = [("FLUX_SECRET_KEY", "canary"), ("FLUX_TOKEN", "canary")];
         let shown = format!("{:?}", resolve(&variables).unwrap());
         assert!(!shown.contains("canary"), "{shown}");
-    }
-
-    #[test]
-    fn t108_a_password_in_the_configuration_is_refused_and_not_repeated() {
-        let mut config = Config::default();
-        config.database.url = Secret::new("postgres://u:canary@h/d");
-        let error = resolve_with(config, &[]).unwrap_err();
-        assert!(error.message.contains("database.url_file"), "{error}");
-        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
     }
 
     #[test]

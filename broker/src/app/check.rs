@@ -6,7 +6,9 @@ use std::path::Path;
 
 use warrant_migrations::Schema;
 use warrant_trail::Trail;
-use warrant_upkeep::{CheckConfig, Findings, check_clock, check_database, check_public_url};
+use warrant_upkeep::{
+    CheckConfig, Findings, check_clock, check_database, check_public_url, has_password,
+};
 
 use crate::config::{Config, Mode};
 
@@ -56,6 +58,12 @@ async fn look(config: &Config, findings: &mut Findings) {
             "a secret in the environment: put the URL into a file, and name that as database.url_file",
         );
     }
+    if config.database.url_file.is_none() && has_password(&config.database.url) {
+        findings.warning(
+            "database.url",
+            "a password in the environment: put the URL into a file, and name that as database.url_file",
+        );
+    }
     socket("auth.socket", &config.auth.socket, findings);
     private("spool.dir", &config.spool.dir, findings);
     match config.mode {
@@ -73,7 +81,7 @@ async fn look(config: &Config, findings: &mut Findings) {
     let db = match config.database_url() {
         Ok(url) => check_database(Schema::Broker, &url, findings).await,
         Err(error) => {
-            findings.error("database", format!("{error:#}"));
+            findings.error("database.url_file", format!("{error:#}"));
             None
         }
     };

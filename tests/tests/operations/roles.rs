@@ -182,9 +182,14 @@ fn the_services_work_with_roles_that_may_do_what_they_need_and_nothing_else() {
     }
     // Tables are there, and no rights: that is said as well.
     let owner = server.url_file("warrant_owner", "warrant");
-    for program in ["warrant-authsvc", "warrant-broker"] {
-        let (done, said) = server.command(program, &["migrate", "--url-file", &owner]);
-        assert!(done, "{said}");
+    for (program, variable) in [
+        ("warrant-authsvc", "AUTHSVC__DATABASE__URL"),
+        ("warrant-broker", "BROKER__DATABASE__URL"),
+    ] {
+        let url = server.cluster.url("warrant_owner", "warrant");
+        let as_owner = vec![(variable.to_owned(), url)];
+        let output = service::run(program, &["migrate", "--config", NONE], &as_owner, "");
+        assert!(output.status.success());
         let (done, said) = server.command(program, &["serve"]);
         assert!(!done && said.contains("lacks: "), "{said}");
         let (done, said) = server.command(program, &["check-config"]);
@@ -209,8 +214,12 @@ fn the_services_work_with_roles_that_may_do_what_they_need_and_nothing_else() {
         assert!(!done && said.contains("owns the tables"), "{said}");
     }
     server.migrate("warrant");
-    // Again, it changes nothing.
+    // Again, it changes nothing; nor where the role is the one of the URL.
     server.migrate("warrant");
+    for program in ["warrant-authsvc", "warrant-broker"] {
+        let (done, said) = server.command(program, &["migrate", "--url-file", &owner]);
+        assert!(done, "{said}");
+    }
 
     let house = server.house("warrant");
     live(&house);
