@@ -268,10 +268,11 @@ fn a_password_comes_from_a_file_or_standard_input_and_logs_in() {
     place.run("migrate", "");
     let file = place.path("password");
     fs::write(&file, "from the file\n").unwrap();
-    place.run(
-        &format!("user add ann --password-file {}", file.display()),
-        "",
-    );
+    let add = format!("user add ann --password-file {}", file.display());
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    assert!(place.refusal(&add, "").contains("has mode 0644"));
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    place.run(&add, "");
     place.run("user add bob", "from stdin\r\n");
     let running = place.serve(&[]);
     assert!(

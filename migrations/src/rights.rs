@@ -252,7 +252,7 @@ impl Schema {
                                 where relnamespace = (select oid from pg_namespace
                                                       where nspname = current_schema())
                                   and relkind = 'r' and pg_has_role(relowner, 'usage')),
-                        has_schema_privilege(current_schema(), 'create')
+                        coalesce(has_schema_privilege(current_schema(), 'create'), false)
                             or has_database_privilege(current_database(), 'create'),
                         has_database_privilege(current_database(), 'temporary')
                  from pg_roles where rolname = current_user",
@@ -305,9 +305,9 @@ impl Schema {
         let Db::Postgres { readers, .. } = db else {
             return Ok(true);
         };
-        const SQL: &str = "select exists (select 1 from pg_class
-             where relname = $1 and relkind = 'r'
-               and relnamespace = (select oid from pg_namespace where nspname = current_schema()))";
+        // In whatever schema: a role that may not use it has none of its own.
+        const SQL: &str =
+            "select exists (select 1 from pg_class where relname = $1 and relkind = 'r')";
         let known = self.uses().last().map_or("", |used| used.table);
         Ok(sqlx::query_scalar(SQL)
             .bind(known)

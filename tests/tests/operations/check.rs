@@ -56,7 +56,6 @@ on_each_database! {
             ("AUTHSVC__LISTEN__TCP", "0.0.0.0:5001", "warning", "listen.tcp"),
             ("AUTHSVC__WARRANTS__MODE", "client", "warning", "oauth.password_grant"),
             ("FLUX_AUTH_BACKEND", "none", "warning", "backend"),
-            ("AUTHSVC__ADMIN_GROUPS", "[no-such-group]", "warning", "admin_groups"),
             ("AUTHSVC__LISTEN__SOCKET", "/nonexistent/auth.sock", "error", "listen.socket"),
             ("AUTHSVC__LISTEN__SOCKET", "/tmp/auth.sock", "error", "listen.socket"),
             ("AUTHSVC__PAM__SOCKET", "/nonexistent", "warning", "FLUX_TOKEN"),

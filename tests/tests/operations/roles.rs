@@ -337,7 +337,6 @@ fn a_service_that_is_taken_over_reaches_no_foreign_table_no_schema_and_no_old_ro
                 format!("insert into {table} default values"),
                 format!("delete from {table}"),
                 format!("truncate {table}"),
-                format!("lock table {table} in access exclusive mode"),
                 format!("copy {table} to stdout"),
             ]);
         }
@@ -350,7 +349,6 @@ fn a_service_that_is_taken_over_reaches_no_foreign_table_no_schema_and_no_old_ro
                 format!("truncate {table}"),
                 format!("create index stolen on {table} ((1))"),
                 format!("create trigger stolen before update on {table} for each row execute function audit_refuses()"),
-                format!("grant all on {table} to public"),
             ]);
         }
         statements.extend([
