@@ -53,8 +53,8 @@ fn kid(token: &str) -> String {
 #[test]
 fn t26_t109_ten_rotations_of_both_keys_under_load_lose_no_request() {
     let plan = Plan::default()
-        .set("AUTHSVC__WARRANTS__ACTIVATION_S", "3")
-        .set("AUTHSVC__KEYS__ACTIVATION_S", "3")
+        .set("AUTHSVC__WARRANTS__ACTIVATION_S", "6")
+        .set("AUTHSVC__KEYS__ACTIVATION_S", "6")
         .set("BROKER__LIMITS__UNAUTHENTICATED_PER_MINUTE", "0");
     let Some(village) = plan.open() else { return };
     let (alice, bob) = (village.user(ALICE), village.user(BOB));
