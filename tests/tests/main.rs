@@ -20,4 +20,5 @@ mod faults;
 mod flux;
 mod hostile;
 mod operations;
+mod tls;
 mod village;

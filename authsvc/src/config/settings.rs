@@ -6,6 +6,7 @@ use std::path::Path;
 use argon2::Params;
 
 use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
+use crate::certificates::Users;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::user_name::UserName;
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) superuser: Option<Superuser>,
     /// Memory, passes and lanes of new password hashes.
     pub(crate) hash_params: Params,
+    /// The users of certificates, where users log in so.
+    pub(crate) certificates: Option<Users>,
     /// Whatever needs no reading or reckoning.
     pub(crate) config: Config,
 }
@@ -62,6 +65,7 @@ impl Settings {
         check_numbers(&config)?;
         config.check_multi_user()?;
         config.check_oauth()?;
+        config.check_tls()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()
                 .map(|path| Secret::read(key, path))
@@ -109,6 +113,7 @@ impl Settings {
             operator_users,
             superuser,
             hash_params: hash_params(&config)?,
+            certificates: config.certificate_users()?,
             config,
         })
     }
