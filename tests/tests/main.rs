@@ -21,6 +21,7 @@ mod faults;
 mod flux;
 mod hostile;
 mod injection;
+mod operations;
 mod secrets;
 mod tls;
 mod village;
