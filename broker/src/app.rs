@@ -1,6 +1,9 @@
 //! Putting the parts together: the one file that knows everybody.
 
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+mod administer;
+mod check;
+
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +14,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
+use warrant_door::tls::Tls;
 use warrant_migrations::{Db, Schema};
-use warrant_trail::{AuditCommand, Outcome, Trail};
 
+pub use self::administer::{audit, backup, migrate, skip_ids};
+pub use self::check::check;
 use crate::authsvc::AuthService;
 use crate::config::{Config, Mode, Obtained};
 use crate::engine::Engine;
@@ -43,6 +48,8 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         Schema::Broker.migrate(&db).await?;
     }
     Schema::Broker.check(&db).await?;
+    Schema::Broker.check_rights(&db).await?;
+    let tls = config.listen.tls.files().map(Tls::open).transpose()?;
     let listener = TcpListener::bind(config.listen.http)
         .await
         .context("listen.http")?;
@@ -115,13 +122,17 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         config.limits.connections_per_source,
     );
     let (stop, stopped) = watch::channel(false);
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().watch());
+    }
     tracing::info!(
         listen = %address,
+        tls = tls.is_some(),
         cores = machine.capacity.cores,
         gpus = machine.capacity.gpus,
         "serving"
     );
-    let server = tokio::spawn(http::listen::serve(listener, router, places, stopped));
+    let server = tokio::spawn(http::listen::serve(listener, router, tls, places, stopped));
     let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
     let left = jobs.drain(grace).await;
     if left > 0 {
@@ -132,30 +143,6 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     db.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Carry out a command over the audit trail.
-///
-/// Errors: the database cannot be reached or is not up to date; or it is a
-/// SQLite file that is not there, or is another user's, next to which this one
-/// would leave files that its owner cannot write.
-pub async fn audit(config: &Config, command: AuditCommand) -> anyhow::Result<Outcome> {
-    let url = config.database_url()?;
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let owner = std::fs::metadata(path).context("database")?.uid();
-        let own = nix::unistd::geteuid().as_raw();
-        anyhow::ensure!(
-            owner == own,
-            "database: the file belongs to uid {owner}, but this is uid {own}; only its owner may use it"
-        );
-    }
-    let db = Db::open(&url).await.context("database")?;
-    Schema::Broker.check(&db).await?;
-    let done = command
-        .run(&Trail::BROKER, &db, &mut std::io::stdout())
-        .await;
-    db.close().await;
-    Ok(done?)
 }
 
 /// Wait for a reason to stop; returns how long to wait for jobs that run. A
@@ -184,11 +171,7 @@ fn gate(
     revocations: Revocations,
     address: std::net::SocketAddr,
 ) -> Gate {
-    let public = config
-        .listen
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
+    let public = config.listen.url(address);
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
     Gate::new(
         authsvc,

@@ -31,11 +31,12 @@ use crate::warrants::{Subjects, Warrants};
 /// Errors: the database is not up to date, a key or the socket's directory is
 /// open to others, an address is taken.
 pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
-    let db = store::open(&settings.database_url).await?;
+    let db = store::open(&settings.database_url()?).await?;
     if migrate {
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
+    Schema::Auth.check_rights(&db).await?;
     let chained = store::audit::chain_old(&db).await?;
     if chained > 0 {
         tracing::info!(rows = chained, "the audit trail is a hash chain now");
@@ -90,10 +91,14 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         audit: audit.clone(),
         config: settings.config.oauth.clone(),
         issuer: settings.config.tokens.issuer.clone(),
+        client_certificates: settings.config.listen.tls.client_ca.is_some(),
+        user_certificates: settings.certificates.is_some(),
         typed: Throttle::default(),
         begun: Throttle::default(),
     };
-    let server = Server::bind(&settings.config.listen).await?;
+    let server = Server::bind(&settings.config.listen)
+        .await?
+        .recording(audit.clone());
     tokio::spawn(keys::watch(dir, ring.clone()));
     tokio::spawn(prune::prune(db.clone()));
     tokio::spawn(prune::end_left_groups(sessions.clone()));
@@ -103,6 +108,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         handshake = settings.handshake_secret().is_some(),
         socket = %settings.config.listen.socket.display(),
         tcp = server.tcp_address().map(tracing::field::display),
+        tls = settings.config.listen.tls.files().is_some(),
         "listening"
     );
     let costs = &settings.config.passwords;
@@ -130,6 +136,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         handshake_secret: settings.handshake_secret().cloned(),
         token_s: settings.token_life_s(),
         handshake: settings.config.handshake,
+        certificates: settings.certificates,
         oauth,
         broker_uid: match &warrants {
             Some(warrants) => warrants.broker_uid,
@@ -206,7 +213,7 @@ fn broker_uids(config: &config::Config) -> Result<Vec<u32>> {
     }
 }
 
-fn broker_uid(config: &config::Warrants) -> Result<u32> {
+pub(super) fn broker_uid(config: &config::Warrants) -> Result<u32> {
     if let Some(uid) = config.broker_uid {
         return Ok(uid);
     }

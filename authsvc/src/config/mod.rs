@@ -5,6 +5,7 @@ mod dropin;
 mod multi_user;
 mod oauth;
 mod settings;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::{Deserialize, Deserializer};
+use warrant_upkeep::has_password;
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -20,6 +22,7 @@ pub(crate) use dropin::Environment;
 pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use settings::{Settings, Superuser};
+pub(crate) use tls::{Certificates, Tls};
 
 /// The longest life of an access token, in minutes. Old signing keys stay
 /// published for as long.
@@ -57,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) api_keys: ApiKeys,
     /// OAuth 2.0.
     pub(crate) oauth: OAuth,
+    /// Users who log in by certificate.
+    pub(crate) certificates: Certificates,
     /// Password hashes, and how much they may cost.
     pub(crate) passwords: Passwords,
     /// Which accounts may log in, in multi-user mode.
@@ -129,6 +134,9 @@ pub(crate) struct Database {
     pub(crate) url: Secret,
     /// A file that holds the URL; used instead of `url` where it is given.
     pub(crate) url_file: Option<PathBuf>,
+    /// A file that holds the URL with which the tables are made and changed;
+    /// the service itself never reads it.
+    pub(crate) migrate_url_file: Option<PathBuf>,
 }
 
 impl Default for Database {
@@ -136,6 +144,7 @@ impl Default for Database {
         Self {
             url: Secret::new("sqlite:/var/lib/warrant-auth/auth.db"),
             url_file: None,
+            migrate_url_file: None,
         }
     }
 }
@@ -148,8 +157,11 @@ pub(crate) struct Listen {
     pub(crate) socket: PathBuf,
     /// Who may connect to it.
     pub(crate) socket_mode: SocketMode,
-    /// An address for plain HTTP, behind a proxy that speaks TLS.
+    /// An address for plain HTTP, behind a proxy that speaks TLS; for TLS
+    /// itself where `tls` is set.
     pub(crate) tcp: Option<SocketAddr>,
+    /// TLS on that address.
+    pub(crate) tls: Tls,
 }
 
 impl Default for Listen {
@@ -158,6 +170,7 @@ impl Default for Listen {
             socket: "/run/warrant-auth/authsvc.sock".into(),
             socket_mode: SocketMode::Group,
             tcp: None,
+            tls: Tls::default(),
         }
     }
 }
@@ -340,6 +353,13 @@ impl Config {
         let mut figment = Figment::new();
         if file.try_exists().unwrap_or(true) {
             figment = figment.merge(Toml::file_exact(file));
+            let url = figment.extract_inner::<Secret>("database.url");
+            if url.is_ok_and(|url| has_password(url.expose())) {
+                return Err(Error::invalid(
+                    "database.url: holds a password; put the URL into a file of its own and name \
+                     that as database.url_file",
+                ));
+            }
         }
         figment
             .merge(Env::prefixed("AUTHSVC__").split("__"))
@@ -381,9 +401,16 @@ mod tests {
             "refresh_days",
             "url",
             "url_file",
+            "migrate_url_file",
             "socket",
             "socket_mode",
             "tcp",
+            "certificate",
+            "key",
+            "client_ca",
+            "client_crl",
+            "mtls_url",
+            "from",
             "dir",
             "activation_s",
             "issuer",
@@ -433,6 +460,14 @@ mod tests {
     fn an_absent_file_means_the_defaults() {
         let config = Config::load(Path::new("/nonexistent/authsvc.toml")).unwrap();
         assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn t108_a_password_in_the_file_is_refused_and_not_repeated() {
+        let error = parse("[database]\nurl = 'postgres://u:canary@h/d'").unwrap_err();
+        assert!(error.message.contains("database.url_file"), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        parse("[database]\nurl = 'postgres://u@h/d'").unwrap();
     }
 
     #[test]

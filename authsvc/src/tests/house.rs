@@ -38,7 +38,7 @@ pub(super) struct House {
     pub(super) db: Db,
     pub(super) service: Arc<Service>,
     pub(super) socket: PathBuf,
-    tcp: std::net::SocketAddr,
+    pub(super) tcp: std::net::SocketAddr,
     params: argon2::Params,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
@@ -81,6 +81,16 @@ impl Answer {
             (self.status.as_u16(), &self.body),
             (status, &json!({"detail": detail}))
         );
+    }
+}
+
+/// A connection that is kept.
+pub(super) struct Line(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
+
+impl Line {
+    pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        self.0.ready().await.unwrap();
+        Answer::read(self.0.send_request(request).await.unwrap()).await
     }
 }
 
@@ -145,18 +155,22 @@ impl House {
         &self,
         requests: impl Iterator<Item = Request<Full<Bytes>>>,
     ) -> Vec<Answer> {
+        let mut line = self.line().await;
+        let mut answers = Vec::new();
+        for request in requests {
+            answers.push(line.ask(request).await);
+        }
+        answers
+    }
+
+    /// A connection that is kept.
+    pub(super) async fn line(&self) -> Line {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
         tokio::spawn(connection);
-        let mut answers = Vec::new();
-        for request in requests {
-            sender.ready().await.unwrap();
-            let response = sender.send_request(request).await.unwrap();
-            answers.push(Answer::read(response).await);
-        }
-        answers
+        Line(sender)
     }
 
     /// Do `sql` to the database, which is SQLite.
@@ -203,7 +217,9 @@ impl House {
         let settings = settings(&dir, variables, configure);
         let params = settings.hash_params.clone();
         let socket = settings.config.listen.socket.clone();
-        let db = store::open(&settings.database_url).await.unwrap();
+        let db = store::open(&settings.database_url().unwrap())
+            .await
+            .unwrap();
         Schema::Auth.migrate(&db).await.unwrap();
         let (server, service) = start(settings, db.clone()).await.unwrap();
         let tcp = server.tcp_address().unwrap();
@@ -366,7 +382,7 @@ pub(super) fn credentials(user: &str, password: &str) -> Value {
     json!({"user": user, "pass": password, "scope": "token"})
 }
 
-async fn answer<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
+pub(super) async fn answer<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

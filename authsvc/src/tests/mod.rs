@@ -2,6 +2,8 @@
 
 mod api_keys;
 mod audit;
+mod certificates;
+mod clocks;
 mod handshake;
 mod house;
 mod keys;
@@ -9,5 +11,8 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod passwords;
+mod ranks;
 mod throttle;
+mod timing;
 mod warrants;
