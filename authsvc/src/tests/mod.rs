@@ -11,3 +11,4 @@ mod multi_user;
 mod oauth;
 mod throttle;
 mod warrants;
+mod web;
