@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod certificates;
 mod handshake;
 mod house;
 mod keys;
