@@ -213,7 +213,7 @@ fn origin(config: &Config, address: std::net::SocketAddr) -> anyhow::Result<Orig
     let here = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
     let here = std::net::SocketAddr::new(here, address.port());
     let url = config.listen.url(here);
