@@ -135,6 +135,7 @@ impl Login {
         attempt: Attempt<W>,
         event: &Event,
     ) -> Result<W::Given, Refusal> {
+        let began = tokio::time::Instant::now();
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
@@ -153,6 +154,9 @@ impl Login {
             None => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
+                if let Err(Refusal::Wrong(_)) = &checked {
+                    tokio::time::sleep_until(next_step(began)).await;
+                }
                 checked?
             }
             Some(system) => {
@@ -194,4 +198,10 @@ impl Login {
             (None, _) | (_, None) => Ok(None),
         }
     }
+}
+
+/// The next moment at which a refusal of what began at `began` is answered.
+fn next_step(began: tokio::time::Instant) -> tokio::time::Instant {
+    let steps = began.elapsed().as_micros() / REFUSED_EVERY.as_micros() + 1;
+    began + REFUSED_EVERY.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }

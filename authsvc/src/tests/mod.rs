@@ -3,6 +3,7 @@
 mod api_keys;
 mod audit;
 mod certificates;
+mod clocks;
 mod handshake;
 mod house;
 mod keys;
@@ -10,6 +11,9 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod passwords;
+mod ranks;
 mod throttle;
+mod timing;
 mod warrants;
 mod web;

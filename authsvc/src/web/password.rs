@@ -109,7 +109,7 @@ fn unfit(sent: &Change, subject: &str) -> Option<String> {
     if fresh != sent.again.expose() {
         return Some("The two new passwords differ.".into());
     }
-    if fresh.chars().count() < SHORTEST || fresh.len() > passwords::MAX_BYTES {
+    if fresh.chars().count() < SHORTEST || !passwords::is_possible(&sent.fresh) {
         let most = passwords::MAX_BYTES;
         return Some(format!(
             "A password has at least {SHORTEST} characters, and at most {most} bytes."
