@@ -165,6 +165,8 @@ impl Turn<'_> {
         .await
         .map_err(|source| Error::unavailable("a password could not be hashed", source))?
     }
+}
+
 /// Whether `password` can be one. U+FFFD cannot be in it: it stands for
 /// whatever was no UTF-8 in a form, and would be all of that at once.
 pub(crate) fn is_possible(password: &Secret) -> bool {

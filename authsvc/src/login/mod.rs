@@ -33,6 +33,11 @@ use crate::user_name::{UserName, shown};
 /// database is lost without a word.
 const LONGEST: Duration = Duration::from_secs(29);
 
+/// Refusals are answered at multiples of this time after the attempt, so that
+/// the little that takes longer for a known user, or for an account that there
+/// is, cannot be seen.
+const REFUSED_EVERY: Duration = Duration::from_millis(4);
+
 /// Somebody who wants something for a name and a password: commonly tokens.
 #[derive(Debug)]
 pub(crate) struct Attempt<W = Asked> {
