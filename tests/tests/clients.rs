@@ -2,7 +2,7 @@
 
 use warrant_tests::house::ADMIN;
 use warrant_tests::python::Client;
-use warrant_tests::{House, on_each_database};
+use warrant_tests::{Database, House, Setup, on_each_database};
 
 fn stopped(mut house: House) {
     assert!(house.broker_ended().success());
@@ -34,6 +34,29 @@ on_each_database! {
         Client::OAuth.run(&house, "oauth.py", &[("ROBOT_SECRET", secret.trim())]);
         house.close();
     }
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn t113_t116_a_browser_walks_every_page_and_other_pages_cannot_use_it() {
+    if Client::Browser.environment().is_none() {
+        return;
+    }
+    let address = format!("127.0.0.1:{}", free_port());
+    let house = Setup::on(Database::Sqlite)
+        .set("BROKER__LISTEN__HTTP", &address)
+        .set("AUTHSVC__OAUTH__URL", &format!("http://{address}"))
+        .open();
+    house.user("ann");
+    let password = House::password("ann");
+    let person = [("PERSON", "ann"), ("PERSON_PASSWORD", password.as_str())];
+    Client::Browser.run(&house, "browser.py", &person);
+    house.close();
 }
 
 #[test]

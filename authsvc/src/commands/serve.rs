@@ -24,6 +24,7 @@ use crate::store::{self, users};
 use crate::throttle::Throttle;
 use crate::token::Mint;
 use crate::warrants::{Subjects, Warrants};
+use crate::web::Web;
 
 /// Answer requests until SIGTERM or SIGINT. With `migrate`, the database is
 /// brought up to date first.
@@ -122,6 +123,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         audit: audit.clone(),
     };
     let login = Arc::new(login);
+    let pages = &settings.config.oauth.url;
     let service = Service {
         api_keys: ApiKeys {
             login: login.clone(),
@@ -129,6 +131,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             config: settings.config.api_keys,
         },
         broker_uids: broker_uids(&settings.config)?,
+        web: Web::new(login.clone(), settings.config.web, pages, Vec::new())?,
         login,
         ring,
         backend: settings.backend,

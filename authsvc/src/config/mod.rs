@@ -6,6 +6,7 @@ mod multi_user;
 mod oauth;
 mod settings;
 mod tls;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use settings::{Settings, Superuser};
 pub(crate) use tls::{Certificates, Tls};
+pub(crate) use web::Web;
 
 /// The longest life of an access token, in minutes. Old signing keys stay
 /// published for as long.
@@ -60,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) api_keys: ApiKeys,
     /// OAuth 2.0.
     pub(crate) oauth: OAuth,
+    /// The pages on which people sign in.
+    pub(crate) web: Web,
     /// Users who log in by certificate.
     pub(crate) certificates: Certificates,
     /// Password hashes, and how much they may cost.

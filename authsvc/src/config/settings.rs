@@ -65,6 +65,7 @@ impl Settings {
         check_numbers(&config)?;
         config.check_multi_user()?;
         config.check_oauth()?;
+        config.check_web()?;
         config.check_tls()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()

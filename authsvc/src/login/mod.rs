@@ -4,17 +4,18 @@ mod certificate;
 mod refusal;
 mod stored;
 mod system;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
 pub(crate) use certificate::Certified;
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
+pub(crate) use wanted::{Proven, Wanted};
 
 use crate::accounts::{Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
@@ -22,7 +23,7 @@ use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
-use crate::sessions::{Kind, Opening, Sessions, within};
+use crate::sessions::Sessions;
 use crate::source::Source;
 use crate::throttle::{Throttle, Verdict};
 use crate::token::Audience;
@@ -37,9 +38,9 @@ const LONGEST: Duration = Duration::from_secs(29);
 /// is, cannot be seen.
 const REFUSED_EVERY: Duration = Duration::from_millis(4);
 
-/// Somebody who wants a token.
+/// Somebody who wants something for a name and a password: commonly tokens.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<W = Asked> {
     /// The name, as given.
     pub(crate) user: String,
     /// The password.
@@ -47,7 +48,7 @@ pub(crate) struct Attempt {
     /// What makes the attempt's payload good for one use.
     pub(crate) once: Option<Once>,
     /// What is asked for.
-    pub(crate) asked: Asked,
+    pub(crate) asked: W,
     /// Where it comes from.
     pub(crate) source: Source,
 }
@@ -90,7 +91,7 @@ pub(crate) struct Login {
 }
 
 /// A user whose password was right.
-struct Proven {
+struct Checked {
     name: UserName,
     uid: Option<u32>,
     superuser: bool,
@@ -103,11 +104,14 @@ impl Login {
     /// the caller hangs up meanwhile.
     ///
     /// Errors: [`Refusal`].
-    pub(crate) async fn judge(self: Arc<Self>, attempt: Attempt) -> Result<Granted, Refusal> {
+    pub(crate) async fn judge<W: Wanted>(
+        self: Arc<Self>,
+        attempt: Attempt<W>,
+    ) -> Result<W::Given, Refusal> {
         let judged = tokio::spawn(async move {
             let user = shown(&attempt.user).to_owned();
             let mut event = Event::new(Sort::Login, attempt.source.clone());
-            event.audience = Some(attempt.asked.audience.name().to_owned());
+            event.audience = Some(attempt.asked.audience().to_owned());
             event.subject = UserName::parse(&attempt.user)
                 .ok()
                 .map(|name| name.to_string());
@@ -131,7 +135,11 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-    async fn answer(&self, attempt: Attempt, event: &Event) -> Result<Granted, Refusal> {
+    async fn answer<W: Wanted>(
+        &self,
+        attempt: Attempt<W>,
+        event: &Event,
+    ) -> Result<W::Given, Refusal> {
         let began = tokio::time::Instant::now();
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
@@ -147,7 +155,7 @@ impl Login {
             Verdict::Refuse(wait_s) => return Err(Refusal::Throttled(wait_s)),
         }
         let name = name.as_ref();
-        let proven = match &self.system {
+        let checked = match &self.system {
             None => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
@@ -163,31 +171,14 @@ impl Login {
         };
         let directory = &self.sessions.directory;
         let user = directory
-            .principal(&proven.name, proven.uid, proven.superuser)
+            .principal(&checked.name, checked.uid, checked.superuser)
             .await?;
-        let scopes = within(asked.scopes, asked.most, user.role).ok_or(Refusal::Scope)?;
-        let place = self.audit.place()?;
-        let opened = self.sessions.open(Opening {
-            kind: Kind::Login,
+        let proven = Proven {
             user,
-            scopes,
-            client_id: asked.client_id,
-            source: source.to_string(),
-            token_s: asked.token_s,
-            refresh_s: asked.refresh_s,
-            audience: asked.audience,
-        })?;
-        // The password may have been changed while this one was checked.
-        if !opened.write_alone(&self.db, proven.password_us).await? {
-            return Err(Wrong::Password.into());
-        }
-        tracing::info!(user = ?opened.session.subject, %source, "logged in");
-        place.granted(Event {
-            uid: proven.uid,
-            jti: Some(opened.jti),
-            ..event.clone()
-        });
-        Ok(opened.granted)
+            uid: checked.uid,
+            password_us: checked.password_us,
+        };
+        asked.give(self, proven, source, event).await
     }
 
     /// Count a failure.

@@ -1,6 +1,6 @@
 //! Passwords whose hashes are kept in the database.
 
-use super::{Login, Proven, Refusal, Wrong};
+use super::{Checked, Login, Refusal, Wrong};
 use crate::handshake::{self, Once};
 use crate::passwords::{self, Verified};
 use crate::secret::Secret;
@@ -18,7 +18,7 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         source: &Source,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         if !passwords::is_possible(&password) {
             return Err(Wrong::Password.into());
         }
@@ -45,7 +45,7 @@ impl Login {
         if renewed.is_some() || once.is_some() {
             self.record(&user, renewed, once).await?;
         }
-        Ok(Proven {
+        Ok(Checked {
             name: UserName::parse(&user.name).map_err(|_| Wrong::Name)?,
             uid: account.map(|account| account.uid),
             superuser: user.superuser,

@@ -11,6 +11,7 @@ pub(crate) mod refresh_tokens;
 pub(crate) mod revocations;
 pub(crate) mod sessions;
 pub(crate) mod users;
+pub(crate) mod web_sessions;
 
 #[cfg(test)]
 mod tests;

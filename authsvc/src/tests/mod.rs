@@ -16,3 +16,4 @@ mod ranks;
 mod throttle;
 mod timing;
 mod warrants;
+mod web;
