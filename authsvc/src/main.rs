@@ -16,6 +16,7 @@ mod http;
 mod keys;
 mod login;
 mod oauth;
+mod oidc;
 mod opaque;
 mod passwords;
 mod peer;

@@ -6,7 +6,7 @@ mod keys;
 mod password;
 pub(crate) mod serve;
 mod session;
-mod user;
+pub(crate) mod user;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -149,7 +149,7 @@ fn check_config(settings: &Settings) -> Result<()> {
     say(&format!(
         "The configuration is good: {}, backend {}, token handshake {}, listening on {}{tcp}.",
         settings.config.mode.name(),
-        settings.backend.name(),
+        settings.backends.names(),
         if settings.handshake_secret().is_some() {
             "on"
         } else {

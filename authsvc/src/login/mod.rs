@@ -1,5 +1,6 @@
 //! From a name and a password to an access token.
 
+mod ordered;
 mod refusal;
 mod stored;
 mod system;
@@ -14,7 +15,7 @@ use warrant_migrations::Db;
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
 
-use crate::accounts::{Accounts, Found};
+use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
 use crate::error::Error;
 use crate::handshake::Once;
@@ -62,6 +63,25 @@ pub(crate) struct Asked {
     pub(crate) audience: Audience,
 }
 
+/// Who judges passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The database, by the hashes kept there.
+    Stored,
+    /// PAM.
+    System,
+}
+
+impl Judge {
+    /// Its backend, for the audit trail.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "database",
+            Self::System => "pam",
+        }
+    }
+}
+
 /// Judges attempts.
 #[derive(Debug)]
 pub(crate) struct Login {
@@ -71,11 +91,14 @@ pub(crate) struct Login {
     pub(crate) throttle: Throttle,
     /// Turns at hashing.
     pub(crate) hasher: Hasher,
-    /// Who judges the passwords of accounts, where users are accounts with
-    /// the system's own passwords.
+    /// Who judges passwords, in the order in which they are asked.
+    pub(crate) judges: Vec<Judge>,
+    /// Who asks PAM, where it is one of them.
     pub(crate) system: Option<System>,
-    /// The accounts, where users must have one.
+    /// The accounts, where users, or some of them, must have one.
     pub(crate) accounts: Option<Arc<Accounts>>,
+    /// Whether all must have one.
+    pub(crate) with_uid: bool,
     /// What the users get.
     pub(crate) sessions: Arc<Sessions>,
     /// Where each attempt is recorded.
@@ -91,6 +114,18 @@ struct Proven {
     password_us: Option<i64>,
 }
 
+impl Proven {
+    /// Proven by PAM.
+    fn by_system(name: &UserName, account: Account) -> Self {
+        Self {
+            name: name.clone(),
+            uid: Some(account.uid),
+            superuser: false,
+            password_us: None,
+        }
+    }
+}
+
 impl Login {
     /// Judge `attempt`. It is judged to the end, counted and recorded, even if
     /// the caller hangs up meanwhile.
@@ -104,7 +139,8 @@ impl Login {
             event.subject = UserName::parse(&attempt.user)
                 .ok()
                 .map(|name| name.to_string());
-            let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &event)).await {
+            let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &mut event)).await
+            {
                 Ok(answer) => answer,
                 Err(late) => Err(Error::unavailable("a login took too long", late).into()),
             };
@@ -124,7 +160,7 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-    async fn answer(&self, attempt: Attempt, event: &Event) -> Result<Granted, Refusal> {
+    async fn answer(&self, attempt: Attempt, event: &mut Event) -> Result<Granted, Refusal> {
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
@@ -139,17 +175,25 @@ impl Login {
             Verdict::Refuse(wait_s) => return Err(Refusal::Throttled(wait_s)),
         }
         let name = name.as_ref();
-        let proven = match &self.system {
-            None => {
+        let mut by = self.judges.first().copied();
+        let proven = match (&self.system, self.judges.as_slice()) {
+            (_, [Judge::Stored]) => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
-                checked?
+                checked
             }
-            Some(system) => {
+            (Some(system), [Judge::System]) => {
                 self.check_system(system, name, password, once, &source)
-                    .await?
+                    .await
             }
+            (Some(system), [_, ..]) => {
+                self.check_ordered(system, name, password, once, &source, &mut by)
+                    .await
+            }
+            (None, _) | (Some(_), []) => Err(Wrong::Unknown.into()),
         };
+        event.detail = by.map(|judge| judge.name().to_owned());
+        let proven = proven?;
         let directory = &self.sessions.directory;
         let user = directory
             .principal(&proven.name, proven.uid, proven.superuser)
@@ -167,8 +211,13 @@ impl Login {
             audience: asked.audience,
         })?;
         // The password may have been changed while this one was checked.
-        if !opened.write_alone(&self.db, proven.password_us).await? {
-            return Err(Wrong::Password.into());
+        let written = match proven.password_us {
+            Some(_) => opened.write_alone(&self.db, proven.password_us).await?,
+            None => opened.write_held(&self.db, directory).await?,
+        };
+        if !written {
+            let changed = proven.password_us.map(|_| Wrong::Password);
+            return Err(changed.unwrap_or(Wrong::Disabled).into());
         }
         tracing::info!(user = ?opened.session.subject, %source, "logged in");
         place.granted(Event {
@@ -197,8 +246,10 @@ impl Login {
     /// The account called `name`, where users must have one.
     async fn account(&self, name: Option<&UserName>) -> Result<Option<Found>, Refusal> {
         match (&self.accounts, name) {
-            (Some(accounts), Some(name)) => Ok(Some(accounts.find(name).await?)),
-            (None, _) | (_, None) => Ok(None),
+            (Some(accounts), Some(name)) if self.with_uid || self.judges != [Judge::Stored] => {
+                Ok(Some(accounts.find(name).await?))
+            }
+            (Some(_) | None, _) => Ok(None),
         }
     }
 }

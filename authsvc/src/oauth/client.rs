@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use warrant_api::oauth::DEVICE_GRANT;
 use warrant_api::scope::Scopes;
+use warrant_api::token::EXCHANGE_GRANT;
 use warrant_migrations::Db;
 
 use super::Refused;
@@ -27,16 +28,19 @@ pub(crate) enum Grant {
     AuthorizationCode,
     /// Tokens for a device. Source: RFC 8628.
     DeviceCode,
+    /// Tokens for an ID token. Source: RFC 8693.
+    TokenExchange,
 }
 
 impl Grant {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Password,
         Self::RefreshToken,
         Self::ClientCredentials,
         Self::AuthorizationCode,
         Self::DeviceCode,
+        Self::TokenExchange,
     ];
 
     /// Its `grant_type`.
@@ -47,13 +51,16 @@ impl Grant {
             Self::ClientCredentials => "client_credentials",
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => DEVICE_GRANT,
+            Self::TokenExchange => EXCHANGE_GRANT,
         }
     }
 
-    /// The grant called `name`; the device's also by its last word.
+    /// The grant called `name`; those with long names also by the last word.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        if name == "device_code" {
-            return Some(Self::DeviceCode);
+        match name {
+            "device_code" => return Some(Self::DeviceCode),
+            "token-exchange" => return Some(Self::TokenExchange),
+            _ => {}
         }
         Self::ALL.into_iter().find(|grant| grant.name() == name)
     }

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod backends;
 mod handshake;
 mod house;
 mod keys;
@@ -9,5 +10,8 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod oidc;
+mod provider;
+mod sign_in;
 mod throttle;
 mod warrants;
