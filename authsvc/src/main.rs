@@ -29,6 +29,7 @@ mod throttle;
 mod token;
 mod user_name;
 mod warrants;
+mod web;
 
 #[cfg(test)]
 mod tests;

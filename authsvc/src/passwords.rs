@@ -151,6 +151,22 @@ impl Turn<'_> {
     }
 }
 
+impl Turn<'_> {
+    /// The hash to store for a new `password`, as [`hash`].
+    ///
+    /// Errors: as [`hash`].
+    pub(crate) async fn hash(self, password: Secret) -> Result<String> {
+        let params = self.hasher.params.clone();
+        let permits = self.permits;
+        tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            hash(&params, &password)
+        })
+        .await
+        .map_err(|source| Error::unavailable("a password could not be hashed", source))?
+    }
+}
+
 /// The hash to store for a new `password`, in PHC form.
 ///
 /// Errors: the password is empty or longer than 1024 bytes, or the hashing

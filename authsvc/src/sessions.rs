@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Code,
     /// A user approved a device.
     Device,
+    /// A user signed in with a browser.
+    Web,
     /// A user made an API key. It is kept with the keys.
     Key,
 }
@@ -46,15 +48,22 @@ impl Kind {
             Self::Client => "client",
             Self::Code => "code",
             Self::Device => "device",
+            Self::Web => "web",
             Self::Key => "key",
         }
     }
 
     /// The kind called `name`.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Login, Self::Client, Self::Code, Self::Device]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        let mut kept = [
+            Self::Login,
+            Self::Client,
+            Self::Code,
+            Self::Device,
+            Self::Web,
+        ]
+        .into_iter();
+        kept.find(|kind| kind.name() == name)
     }
 }
 

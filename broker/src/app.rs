@@ -1,5 +1,6 @@
 //! Putting the parts together: the one file that knows everybody.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
+use warrant_door::origin::Origin;
 use warrant_migrations::{Db, Schema};
 use warrant_trail::{AuditCommand, Outcome, Trail};
 
@@ -109,6 +111,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         )),
         flux,
         own_warrants: config.mode == Mode::MultiUser && config.shim.warrants == Obtained::Client,
+        origin: Arc::new(origin(&config, address)?),
     });
     let places = Places::new(
         config.limits.connections,
@@ -198,6 +201,21 @@ fn gate(
         anonymous,
         config.mode == Mode::MultiUser,
     )
+}
+
+/// Where browsers find the pages.
+///
+/// Errors: `listen.public_url` has no host.
+fn origin(config: &Config, address: std::net::SocketAddr) -> anyhow::Result<Origin> {
+    // Whoever listens everywhere is reached here at the least.
+    let here = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let here = format!("http://{}", std::net::SocketAddr::new(here, address.port()));
+    let url = config.listen.public_url.as_ref().unwrap_or(&here);
+    Origin::of_url(url).context("listen.public_url: an http or https URL is needed")
 }
 
 /// The name of the account this process runs as.

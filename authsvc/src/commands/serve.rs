@@ -26,6 +26,7 @@ use crate::store::users::{self, By};
 use crate::throttle::Throttle;
 use crate::token::Mint;
 use crate::warrants::{Subjects, Warrants};
+use crate::web::{Way, Web};
 
 /// Answer requests until SIGTERM or SIGINT. With `migrate`, the database is
 /// brought up to date first.
@@ -132,6 +133,12 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         audit: audit.clone(),
     };
     let login = Arc::new(login);
+    let pages = &settings.config.oauth.url;
+    let ways = oidc.ways_in().map(|(name, label)| Way {
+        label: format!("Sign in with {label}"),
+        path: format!("/login/oidc/{name}"),
+    });
+    let ways = ways.collect();
     let service = Service {
         api_keys: ApiKeys {
             login: login.clone(),
@@ -139,6 +146,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             config: settings.config.api_keys,
         },
         broker_uids: broker_uids(&settings.config)?,
+        web: Web::new(login.clone(), settings.config.web, pages, ways)?,
         login,
         ring,
         backends: settings.backends.clone(),

@@ -7,6 +7,7 @@ mod multi_user;
 mod oauth;
 mod oidc;
 mod settings;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use oidc::{Provider, Providers, Section, is_endpoint, is_loopback};
 pub(crate) use settings::{Settings, Superuser};
+pub(crate) use web::Web;
 
 /// The longest life of an access token, in minutes. Old signing keys stay
 /// published for as long.
@@ -64,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) api_keys: ApiKeys,
     /// OAuth 2.0.
     pub(crate) oauth: OAuth,
+    /// The pages on which people sign in.
+    pub(crate) web: Web,
     /// Password hashes, and how much they may cost.
     pub(crate) passwords: Passwords,
     /// Which accounts may log in, in multi-user mode.

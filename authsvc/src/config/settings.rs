@@ -50,6 +50,7 @@ impl Settings {
         check_numbers(&config)?;
         config.check_multi_user()?;
         config.check_oauth()?;
+        config.check_web()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()
                 .map(|path| Secret::read(key, path))

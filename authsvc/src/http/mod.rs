@@ -5,7 +5,7 @@ mod fault;
 mod info;
 mod internal;
 mod keys;
-mod oauth;
+pub(crate) mod oauth;
 mod server;
 mod token;
 
@@ -35,6 +35,7 @@ use crate::oidc::Oidc;
 use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::warrants::Warrants;
+use crate::web::{self, Web};
 
 /// The longest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -68,6 +69,8 @@ pub(crate) struct Service {
     pub(crate) warrants: Option<Warrants>,
     /// The API keys.
     pub(crate) api_keys: ApiKeys,
+    /// The pages on which people sign in.
+    pub(crate) web: Web,
     /// Who may ask what the broker alone may ask.
     pub(crate) broker_uids: Vec<u32>,
     /// Where logins and warrants are recorded.
@@ -81,7 +84,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     let bodies = Router::new()
         .route("/oauth/token", post(oauth::give_token))
         .route("/oauth/device_authorization", post(oauth::begin_device))
-        .route("/oauth/device", post(oauth::decide_device))
+        .route("/oauth/device", post(web::decide_device))
         .route("/oauth/revoke", post(oauth::revoke_token))
         .route("/oauth/introspect", post(oauth::introspect_token))
         .route_layer(middleware::from_fn(oauth::without_query));
@@ -99,9 +102,12 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/internal/credential", post(internal::exchange_credential))
         .route(
             "/oauth/authorize",
-            get(oauth::show_authorize).post(oauth::authorize_code),
+            get(web::show_authorize).post(web::decide_authorize),
         )
         .merge(bodies)
+        // The link of a device has its code in the address.
+        .route("/oauth/device", get(web::show_device))
+        .merge(web::routes())
         .route(
             "/.well-known/oauth-authorization-server",
             get(oauth::get_metadata),

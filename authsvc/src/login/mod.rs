@@ -4,16 +4,17 @@ mod ordered;
 mod refusal;
 mod stored;
 mod system;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
+pub(crate) use wanted::{Proven, Wanted};
 
 use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
@@ -21,7 +22,7 @@ use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
-use crate::sessions::{Kind, Opening, Sessions, within};
+use crate::sessions::Sessions;
 use crate::source::Source;
 use crate::throttle::{Throttle, Verdict};
 use crate::token::Audience;
@@ -31,9 +32,9 @@ use crate::user_name::{UserName, shown};
 /// database is lost without a word.
 const LONGEST: Duration = Duration::from_secs(29);
 
-/// Somebody who wants a token.
+/// Somebody who wants something for a name and a password: commonly tokens.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<W = Asked> {
     /// The name, as given.
     pub(crate) user: String,
     /// The password.
@@ -41,7 +42,7 @@ pub(crate) struct Attempt {
     /// What makes the attempt's payload good for one use.
     pub(crate) once: Option<Once>,
     /// What is asked for.
-    pub(crate) asked: Asked,
+    pub(crate) asked: W,
     /// Where it comes from.
     pub(crate) source: Source,
 }
@@ -106,7 +107,7 @@ pub(crate) struct Login {
 }
 
 /// A user whose password was right.
-struct Proven {
+struct Checked {
     name: UserName,
     uid: Option<u32>,
     superuser: bool,
@@ -114,8 +115,8 @@ struct Proven {
     password_us: Option<i64>,
 }
 
-impl Proven {
-    /// Proven by PAM.
+impl Checked {
+    /// By PAM.
     fn by_system(name: &UserName, account: Account) -> Self {
         Self {
             name: name.clone(),
@@ -131,11 +132,14 @@ impl Login {
     /// the caller hangs up meanwhile.
     ///
     /// Errors: [`Refusal`].
-    pub(crate) async fn judge(self: Arc<Self>, attempt: Attempt) -> Result<Granted, Refusal> {
+    pub(crate) async fn judge<W: Wanted>(
+        self: Arc<Self>,
+        attempt: Attempt<W>,
+    ) -> Result<W::Given, Refusal> {
         let judged = tokio::spawn(async move {
             let user = shown(&attempt.user).to_owned();
             let mut event = Event::new(Sort::Login, attempt.source.clone());
-            event.audience = Some(attempt.asked.audience.name().to_owned());
+            event.audience = Some(attempt.asked.audience().to_owned());
             event.subject = UserName::parse(&attempt.user)
                 .ok()
                 .map(|name| name.to_string());
@@ -160,7 +164,11 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-    async fn answer(&self, attempt: Attempt, event: &mut Event) -> Result<Granted, Refusal> {
+    async fn answer<W: Wanted>(
+        &self,
+        attempt: Attempt<W>,
+        event: &mut Event,
+    ) -> Result<W::Given, Refusal> {
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
@@ -176,7 +184,7 @@ impl Login {
         }
         let name = name.as_ref();
         let mut by = self.judges.first().copied();
-        let proven = match (&self.system, self.judges.as_slice()) {
+        let checked = match (&self.system, self.judges.as_slice()) {
             (_, [Judge::Stored]) => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
@@ -193,39 +201,17 @@ impl Login {
             (None, _) | (Some(_), []) => Err(Wrong::Unknown.into()),
         };
         event.detail = by.map(|judge| judge.name().to_owned());
-        let proven = proven?;
+        let checked = checked?;
         let directory = &self.sessions.directory;
         let user = directory
-            .principal(&proven.name, proven.uid, proven.superuser)
+            .principal(&checked.name, checked.uid, checked.superuser)
             .await?;
-        let scopes = within(asked.scopes, asked.most, user.role).ok_or(Refusal::Scope)?;
-        let place = self.audit.place()?;
-        let opened = self.sessions.open(Opening {
-            kind: Kind::Login,
+        let proven = Proven {
             user,
-            scopes,
-            client_id: asked.client_id,
-            source: source.to_string(),
-            token_s: asked.token_s,
-            refresh_s: asked.refresh_s,
-            audience: asked.audience,
-        })?;
-        // The password may have been changed while this one was checked.
-        let written = match proven.password_us {
-            Some(_) => opened.write_alone(&self.db, proven.password_us).await?,
-            None => opened.write_held(&self.db, directory).await?,
+            uid: checked.uid,
+            password_us: checked.password_us,
         };
-        if !written {
-            let changed = proven.password_us.map(|_| Wrong::Password);
-            return Err(changed.unwrap_or(Wrong::Disabled).into());
-        }
-        tracing::info!(user = ?opened.session.subject, %source, "logged in");
-        place.granted(Event {
-            uid: proven.uid,
-            jti: Some(opened.jti),
-            ..event.clone()
-        });
-        Ok(opened.granted)
+        asked.give(self, proven, source, event).await
     }
 
     /// Count a failure.

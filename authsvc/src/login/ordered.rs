@@ -9,7 +9,7 @@
 use tokio::time::Instant;
 
 use super::system::{FAILED_AFTER, System};
-use super::{Judge, Login, Proven, Refusal, Wrong};
+use super::{Checked, Judge, Login, Refusal, Wrong};
 use crate::accounts::Found;
 use crate::handshake::Once;
 use crate::passwords;
@@ -35,7 +35,7 @@ impl Login {
         once: Option<Once>,
         source: &Source,
         by: &mut Option<Judge>,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let turn = system.turn().await?;
         self.check_again(name, source)?;
         let began = Instant::now();
@@ -55,7 +55,7 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         by: &mut Option<Judge>,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let known = self.look_up(name).await?;
         *by = known.as_ref().and_then(|known| self.first_of(known));
         let row = known.as_ref().and_then(|known| known.row.as_ref());
@@ -90,7 +90,7 @@ impl Login {
                 if let Some(once) = once {
                     self.spend(&once).await?;
                 }
-                Ok(Proven::by_system(known.name, account))
+                Ok(Checked::by_system(known.name, account))
             }
             (Some(Judge::Stored), None) | (None, _) => {
                 known.account.map_err(Wrong::Account)?;

@@ -1,6 +1,6 @@
 //! Passwords whose hashes are kept in the database.
 
-use super::{Login, Proven, Refusal, Wrong};
+use super::{Checked, Login, Refusal, Wrong};
 use crate::accounts::Found;
 use crate::handshake::{self, Once};
 use crate::passwords::{self, Verified};
@@ -20,7 +20,7 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         source: &Source,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         if password.expose().len() > passwords::MAX_BYTES {
             return Err(Wrong::Password.into());
         }
@@ -50,7 +50,7 @@ impl Login {
         verified: Verified,
         account: Option<Found>,
         once: Option<Once>,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let renewed = match verified {
             Verified::Wrong => return Err(Wrong::Password.into()),
             Verified::Right => None,
@@ -60,7 +60,7 @@ impl Login {
         if renewed.is_some() || once.is_some() {
             self.record(row, renewed, once).await?;
         }
-        Ok(Proven {
+        Ok(Checked {
             name: UserName::parse(&row.name).map_err(|_| Wrong::Name)?,
             uid: account.map(|account| account.uid),
             superuser: row.superuser,

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use warrant_pam::{FRAME_BYTES, Question, Verdict};
 use zeroize::Zeroizing;
 
-use super::{Login, Proven, Refusal, Wrong};
+use super::{Checked, Login, Refusal, Wrong};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::handshake::{self, Once};
@@ -107,7 +107,7 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         source: &Source,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let turn = system.turn().await?;
         self.check_again(name, source)?;
         let began = Instant::now();
@@ -140,7 +140,7 @@ impl Login {
         system: &System,
         name: Option<&UserName>,
         password: Secret,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let name = name.ok_or(Wrong::Name)?;
         let account = self.account(Some(name)).await?.ok_or(Wrong::Unknown)?;
         let account = account.map_err(Wrong::Account)?;
@@ -151,6 +151,6 @@ impl Login {
         if !system.accepts(name, &password).await? {
             return Err(Wrong::Password.into());
         }
-        Ok(Proven::by_system(name, account))
+        Ok(Checked::by_system(name, account))
     }
 }

@@ -11,8 +11,7 @@ mod id_token;
 mod identity;
 mod keys;
 mod provider;
-#[cfg_attr(not(test), allow(dead_code, reason = "the pages begin it"))]
-pub(crate) mod sign_in;
+mod sign_in;
 
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use warrant_api::token::OidcInfo;
 use warrant_migrations::Db;
 
 pub(crate) use provider::Provider;
+pub(crate) use sign_in::{Begun, LIFE_S, Returned};
 
 use crate::audit::Audit;
 use crate::config;
@@ -78,7 +78,6 @@ impl Oidc {
         self.advertised().is_some()
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "the pages list them"))]
     /// Those with which users can sign in in the browser: name and label.
     pub(crate) fn ways_in(&self) -> impl Iterator<Item = (&str, &str)> {
         let sections = self.providers.iter().map(Provider::section);

@@ -31,9 +31,8 @@ const MOST_OF_SOURCE: i64 = 100;
 const MAX_NEXT: usize = 1024;
 /// The longest code, in bytes.
 const MAX_CODE: usize = 4096;
-/// The beginnings of states and cookies.
+/// The beginning of a state.
 const STATE: &str = "wro_";
-const COOKIE: &str = "wrb_";
 
 /// A browser that is to be sent to a provider.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ impl Oidc {
         }
         let discovery = provider.discovery().await?;
         let (state, hash) = opaque::make(STATE)?;
-        let (cookie, browser) = opaque::make(COOKIE)?;
+        let (cookie, browser) = opaque::make(opaque::WEB)?;
         let sign_in = SignIn {
             hash,
             browser,
@@ -137,7 +136,7 @@ impl Oidc {
         let hash = opaque::read(STATE, state).ok_or_else(unknown)?;
         let sign_in = self.take(&hash).await?.ok_or_else(unknown)?;
         let cookie = cookie.ok_or(Refused::Proof("other-browser"))?;
-        let shown = opaque::read(COOKIE, cookie).unwrap_or_default();
+        let shown = opaque::read(opaque::WEB, cookie).unwrap_or_default();
         if !opaque::same(&shown, &sign_in.browser) {
             return Err(Refused::Proof("other-browser"));
         }
@@ -177,6 +176,10 @@ impl Oidc {
     }
 
     async fn take(&self, hash: &str) -> Result<Option<SignIn>, Refused> {
+        // Whoever makes states up does not keep others from writing.
+        if !sign_ins::is_there(&mut self.db.read().await?, hash).await? {
+            return Ok(None);
+        }
         let mut tx = self.db.begin().await?;
         let found = sign_ins::take(&mut tx, hash).await?;
         tx.commit().await?;

@@ -13,6 +13,7 @@ pub(crate) mod revocations;
 pub(crate) mod sessions;
 pub(crate) mod sign_ins;
 pub(crate) mod users;
+pub(crate) mod web_sessions;
 
 #[cfg(test)]
 mod tests;

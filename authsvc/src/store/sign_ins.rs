@@ -1,7 +1,7 @@
 //! Browsers that were sent to a provider and are not back yet.
 
 use sqlx::FromRow;
-use warrant_migrations::{Result, Tx, on};
+use warrant_migrations::{Conn, Result, Tx, on};
 
 /// A browser that was sent to a provider.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
@@ -48,6 +48,17 @@ pub(crate) async fn insert(
         .await
         .map(|done| done.rows_affected()))?;
     Ok(rows == 1)
+}
+
+/// Whether one with this state is waited for.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn is_there(conn: &mut Conn, hash: &str) -> Result<bool> {
+    const SQL: &str = "select exists (select 1 from sign_ins where hash = $1)";
+    Ok(on!(conn, |db| sqlx::query_scalar(SQL)
+        .bind(hash)
+        .fetch_one(db)
+        .await)?)
 }
 
 /// Take out the one with this state: of two who come with it, one finds it.

@@ -172,6 +172,31 @@ pub(crate) async fn set_password(
     Ok(rows == 1)
 }
 
+/// As [`set_password`], where the present one was set at `old_us` and the user
+/// may log in; false where not.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn change_password(
+    tx: &mut Tx,
+    name: &UserName,
+    hash: &str,
+    old_us: i64,
+    now_us: i64,
+) -> Result<bool> {
+    const SQL: &str = "update users set password_hash = $2, password_changed_us = $4
+         where name = $1 and password_changed_us = $3 and not disabled";
+    let name = name.as_str();
+    let rows = on!(tx, |db| sqlx::query(SQL)
+        .bind(name)
+        .bind(hash)
+        .bind(old_us)
+        .bind(now_us)
+        .execute(db)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(rows == 1)
+}
+
 /// Replace the hash `old` by `new`, of the same password at another cost;
 /// false when the password was changed meanwhile.
 ///

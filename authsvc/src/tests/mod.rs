@@ -15,3 +15,4 @@ mod provider;
 mod sign_in;
 mod throttle;
 mod warrants;
+mod web;

@@ -10,7 +10,7 @@ use super::provider::{BROWSER, FakeProvider, Mood};
 use crate::audit::{Event, Sort};
 use crate::config::Providers;
 use crate::oauth::Refused;
-use crate::oidc::sign_in::{Begun, Returned};
+use crate::oidc::{Begun, Returned};
 use crate::opaque;
 use crate::secret::Secret;
 use crate::source::Source;

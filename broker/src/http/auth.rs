@@ -19,6 +19,7 @@ use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role};
 use warrant_door::shape::API_KEY;
 
+use super::browser::{self, By};
 use super::credentials::{Credentials, Outcome};
 use super::flux::fault::{Challenge, Fault};
 use super::limits::Limits;
@@ -58,6 +59,8 @@ enum Shown<'a> {
     Nothing,
     Token(&'a str),
     Key(&'a str),
+    Cookie(&'a str),
+    Basic(&'a str),
 }
 
 #[derive(Debug, Clone)]
@@ -114,7 +117,8 @@ impl Gate {
         }
     }
 
-    /// Whoever the head of a request proves to be at the other end.
+    /// Whoever the head of a request proves to be at the other end, and by
+    /// what.
     ///
     /// Errors: nobody; 400 where it shows two credentials; 503 where nobody
     /// can tell now.
@@ -123,17 +127,35 @@ impl Gate {
         headers: &HeaderMap,
         source: Option<IpAddr>,
         limits: &Limits,
-    ) -> Result<Caller, Fault> {
+    ) -> Result<(Caller, By), Fault> {
         if let Some(caller) = &self.anonymous {
-            return Ok(caller.clone());
+            return Ok((caller.clone(), By::Program));
         }
         let away = || Fault::unavailable("The auth service cannot be reached.");
-        let verified = match shown(headers)? {
+        let mut by = By::Program;
+        let (kind, value) = match shown(headers)? {
             Shown::Nothing => return Err(Fault::not_authenticated(&self.challenge)),
-            Shown::Token(token) => self.verify(token).await,
-            Shown::Key(key) => match self.exchange(key, source, limits).await? {
-                Outcome::Token(token) => self.verify(&token).await,
+            Shown::Token(token) => (None, token),
+            Shown::Key(key) => (Some(CredentialKind::Key), key),
+            Shown::Cookie(cookie) => (Some(CredentialKind::Cookie), cookie),
+            Shown::Basic(value) => {
+                by = By::Basic;
+                (Some(CredentialKind::Basic), value)
+            }
+        };
+        let verified = match kind {
+            None => self.verify(value).await,
+            Some(kind) => match self.exchange(kind, value, source, limits).await? {
+                Outcome::Token { token, csrf } => {
+                    if kind == CredentialKind::Cookie {
+                        // Without one, nothing can be changed.
+                        let csrf = csrf.ok_or_else(away)?;
+                        by = By::Cookie { csrf };
+                    }
+                    self.verify(&token).await
+                }
                 Outcome::Refused => Err(Refused::Invalid),
+                Outcome::Throttled => return Err(Fault::too_many()),
                 Outcome::Away => return Err(away()),
             },
         };
@@ -143,7 +165,7 @@ impl Gate {
             Err(Refused::NoKeys) => return Err(away()),
         };
         match caller.bearer.as_ref().map(|b| self.revocations.judge(b)) {
-            Some(Standing::Counts) => Ok(caller),
+            Some(Standing::Counts) => Ok((caller, by)),
             Some(Standing::Revoked) | None => Err(Fault::bad_token(&self.challenge)),
             Some(Standing::Unknown) => Err(Fault::unavailable(
                 "It cannot be told now whose tokens count.",
@@ -153,11 +175,12 @@ impl Gate {
 
     async fn exchange(
         &self,
-        key: &str,
+        kind: CredentialKind,
+        value: &str,
         source: Option<IpAddr>,
         limits: &Limits,
     ) -> Result<Outcome, Fault> {
-        if key.len() > LONGEST {
+        if value.len() > LONGEST {
             return Ok(Outcome::Refused);
         }
         let mut allowance = None;
@@ -165,10 +188,9 @@ impl Gate {
             allowance = limits.source(source);
             allowance.is_none_or(|allowance| allowance.granted)
         };
-        let kind = CredentialKind::Key;
         let exchanged = self
             .credentials
-            .exchange(&self.authsvc, kind, key, source, may_ask);
+            .exchange(&self.authsvc, kind, value, source, may_ask);
         exchanged.await.ok_or_else(Fault::too_many)
     }
 
@@ -313,21 +335,26 @@ fn now_s() -> u64 {
     u64::try_from(Micros::now().get() / 1_000_000).unwrap_or_default()
 }
 
-/// The credential in a request's head.
+/// The credential in a request's head. What a browser shows by itself counts
+/// only where nothing else is shown.
 ///
 /// Errors: there are two that differ.
 fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|header| {
-        let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
-        let token = token.trim();
-        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-    });
+    let authorization = |scheme: &str| {
+        let header = headers.get(AUTHORIZATION)?;
+        let (known, value) = header.to_str().ok()?.split_once(' ')?;
+        let value = value.trim();
+        (known.eq_ignore_ascii_case(scheme) && !value.is_empty()).then_some(value)
+    };
+    let (bearer, basic) = (authorization("bearer"), authorization("basic"));
     let key = headers
         .get(API_KEY)
         .map(|value| value.to_str().unwrap_or_default().trim());
-    match (bearer, key) {
-        (None, None) => Ok(Shown::Nothing),
-        (Some(one), Some(other)) if one != other => Err(Fault::detail(
+    match (bearer.or(basic), key) {
+        (None, None) if headers.contains_key(AUTHORIZATION) => Ok(Shown::Nothing),
+        (None, None) => Ok(browser::cookie(headers).map_or(Shown::Nothing, Shown::Cookie)),
+        (Some(value), None) if basic.is_some() => Ok(Shown::Basic(value)),
+        (Some(one), Some(other)) if one != other || basic.is_some() => Err(Fault::detail(
             StatusCode::BAD_REQUEST,
             "Authorization and X-API-Key hold different credentials: send one of them.",
         )),

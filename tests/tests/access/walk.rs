@@ -27,11 +27,12 @@ type Row = (&'static str, &'static str, [u16; WALKERS.len()]);
 
 /// What each gets. A job that has ended cannot be cancelled any more: who may
 /// cancel it is told so with 400. 0: not tried.
-const ROUTES: [Row; 22] = [
+const ROUTES: [Row; 27] = [
     ("GET", "/v1/jobs", READ),
     ("GET", "/v1/jobs?details=true&listing=true", READ),
     ("GET", "/v1/jobs/search?search=e", READ),
     ("GET", "/v1/nodes", READ),
+    ("GET", "/v1/session", READ),
     ("GET", "/v1/keys", READ),
     (
         "POST",
@@ -63,6 +64,10 @@ const ROUTES: [Row; 22] = [
         "/v1/service/stop",
         [401, 403, 403, 403, 0, 403, 403, 403, 403, 403, 401],
     ),
+    ("GET", "/login", OPEN),
+    ("GET", "/login/oidc/campus", OPEN),
+    ("GET", "/login/oidc/campus/callback", OPEN),
+    ("POST", "/account/password", OPEN),
     ("GET", "/v1/auth", OPEN),
     ("GET", "/.well-known/jwks.json", OPEN),
     ("GET", "/openapi.json", OPEN),

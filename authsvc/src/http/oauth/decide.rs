@@ -1,5 +1,5 @@
-//! Where users decide who may have tokens: for now, for programs that hold
-//! their access token; pages come later.
+//! Where users decide who may have tokens: for programs that hold their access
+//! token. Pages are in `web`.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ async fn signed_in(
 }
 
 /// Let a client have a code, as whoever is signed in. Source: RFC 6749 §4.1.1.
-pub(in super::super) async fn authorize_code(
+pub(crate) async fn authorize_code(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     source: Source,
@@ -75,9 +75,9 @@ pub(in super::super) async fn authorize_code(
     }
 }
 
-/// Say what is wrong with a request for a code. There is no page yet to put
-/// one that is fit to a user.
-pub(in super::super) async fn show_authorize(
+/// Say what is wrong with a request for a code. One that is fit is put to a
+/// user on a page, in a browser.
+pub(crate) async fn show_authorize(
     State(service): State<Arc<Service>>,
     query: Result<Query<AuthorizeRequest>, QueryRejection>,
 ) -> Response {
@@ -88,7 +88,7 @@ pub(in super::super) async fn show_authorize(
     let (status, text) = match &checked {
         Ok(_) => (
             StatusCode::NOT_IMPLEMENTED,
-            "There is no page for this yet: use a program that you are logged in with.",
+            "The page for this is for browsers: open the address in one.",
         ),
         Err(Unfit::Lost(Refused::Failed(_))) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -139,7 +139,7 @@ pub(in super::super) async fn begin_device(
 }
 
 /// Decide about a device, as whoever is signed in.
-pub(in super::super) async fn decide_device(
+pub(crate) async fn decide_device(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     source: Source,
