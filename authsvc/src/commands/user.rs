@@ -205,11 +205,12 @@ async fn list(db: &Db, as_json: bool) -> Result<()> {
             "user"
         };
         let state = if user.disabled { "disabled" } else { "enabled" };
-        say(&format!(
-            "{:<32} {role:<13} {state:<8} {}",
-            user.name,
-            user.by.name()
-        ))?;
+        let by = match user.by {
+            By::Database => "",
+            By::Pam => " (pam)",
+            By::Oidc => " (oidc)",
+        };
+        say(&format!("{:<32} {role:<13} {state}{by}", user.name))?;
     }
     Ok(())
 }

@@ -210,22 +210,26 @@ impl Oidc {
     ) -> Result<Claims, Refused> {
         let section = provider.section();
         let discovery = provider.discovery().await?;
-        let verifier = derived("verifier", cookie, state);
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", "authorization_code")
-            .append_pair("code", code.expose())
-            .append_pair("redirect_uri", &self.callback(&section.name))
-            .append_pair("code_verifier", verifier.expose());
         let secret = provider.config.secret.as_ref();
-        let basic = secret.filter(|_| !discovery.secret_in_form());
-        if basic.is_none() {
-            form.append_pair("client_id", &section.client_id);
-            if let Some(secret) = secret {
+        let in_form = secret.filter(|_| discovery.secret_in_form());
+        let form = {
+            let verifier = derived("verifier", cookie, state);
+            let mut form = Serializer::new(String::new());
+            form.append_pair("grant_type", "authorization_code")
+                .append_pair("code", code.expose())
+                .append_pair("redirect_uri", &self.callback(&section.name))
+                .append_pair("code_verifier", verifier.expose());
+            if secret.is_none() || in_form.is_some() {
+                form.append_pair("client_id", &section.client_id);
+            }
+            if let Some(secret) = in_form {
                 form.append_pair("client_secret", secret.expose());
             }
-        }
-        let basic = basic.map(|secret| basic_of(&section.client_id, secret));
-        let form = Secret::new(form.finish());
+            Secret::new(form.finish())
+        };
+        let basic = secret
+            .filter(|_| in_form.is_none())
+            .map(|secret| basic_of(&section.client_id, secret));
         let asked = provider
             .fetcher
             .post(&discovery.token_endpoint, form, basic);
