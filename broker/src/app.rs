@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
 use warrant_door::origin::Origin;
+use warrant_door::tls::Tls;
 use warrant_migrations::{Db, Schema};
 use warrant_trail::{AuditCommand, Outcome, Trail};
 
@@ -45,6 +46,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         Schema::Broker.migrate(&db).await?;
     }
     Schema::Broker.check(&db).await?;
+    let tls = config.listen.tls.files().map(Tls::open).transpose()?;
     let listener = TcpListener::bind(config.listen.http)
         .await
         .context("listen.http")?;
@@ -118,13 +120,17 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         config.limits.connections_per_source,
     );
     let (stop, stopped) = watch::channel(false);
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().watch());
+    }
     tracing::info!(
         listen = %address,
+        tls = tls.is_some(),
         cores = machine.capacity.cores,
         gpus = machine.capacity.gpus,
         "serving"
     );
-    let server = tokio::spawn(http::listen::serve(listener, router, places, stopped));
+    let server = tokio::spawn(http::listen::serve(listener, router, tls, places, stopped));
     let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
     let left = jobs.drain(grace).await;
     if left > 0 {
@@ -187,11 +193,7 @@ fn gate(
     revocations: Revocations,
     address: std::net::SocketAddr,
 ) -> Gate {
-    let public = config
-        .listen
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
+    let public = config.listen.url(address);
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
     Gate::new(
         authsvc,

@@ -9,6 +9,7 @@ mod guarded;
 pub mod origin;
 mod places;
 pub mod shape;
+pub mod tls;
 
 pub use guarded::{Guarded, Verdicts};
 pub use places::{Place, Places, network};

@@ -7,6 +7,7 @@ mod multi_user;
 mod oauth;
 mod oidc;
 mod settings;
+mod tls;
 mod web;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use oidc::{Provider, Providers, Section, is_endpoint, is_loopback};
 pub(crate) use settings::{Settings, Superuser};
+pub(crate) use tls::{Certificates, Tls};
 pub(crate) use web::Web;
 
 /// The longest life of an access token, in minutes. Old signing keys stay
@@ -68,6 +70,8 @@ pub(crate) struct Config {
     pub(crate) oauth: OAuth,
     /// The pages on which people sign in.
     pub(crate) web: Web,
+    /// Users who log in by certificate.
+    pub(crate) certificates: Certificates,
     /// Password hashes, and how much they may cost.
     pub(crate) passwords: Passwords,
     /// Which accounts may log in, in multi-user mode.
@@ -111,8 +115,11 @@ pub(crate) struct Listen {
     pub(crate) socket: PathBuf,
     /// Who may connect to it.
     pub(crate) socket_mode: SocketMode,
-    /// An address for plain HTTP, behind a proxy that speaks TLS.
+    /// An address for plain HTTP, behind a proxy that speaks TLS; for TLS
+    /// itself where `tls` is set.
     pub(crate) tcp: Option<SocketAddr>,
+    /// TLS on that address.
+    pub(crate) tls: Tls,
 }
 
 impl Default for Listen {
@@ -121,6 +128,7 @@ impl Default for Listen {
             socket: "/run/warrant-auth/authsvc.sock".into(),
             socket_mode: SocketMode::Group,
             tcp: None,
+            tls: Tls::default(),
         }
     }
 }
@@ -348,6 +356,12 @@ mod tests {
             "socket",
             "socket_mode",
             "tcp",
+            "certificate",
+            "key",
+            "client_ca",
+            "client_crl",
+            "mtls_url",
+            "from",
             "dir",
             "activation_s",
             "issuer",

@@ -1,5 +1,6 @@
 //! From a name and a password to an access token.
 
+mod certificate;
 mod ordered;
 mod refusal;
 mod stored;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
+pub(crate) use certificate::Certified;
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
 pub(crate) use wanted::{Proven, Wanted};

@@ -4,12 +4,13 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use warrant_api::oauth::DEVICE_GRANT;
+use warrant_api::oauth::{CERTIFICATE_GRANT, DEVICE_GRANT};
 use warrant_api::scope::Scopes;
 use warrant_api::token::EXCHANGE_GRANT;
 use warrant_migrations::Db;
 
 use super::Refused;
+use crate::certificates::{Rule, Shown};
 use crate::error::{Error, Kind, Result};
 use crate::opaque;
 use crate::secret::Secret;
@@ -30,17 +31,20 @@ pub(crate) enum Grant {
     DeviceCode,
     /// Tokens for an ID token. Source: RFC 8693.
     TokenExchange,
+    /// Tokens for a user's certificate.
+    Certificate,
 }
 
 impl Grant {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Password,
         Self::RefreshToken,
         Self::ClientCredentials,
         Self::AuthorizationCode,
         Self::DeviceCode,
         Self::TokenExchange,
+        Self::Certificate,
     ];
 
     /// Its `grant_type`.
@@ -52,6 +56,7 @@ impl Grant {
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => DEVICE_GRANT,
             Self::TokenExchange => EXCHANGE_GRANT,
+            Self::Certificate => CERTIFICATE_GRANT,
         }
     }
 
@@ -60,6 +65,7 @@ impl Grant {
         match name {
             "device_code" => return Some(Self::DeviceCode),
             "token-exchange" => return Some(Self::TokenExchange),
+            "certificate" => return Some(Self::Certificate),
             _ => {}
         }
         Self::ALL.into_iter().find(|grant| grant.name() == name)
@@ -81,6 +87,8 @@ pub(crate) struct Client {
     pub(crate) redirect_uris: Vec<String>,
     grants: Vec<Grant>,
     secret_hash: Option<String>,
+    /// What its certificate must say, where it proves itself by one.
+    certificate: Option<Rule>,
 }
 
 impl fmt::Debug for Client {
@@ -98,13 +106,15 @@ impl Client {
         self.grants.contains(&grant)
     }
 
-    /// Whether it has a secret.
+    /// Whether it proves who it is.
     pub(crate) fn is_confidential(&self) -> bool {
-        self.secret_hash.is_some()
+        self.secret_hash.is_some() || self.certificate.is_some()
     }
 
     fn read(row: clients::Row) -> Result<Self> {
         let unknown = || Error::new(Kind::Unavailable, "a client's row holds something unknown");
+        let rule = |text: String| Rule::read(&text).ok_or_else(unknown);
+        let certificate = row.certificate.map(rule);
         let grants = row.grants.split_whitespace().map(Grant::parse);
         Ok(Self {
             grants: grants.collect::<Option<_>>().ok_or_else(unknown)?,
@@ -114,6 +124,7 @@ impl Client {
             label: row.label,
             owner: row.owner,
             secret_hash: row.secret_hash,
+            certificate: certificate.transpose()?,
         })
     }
 }
@@ -134,6 +145,8 @@ pub(crate) struct Claim {
     pub(crate) id: String,
     /// Its secret, where it shows one.
     pub(crate) secret: Option<Secret>,
+    /// The certificate of its connection, where it showed one.
+    pub(crate) shown: Option<Shown>,
 }
 
 impl Claim {
@@ -145,13 +158,14 @@ impl Claim {
         basic: Option<&str>,
         id: Option<String>,
         secret: Option<Secret>,
+        shown: Option<Shown>,
     ) -> Result<Option<Self>, Refused> {
         let id = id.filter(|id| !id.is_empty());
         let Some(basic) = basic else {
             return match (id, secret) {
                 (None, None) => Ok(None),
                 (None, Some(_)) => Err(Refused::Form("client_id: required")),
-                (Some(id), secret) => Ok(Some(Self { id, secret })),
+                (Some(id), secret) => Ok(Some(Self { id, secret, shown })),
             };
         };
         if secret.is_some() {
@@ -160,6 +174,7 @@ impl Claim {
             ));
         }
         let claim = Self::of_basic(basic).ok_or(Refused::Client)?;
+        let claim = Self { shown, ..claim };
         if id.is_some_and(|id| id != claim.id) {
             return Err(Refused::Form("client_id: not that of the header"));
         }
@@ -183,24 +198,43 @@ impl Claim {
         Some(Self {
             id: plain(id)?,
             secret: Some(Secret::new(plain(secret)?)),
+            shown: None,
         })
     }
 }
 
 /// The client that made `claim`, if it is registered, not disabled, and showed
-/// its secret where it has one.
+/// its secret or its certificate where it has one.
 ///
-/// Errors: [`Refused::Client`]; the database did not answer.
+/// Errors: [`Refused::Client`], [`Refused::ClientCertificate`]; the database did not answer.
 pub(crate) async fn authenticate(db: &Db, claim: &Claim) -> Result<Client, Refused> {
     let client = find(db, &claim.id).await?.ok_or(Refused::Client)?;
     let shown = claim
         .secret
         .as_ref()
         .filter(|secret| !secret.expose().is_empty());
-    let proven = match (&client.secret_hash, shown) {
-        (None, None) => true,
-        (Some(hash), Some(secret)) => opaque::same(hash, &opaque::hash(secret.expose())),
-        (None, Some(_)) | (Some(_), None) => false,
+    let proven = match (&client.certificate, &client.secret_hash, shown) {
+        (None, None, None) => true,
+        (None, Some(hash), Some(secret)) => opaque::same(hash, &opaque::hash(secret.expose())),
+        (Some(rule), None, None) => {
+            judge_certificate(rule, claim.shown.as_ref())?;
+            true
+        }
+        (Some(_), Some(_), _)
+        | (Some(_), _, Some(_))
+        | (None, None, Some(_))
+        | (None, Some(_), None) => false,
     };
     proven.then_some(client).ok_or(Refused::Client)
+}
+
+/// Whether a certificate was shown, counts and says what it must. Source: RFC
+/// 8705 §2.1.
+fn judge_certificate(rule: &Rule, shown: Option<&Shown>) -> Result<(), Refused> {
+    let shown = shown.ok_or(Refused::ClientCertificate("certificate"))?;
+    let named = shown.named().map_err(Refused::ClientCertificate)?;
+    match rule.fits(&named) {
+        true => Ok(()),
+        false => Err(Refused::ClientCertificate("certificate-other")),
+    }
 }

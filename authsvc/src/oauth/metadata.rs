@@ -1,7 +1,7 @@
 //! What this server does, for clients that find it out by themselves. Source:
 //! RFC 8414.
 
-use warrant_api::oauth::Metadata;
+use warrant_api::oauth::{Metadata, MtlsAliases};
 use warrant_api::scope::Scope;
 
 use super::{Grant, OAuth};
@@ -15,6 +15,7 @@ pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
         .filter(|grant| match grant {
             Grant::Password => oauth.config.password_grant,
             Grant::TokenExchange => exchanges,
+            Grant::Certificate => oauth.user_certificates,
             Grant::RefreshToken
             | Grant::ClientCredentials
             | Grant::AuthorizationCode
@@ -23,7 +24,15 @@ pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
         .map(Grant::name)
         .collect();
     let secret = ["client_secret_basic", "client_secret_post"];
-    let any = ["client_secret_basic", "client_secret_post", "none"];
+    let certificate = oauth.client_certificates.then_some("tls_client_auth");
+    let secret: Vec<_> = secret.into_iter().chain(certificate).collect();
+    let any: Vec<_> = secret.iter().copied().chain(["none"]).collect();
+    let aliases = oauth.config.mtls_url.as_ref().map(|url| MtlsAliases {
+        token_endpoint: format!("{url}/oauth/token"),
+        device_authorization_endpoint: format!("{url}/oauth/device_authorization"),
+        revocation_endpoint: format!("{url}/oauth/revoke"),
+        introspection_endpoint: format!("{url}/oauth/introspect"),
+    });
     Metadata {
         issuer: oauth.issuer.clone(),
         authorization_endpoint: at("/oauth/authorize"),
@@ -41,5 +50,6 @@ pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
         introspection_endpoint_auth_methods_supported: words(&secret),
         code_challenge_methods_supported: words(&["S256"]),
         authorization_response_iss_parameter_supported: true,
+        mtls_endpoint_aliases: aliases,
     }
 }

@@ -12,6 +12,8 @@ pub(crate) enum Refused {
     Grant,
     /// The client did not prove who it is, or may have nothing.
     Client,
+    /// The client's certificate does not prove who it is, for this reason.
+    ClientCertificate(&'static str),
     /// The client was not registered for this.
     ClientGrant,
     /// What was shown does not count, for this reason.
@@ -80,7 +82,7 @@ impl Refused {
         match self {
             Self::Form(_) => "invalid_request",
             Self::Grant => "unsupported_grant_type",
-            Self::Client => "invalid_client",
+            Self::Client | Self::ClientCertificate(_) => "invalid_client",
             Self::ClientGrant => "unauthorized_client",
             Self::Proof(_) => "invalid_grant",
             Self::Scope => "invalid_scope",
@@ -102,7 +104,7 @@ impl Refused {
             Self::Grant => "grant-type",
             Self::Client => "client",
             Self::ClientGrant => "client-grant",
-            Self::Proof(reason) => reason,
+            Self::Proof(reason) | Self::ClientCertificate(reason) => reason,
             Self::Scope => "scope",
             Self::Audience => "audience",
             Self::ResponseType => "response-type",
@@ -124,6 +126,9 @@ impl Refused {
         if let Self::Proof(_) = self {
             return "grant";
         }
+        if let Self::ClientCertificate(_) = self {
+            return Self::Client.reason();
+        }
         self.reason()
     }
 
@@ -132,7 +137,9 @@ impl Refused {
         match self {
             Self::Form(what) => what,
             Self::Grant => "grant_type: not one that tokens are given for here",
-            Self::Client => "the client is unknown or did not prove who it is",
+            Self::Client | Self::ClientCertificate(_) => {
+                "the client is unknown or did not prove who it is"
+            }
             Self::ClientGrant => "the client was not registered for this",
             Self::Proof(_) => "what was shown is wrong, over, used or not this client's",
             Self::Scope => {

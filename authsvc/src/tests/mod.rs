@@ -3,6 +3,7 @@
 mod api_keys;
 mod audit;
 mod backends;
+mod certificates;
 mod handshake;
 mod house;
 mod keys;

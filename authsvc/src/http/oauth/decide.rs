@@ -14,6 +14,7 @@ use warrant_api::oauth::{
 };
 
 use super::super::Service;
+use super::super::certificate::Certificate;
 use super::{answer, bearer, claim, record, uncached};
 use crate::audit::{Event, Sort};
 use crate::config::Grants;
@@ -113,6 +114,7 @@ pub(in super::super) struct DeviceForm {
 pub(in super::super) async fn begin_device(
     State(service): State<Arc<Service>>,
     source: Source,
+    certificate: Certificate,
     headers: HeaderMap,
     form: Result<Form<DeviceForm>, FormRejection>,
 ) -> Response {
@@ -124,7 +126,7 @@ pub(in super::super) async fn begin_device(
         if !service.backends.give_tokens() {
             return Err(Refused::Grant);
         }
-        let claim = claim(&headers, form.client_id, form.client_secret)?;
+        let claim = claim(&headers, form.client_id, form.client_secret, certificate)?;
         let oauth = &service.oauth;
         let client = oauth.client(claim.as_ref(), Grant::DeviceCode).await?;
         let asking = Asking {
