@@ -203,6 +203,7 @@ fn refusal(
         Refused::Form(_)
         | Refused::Grant
         | Refused::Client
+        | Refused::ClientCertificate(_)
         | Refused::ClientGrant
         | Refused::Proof(_)
         | Refused::Audience

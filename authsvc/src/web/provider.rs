@@ -144,6 +144,7 @@ fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
         Refused::Form(_)
         | Refused::Grant
         | Refused::Client
+        | Refused::ClientCertificate(_)
         | Refused::ClientGrant
         | Refused::Proof(_)
         | Refused::Scope
