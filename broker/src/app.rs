@@ -213,11 +213,11 @@ fn origin(config: &Config, address: std::net::SocketAddr) -> anyhow::Result<Orig
     let here = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
-    let here = format!("http://{}", std::net::SocketAddr::new(here, address.port()));
-    let url = config.listen.public_url.as_ref().unwrap_or(&here);
-    Origin::of_url(url).context("listen.public_url: an http or https URL is needed")
+    let here = std::net::SocketAddr::new(here, address.port());
+    let url = config.listen.url(here);
+    Origin::of_url(&url).context("listen.public_url: an http or https URL is needed")
 }
 
 /// The name of the account this process runs as.

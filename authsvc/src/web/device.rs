@@ -47,7 +47,10 @@ pub(crate) async fn show_device(State(service): State<Arc<Service>>, request: Re
     let request = Request::from_parts(parts, body);
     match for_page {
         true => Handler::call(show, request, service).await,
-        false => Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response(),
+        false => {
+            let fault = Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+            ([(header::ALLOW, "POST")], fault).into_response()
+        }
     }
 }
 

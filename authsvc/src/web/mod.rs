@@ -5,6 +5,11 @@
 //! A browser shows a cookie; whatever changes anything needs besides a token
 //! that is bound to it, and must come from a page of this server's own.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "what is refused is answered with a page"
+)]
+
 mod account;
 mod agent;
 mod authorize;

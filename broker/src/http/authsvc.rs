@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST,
-    HeaderName, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE,
+    HOST, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
     USER_AGENT, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{Method, Request, Response, StatusCode};
@@ -38,11 +38,12 @@ const ASKED: [HeaderName; 6] = [
     USER_AGENT,
 ];
 /// What of an answer's head is handed back.
-const ANSWERED: [HeaderName; 11] = [
+const ANSWERED: [HeaderName; 12] = [
     CONTENT_TYPE,
     CACHE_CONTROL,
     RETRY_AFTER,
     WWW_AUTHENTICATE,
+    ALLOW,
     LOCATION,
     SET_COOKIE,
     CONTENT_SECURITY_POLICY,
