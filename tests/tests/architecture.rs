@@ -49,12 +49,13 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
     ("warrant-audit", &[]),
     ("warrant-migrations", &[]),
     ("warrant-trail", &["warrant-audit", "warrant-migrations"]),
+    ("warrant-upkeep", &["warrant-migrations", "warrant-trail"]),
     ("warrant-door", &[]),
     (
         "warrant-broker",
@@ -63,6 +64,7 @@ const CRATES: [(&str, &[&str]); 12] = [
             "warrant-door",
             "warrant-migrations",
             "warrant-trail",
+            "warrant-upkeep",
             "warrant-wire",
         ],
     ),
@@ -74,6 +76,7 @@ const CRATES: [(&str, &[&str]); 12] = [
             "warrant-migrations",
             "warrant-pam",
             "warrant-trail",
+            "warrant-upkeep",
             "warrant-wire",
         ],
     ),

@@ -82,10 +82,11 @@ impl<'de> Deserialize<'de> for Backend {
 pub(crate) struct Backends(Vec<Backend>);
 
 impl Backends {
-    /// What is configured, where there is a shared secret or none.
+    /// What is configured, where there is a shared secret or none; whoever
+    /// `serves` must have it where it is needed.
     ///
     /// Errors: backends that do not go together, or that lack something.
-    pub(super) fn resolve(config: &Config, has_secret: bool) -> Result<Self> {
+    pub(super) fn resolve(config: &Config, has_secret: bool, serves: bool) -> Result<Self> {
         let backends = match (config.backend, config.backends.as_slice()) {
             (Some(_), [_, ..]) => {
                 return Err(Error::invalid(
@@ -116,7 +117,7 @@ impl Backends {
         if (0..backends.0.len()).any(twice) {
             return wrong("each once");
         }
-        if has(Backend::SharedSecret) && !has_secret {
+        if serves && has(Backend::SharedSecret) && !has_secret {
             return Err(Error::invalid(
                 "the shared-secret backend needs a secret: set FLUX_SECRET_KEY or shared_secret_file",
             ));
@@ -177,7 +178,7 @@ mod tests {
         if names.contains("oidc") {
             config.oidc = super::super::oidc::example();
         }
-        let backends = Backends::resolve(&config, has_secret);
+        let backends = Backends::resolve(&config, has_secret, true);
         backends.map(|b| b.names()).map_err(|error| error.message)
     }
 
@@ -212,7 +213,7 @@ mod tests {
             ..Config::default()
         };
         for config in [with_provider, without] {
-            let message = Backends::resolve(&config, false).unwrap_err().message;
+            let message = Backends::resolve(&config, false, true).unwrap_err().message;
             assert!(message.contains("[[oidc]]"), "{message}");
         }
     }
@@ -224,7 +225,7 @@ mod tests {
             backends: vec![Backend::Database],
             ..Config::default()
         };
-        let message = Backends::resolve(&config, false).unwrap_err().message;
+        let message = Backends::resolve(&config, false, true).unwrap_err().message;
         assert!(message.starts_with("backend, backends:"), "{message}");
     }
 }
