@@ -43,7 +43,7 @@ const ADDED_AND_FORGOTTEN: &[&str] = &["select", "insert", "delete"];
 const READ: &[&str] = &["select"];
 
 /// By the auth service.
-const AUTH: [Use; 14] = [
+const AUTH: [Use; 16] = [
     table("users", ALL),
     table("handshake_jtis", ADDED_AND_FORGOTTEN),
     table("id_tokens", ADDED_AND_FORGOTTEN),

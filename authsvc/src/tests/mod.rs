@@ -4,6 +4,7 @@ mod api_keys;
 mod audit;
 mod backends;
 mod certificates;
+mod clocks;
 mod handshake;
 mod house;
 mod keys;
@@ -11,9 +12,15 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+<<<<<<< HEAD
 mod oidc;
 mod provider;
 mod sign_in;
+=======
+mod passwords;
+mod ranks;
+>>>>>>> next
 mod throttle;
+mod timing;
 mod warrants;
 mod web;

@@ -2,6 +2,7 @@
 
 mod cookies;
 mod credentials;
+mod floods;
 mod keys;
 mod limits;
 mod revocations;
