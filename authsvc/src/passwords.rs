@@ -151,7 +151,6 @@ impl Turn<'_> {
     }
 }
 
-<<<<<<< HEAD
 impl Turn<'_> {
     /// The hash to store for a new `password`, as [`hash`].
     ///
@@ -166,13 +165,13 @@ impl Turn<'_> {
         .await
         .map_err(|source| Error::unavailable("a password could not be hashed", source))?
     }
-=======
+}
+
 /// Whether `password` can be one. U+FFFD cannot be in it: it stands for
 /// whatever was no UTF-8 in a form, and would be all of that at once.
 pub(crate) fn is_possible(password: &Secret) -> bool {
     let text = password.expose();
     (1..=MAX_BYTES).contains(&text.len()) && !text.contains(char::REPLACEMENT_CHARACTER)
->>>>>>> next
 }
 
 /// The hash to store for a new `password`, in PHC form.

@@ -45,13 +45,9 @@ pub(crate) async fn prune_once(db: &Db, now_us: i64) -> Result<()> {
     loop {
         let mut tx = db.begin().await?;
         let forgotten = [
-<<<<<<< HEAD
-            jtis::prune(&mut tx, now_us, STEP).await?,
-            id_tokens::prune(&mut tx, now_us, STEP).await?,
-            sign_ins::prune(&mut tx, now_us, STEP).await?,
-=======
             jtis::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
->>>>>>> next
+            id_tokens::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
+            sign_ins::prune(&mut tx, now_us, STEP).await?,
             sessions::prune(&mut tx, now_us, STEP).await?,
             codes::prune(&mut tx, now_us.saturating_sub(CODES_US), STEP).await?,
             devices::prune(&mut tx, now_us.saturating_sub(DEVICES_US), STEP).await?,

@@ -34,16 +34,12 @@ use crate::user_name::{UserName, shown};
 /// database is lost without a word.
 const LONGEST: Duration = Duration::from_secs(29);
 
-<<<<<<< HEAD
-/// Somebody who wants something for a name and a password: commonly tokens.
-=======
 /// Refusals are answered at multiples of this time after the attempt, so that
 /// the little that takes longer for a known user, or for an account that there
 /// is, cannot be seen.
 const REFUSED_EVERY: Duration = Duration::from_millis(4);
 
-/// Somebody who wants a token.
->>>>>>> next
+/// Somebody who wants something for a name and a password: commonly tokens.
 #[derive(Debug)]
 pub(crate) struct Attempt<W = Asked> {
     /// The name, as given.
@@ -175,16 +171,12 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-<<<<<<< HEAD
     async fn answer<W: Wanted>(
         &self,
         attempt: Attempt<W>,
         event: &mut Event,
     ) -> Result<W::Given, Refusal> {
-=======
-    async fn answer(&self, attempt: Attempt, event: &Event) -> Result<Granted, Refusal> {
         let began = tokio::time::Instant::now();
->>>>>>> next
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
@@ -204,14 +196,10 @@ impl Login {
             (_, [Judge::Stored]) => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
-<<<<<<< HEAD
-                checked
-=======
                 if let Err(Refusal::Wrong(_)) = &checked {
                     tokio::time::sleep_until(next_step(began)).await;
                 }
-                checked?
->>>>>>> next
+                checked
             }
             (Some(system), [Judge::System]) => {
                 self.check_system(system, name, password, once, &source)

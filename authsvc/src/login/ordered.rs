@@ -62,11 +62,11 @@ impl Login {
         let stored = row.filter(|_| *by == Some(Judge::Stored));
         let renew = stored.is_some_and(|row| !row.disabled);
         let hash = stored.map(|row| row.password_hash.clone());
-        let too_long = password.expose().len() > passwords::MAX_BYTES;
-        let hashed = if too_long {
-            Secret::new("")
-        } else {
+        let possible = passwords::is_possible(&password);
+        let hashed = if possible {
             password.clone()
+        } else {
+            Secret::new("")
         };
         let turn = self.hasher.turn().await?;
         let verified = turn.verify(hash, hashed, renew).await?;
@@ -74,7 +74,7 @@ impl Login {
         if known.row.as_ref().is_some_and(|row| row.disabled) {
             return Err(Wrong::Disabled.into());
         }
-        if too_long {
+        if !possible {
             return Err(Wrong::Password.into());
         }
         match (*by, known.row) {

@@ -20,13 +20,8 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         source: &Source,
-<<<<<<< HEAD
     ) -> Result<Checked, Refusal> {
-        if password.expose().len() > passwords::MAX_BYTES {
-=======
-    ) -> Result<Proven, Refusal> {
         if !passwords::is_possible(&password) {
->>>>>>> next
             return Err(Wrong::Password.into());
         }
         let turn = self.hasher.turn().await?;

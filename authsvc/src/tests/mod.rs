@@ -12,14 +12,11 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
-<<<<<<< HEAD
 mod oidc;
-mod provider;
-mod sign_in;
-=======
 mod passwords;
+mod provider;
 mod ranks;
->>>>>>> next
+mod sign_in;
 mod throttle;
 mod timing;
 mod warrants;

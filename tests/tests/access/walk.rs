@@ -12,68 +12,6 @@ mod table;
 use people::{Site, WALKERS};
 use table::{LAST, ROWS, Row};
 
-<<<<<<< HEAD
-/// What each gets. A job that has ended cannot be cancelled any more: who may
-/// cancel it is told so with 400. 0: not tried.
-const ROUTES: [Row; 27] = [
-    ("GET", "/v1/jobs", READ),
-    ("GET", "/v1/jobs?details=true&listing=true", READ),
-    ("GET", "/v1/jobs/search?search=e", READ),
-    ("GET", "/v1/nodes", READ),
-    ("GET", "/v1/session", READ),
-    ("GET", "/v1/keys", READ),
-    (
-        "POST",
-        "/v1/jobs/submit?command=true",
-        [401, 200, 200, 200, 200, 200, 403, 200, 403, 403, 401],
-    ),
-    (
-        "GET",
-        "/v1/jobs/JOB",
-        [401, 403, 200, 200, 200, 403, 200, 403, 403, 403, 401],
-    ),
-    (
-        "GET",
-        "/v1/jobs/JOB?legacy=true",
-        [401, 403, 200, 200, 200, 403, 200, 403, 403, 403, 401],
-    ),
-    (
-        "POST",
-        "/v1/jobs/JOB/cancel",
-        [401, 403, 400, 400, 400, 403, 403, 403, 400, 403, 401],
-    ),
-    ("GET", "/v1/jobs/JOB/output", OUTPUT),
-    ("GET", "/v1/jobs/JOB/output/stream", OUTPUT),
-    ("POST", "/v1/keys", CONTROL),
-    ("DELETE", "/v1/keys", CONTROL),
-    ("DELETE", "/v1/keys/abcdefghijkl", CONTROL),
-    (
-        "POST",
-        "/v1/service/stop",
-        [401, 403, 403, 403, 0, 403, 403, 403, 403, 403, 401],
-    ),
-    ("GET", "/login", OPEN),
-    ("GET", "/login/oidc/campus", OPEN),
-    ("GET", "/login/oidc/campus/callback", OPEN),
-    ("POST", "/account/password", OPEN),
-    ("GET", "/v1/auth", OPEN),
-    ("GET", "/.well-known/jwks.json", OPEN),
-    ("GET", "/openapi.json", OPEN),
-    ("GET", "/docs/", OPEN),
-    ("GET", "/nothing", [404; WALKERS.len()]),
-    ("DELETE", "/v1/jobs/JOB", [405; WALKERS.len()]),
-    ("PUT", "/v1/jobs", [405; WALKERS.len()]),
-];
-
-const READ: [u16; 11] = [401, 200, 200, 200, 200, 200, 200, 403, 403, 403, 401];
-const CONTROL: [u16; 11] = [401, 200, 200, 200, 200, 200, 403, 403, 200, 403, 401];
-const OUTPUT: [u16; 11] = [401, 403, 200, 403, 200, 403, 200, 403, 403, 403, 401];
-const OPEN: [u16; 11] = [200; WALKERS.len()];
-
-fn send(walker: &Flux, method: &str, path: &str) -> Answer {
-    let json = [("content-type", "application/json")];
-    walker.send(&method.parse().unwrap(), path, &json, b"")
-=======
 fn send(walker: &Flux, method: &str, path: &str, body: &str) -> Answer {
     let kind = if body.starts_with('{') || body.is_empty() {
         "application/json"
@@ -82,7 +20,6 @@ fn send(walker: &Flux, method: &str, path: &str, body: &str) -> Answer {
     };
     let head = [("content-type", kind)];
     walker.send(&method.parse().unwrap(), path, &head, body.as_bytes())
->>>>>>> next
 }
 
 /// Every row of the table, for every walker.
