@@ -37,7 +37,6 @@ pub(super) async fn begin(
     let oidc = &service.oidc;
     match oidc.begin(&name, next.as_str(), &visit.source).await {
         Ok(begun) => sent(&begun),
-        Err(Refused::Form(_)) => page::refusal(StatusCode::NOT_FOUND, "There is no such provider."),
         Err(refused) => {
             refuse(&service, event(&visit), &refused);
             problem(&service, &visit, &refused)
@@ -127,6 +126,10 @@ fn refuse(service: &Service, event: Event, refused: &Refused) {
 /// told what was wrong with it.
 fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
     let (status, text, wait_s) = match refused {
+        Refused::Form(_) => {
+            let text = "There is no such provider.";
+            (StatusCode::NOT_FOUND, text.into(), None)
+        }
         Refused::Denied => {
             let text = "You did not let the provider say who you are.";
             (StatusCode::BAD_REQUEST, text.into(), None)
@@ -141,8 +144,7 @@ fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
             let text = "The provider cannot be asked at the moment.";
             (StatusCode::SERVICE_UNAVAILABLE, text.into(), Some(5))
         }
-        Refused::Form(_)
-        | Refused::Grant
+        Refused::Grant
         | Refused::Client
         | Refused::ClientCertificate(_)
         | Refused::ClientGrant
