@@ -17,6 +17,7 @@ mod http;
 mod keys;
 mod login;
 mod oauth;
+mod oidc;
 mod opaque;
 mod passwords;
 mod peer;

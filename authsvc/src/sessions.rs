@@ -371,6 +371,20 @@ impl Opened {
         tx.commit().await?;
         Ok(written)
     }
+
+    /// Write the session of a login down whose password is not kept here; false
+    /// where the user may not log in any more.
+    ///
+    /// Errors: the database did not answer.
+    pub(crate) async fn write_held(&self, db: &Db, directory: &Directory) -> Result<bool> {
+        let mut tx = db.begin().await?;
+        if !directory.hold(&mut tx, &self.session.subject).await? {
+            return Ok(false);
+        }
+        let written = self.write(&mut tx, None).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
 }
 
 /// What the tokens of `user` from a client of `scopes` may be used for, where

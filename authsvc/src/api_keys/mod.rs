@@ -279,10 +279,11 @@ impl ApiKeys {
         let user = self.user(&key.subject).await?;
         // Of another who came by the name later, it is not the key.
         let directory = &self.login.sessions.directory;
-        let later = directory.stored
-            && users::find(&mut self.login.db.read().await?, &name)
-                .await?
-                .is_none_or(|row| row.created_us > key.created_us);
+        let row = users::find(&mut self.login.db.read().await?, &name).await?;
+        let later = match row.filter(|row| directory.lists(row)) {
+            Some(row) => row.created_us > key.created_us,
+            None => !directory.unlisted,
+        };
         if later || (user.uid.is_some() && key.uid != user.uid.map(i64::from)) {
             return Err(Refused::OtherAccount);
         }

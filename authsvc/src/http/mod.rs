@@ -29,10 +29,11 @@ use warrant_api::oauth::FORWARDED_HEADER;
 use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::certificates::Users;
-use crate::config::{Backend, Handshake};
+use crate::config::{Backends, Handshake};
 use crate::keys::Ring;
 use crate::login::Login;
 use crate::oauth::OAuth;
+use crate::oidc::Oidc;
 use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::warrants::Warrants;
@@ -51,7 +52,7 @@ pub(crate) struct Service {
     /// The keys to publish.
     pub(crate) ring: Ring,
     /// How users prove who they are.
-    pub(crate) backend: Backend,
+    pub(crate) backends: Backends,
     /// Whether a user name and a password are accepted.
     pub(crate) password_login: bool,
     /// The secret of the handshake, where it is enabled.
@@ -64,6 +65,8 @@ pub(crate) struct Service {
     pub(crate) certificates: Option<Users>,
     /// Gives tokens to clients.
     pub(crate) oauth: OAuth,
+    /// The OpenID providers.
+    pub(crate) oidc: Oidc,
     /// The broker's user id.
     pub(crate) broker_uid: u32,
     /// Gives out warrants, in multi-user mode.

@@ -1,6 +1,7 @@
 //! From a name and a password to an access token.
 
 mod certificate;
+mod ordered;
 mod refusal;
 mod stored;
 mod system;
@@ -17,7 +18,7 @@ pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
 pub(crate) use wanted::{Proven, Wanted};
 
-use crate::accounts::{Accounts, Found};
+use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
 use crate::error::Error;
 use crate::handshake::Once;
@@ -70,6 +71,25 @@ pub(crate) struct Asked {
     pub(crate) audience: Audience,
 }
 
+/// Who judges passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The database, by the hashes kept there.
+    Stored,
+    /// PAM.
+    System,
+}
+
+impl Judge {
+    /// Its backend, for the audit trail.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "database",
+            Self::System => "pam",
+        }
+    }
+}
+
 /// Judges attempts.
 #[derive(Debug)]
 pub(crate) struct Login {
@@ -79,11 +99,14 @@ pub(crate) struct Login {
     pub(crate) throttle: Throttle,
     /// Turns at hashing.
     pub(crate) hasher: Hasher,
-    /// Who judges the passwords of accounts, where users are accounts with
-    /// the system's own passwords.
+    /// Who judges passwords, in the order in which they are asked.
+    pub(crate) judges: Vec<Judge>,
+    /// Who asks PAM, where it is one of them.
     pub(crate) system: Option<System>,
-    /// The accounts, where users must have one.
+    /// The accounts, where users, or some of them, must have one.
     pub(crate) accounts: Option<Arc<Accounts>>,
+    /// Whether all must have one.
+    pub(crate) with_uid: bool,
     /// What the users get.
     pub(crate) sessions: Arc<Sessions>,
     /// Where each attempt is recorded.
@@ -97,6 +120,18 @@ struct Checked {
     superuser: bool,
     /// When the password was set, where it is kept here.
     password_us: Option<i64>,
+}
+
+impl Checked {
+    /// By PAM.
+    fn by_system(name: &UserName, account: Account) -> Self {
+        Self {
+            name: name.clone(),
+            uid: Some(account.uid),
+            superuser: false,
+            password_us: None,
+        }
+    }
 }
 
 impl Login {
@@ -115,7 +150,8 @@ impl Login {
             event.subject = UserName::parse(&attempt.user)
                 .ok()
                 .map(|name| name.to_string());
-            let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &event)).await {
+            let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &mut event)).await
+            {
                 Ok(answer) => answer,
                 Err(late) => Err(Error::unavailable("a login took too long", late).into()),
             };
@@ -138,7 +174,7 @@ impl Login {
     async fn answer<W: Wanted>(
         &self,
         attempt: Attempt<W>,
-        event: &Event,
+        event: &mut Event,
     ) -> Result<W::Given, Refusal> {
         let began = tokio::time::Instant::now();
         let name = UserName::parse(&attempt.user).ok();
@@ -155,20 +191,28 @@ impl Login {
             Verdict::Refuse(wait_s) => return Err(Refusal::Throttled(wait_s)),
         }
         let name = name.as_ref();
-        let checked = match &self.system {
-            None => {
+        let mut by = self.judges.first().copied();
+        let checked = match (&self.system, self.judges.as_slice()) {
+            (_, [Judge::Stored]) => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
                 if let Err(Refusal::Wrong(_)) = &checked {
                     tokio::time::sleep_until(next_step(began)).await;
                 }
-                checked?
+                checked
             }
-            Some(system) => {
+            (Some(system), [Judge::System]) => {
                 self.check_system(system, name, password, once, &source)
-                    .await?
+                    .await
             }
+            (Some(system), [_, ..]) => {
+                self.check_ordered(system, name, password, once, &source, &mut by)
+                    .await
+            }
+            (None, _) | (Some(_), []) => Err(Wrong::Unknown.into()),
         };
+        event.detail = by.map(|judge| judge.name().to_owned());
+        let checked = checked?;
         let directory = &self.sessions.directory;
         let user = directory
             .principal(&checked.name, checked.uid, checked.superuser)
@@ -199,8 +243,10 @@ impl Login {
     /// The account called `name`, where users must have one.
     async fn account(&self, name: Option<&UserName>) -> Result<Option<Found>, Refusal> {
         match (&self.accounts, name) {
-            (Some(accounts), Some(name)) => Ok(Some(accounts.find(name).await?)),
-            (None, _) | (_, None) => Ok(None),
+            (Some(accounts), Some(name)) if self.with_uid || self.judges != [Judge::Stored] => {
+                Ok(Some(accounts.find(name).await?))
+            }
+            (Some(_) | None, _) => Ok(None),
         }
     }
 }

@@ -69,8 +69,14 @@ impl Wanted for Asked {
             audience: self.audience,
         })?;
         // The password may have been changed while this one was checked.
-        if !opened.write_alone(&login.db, proven.password_us).await? {
-            return Err(Wrong::Password.into());
+        let (db, password_us) = (&login.db, proven.password_us);
+        let written = match password_us {
+            Some(_) => opened.write_alone(db, password_us).await?,
+            None => opened.write_held(db, &login.sessions.directory).await?,
+        };
+        if !written {
+            let changed = password_us.map(|_| Wrong::Password);
+            return Err(changed.unwrap_or(Wrong::Disabled).into());
         }
         tracing::info!(user = ?opened.session.subject, %source, "logged in");
         place.granted(Event {

@@ -12,6 +12,8 @@ use crate::secret::Secret;
 /// browsers refuse one that another server, or the way, put there. Source: RFC
 /// 6265bis §4.1.3.2.
 const BEFORE: &str = "__Host-warrant-login";
+/// The cookie of a browser that is away, at a provider.
+const AWAY: &str = "__Host-warrant-oidc";
 /// How long that form is good, in seconds.
 const BEFORE_S: u64 = 3600;
 
@@ -23,6 +25,21 @@ pub(super) fn session(headers: &HeaderMap) -> Option<Secret> {
 /// What a browser shows that was given the form to sign in.
 pub(super) fn before(headers: &HeaderMap) -> Option<Secret> {
     find(headers, BEFORE)
+}
+
+/// What a browser shows that was sent to a provider.
+pub(super) fn away(headers: &HeaderMap) -> Option<Secret> {
+    find(headers, AWAY)
+}
+
+/// Have the browser keep `value` while it is at a provider.
+pub(super) fn keep_away(response: &mut Response, value: &Secret, life_s: u64) {
+    set(response, AWAY, value.expose(), life_s);
+}
+
+/// Have the browser forget it.
+pub(super) fn forget_away(response: &mut Response) {
+    set(response, AWAY, "", 0);
 }
 
 /// The cookie called `name`, if there is one of that name and it can be ours.

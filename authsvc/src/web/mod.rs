@@ -21,6 +21,7 @@ mod keys;
 mod local;
 mod page;
 mod password;
+mod provider;
 mod session;
 mod sign_in;
 mod visit;
@@ -95,6 +96,8 @@ impl Web {
 pub(crate) fn routes() -> Router<Arc<Service>> {
     Router::new()
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/login/oidc/{name}", get(provider::begin))
+        .route("/login/oidc/{name}/callback", get(provider::complete))
         .route("/logout", post(account::sign_out))
         .route("/account", get(account::show))
         .route("/account/sessions", post(account::end_sessions))

@@ -11,6 +11,7 @@ use crate::opaque;
 use crate::secret::Secret;
 use crate::sessions::{Kind, Session, later};
 use crate::source::Source;
+use crate::store::users::By;
 use crate::store::web_sessions::{self, WebSession};
 use crate::store::{sessions, users};
 use crate::token::{Audience, Minted};
@@ -239,6 +240,6 @@ impl Web {
             return Ok(false);
         }
         let user = users::find(&mut self.login.db.read().await?, &name).await?;
-        Ok(user.is_some())
+        Ok(user.is_some_and(|user| user.by == By::Database))
     }
 }

@@ -42,7 +42,7 @@ struct Link {
 #[derive(Debug, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
-    next: String,
+    pub(super) next: String,
 }
 
 /// Show the form to sign in; whoever is signed in goes on.
@@ -212,7 +212,7 @@ pub(super) fn told(refusal: &Refusal) -> (StatusCode, String, Option<u64>) {
 }
 
 /// The form, with the cookie that belongs to it.
-fn form(
+pub(super) fn form(
     service: &Service,
     visit: &Visit,
     next: &Local,
@@ -248,7 +248,7 @@ fn form(
     response
 }
 
-fn nowhere(service: &Service, visit: &Visit) -> Response {
+pub(super) fn nowhere(service: &Service, visit: &Visit) -> Response {
     service.audit.refused(visit.event("sign-in"), "next");
     page::refusal(
         StatusCode::BAD_REQUEST,

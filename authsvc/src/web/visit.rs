@@ -30,6 +30,8 @@ pub(crate) struct Visit {
     pub(super) agent: String,
     /// The cookie of a browser that was given the form to sign in.
     pub(super) before: Option<Secret>,
+    /// The cookie of a browser that was sent to a provider.
+    pub(super) away: Option<Secret>,
     /// Whoever is signed in.
     pub(super) visitor: Option<Visitor>,
     sender: Sender,
@@ -79,6 +81,7 @@ impl FromRequestParts<Arc<Service>> for Visit {
             source,
             agent: agent::short(agent.and_then(|agent| agent.to_str().ok())),
             before: cookie::before(headers),
+            away: cookie::away(headers),
             visitor,
             sender: web.origin.sender(headers),
         })

@@ -55,7 +55,7 @@ const fn with(scope: Scope, method: Method, path: &'static str) -> Route {
 }
 
 /// Every route of the main listener. HEAD is GET without the body.
-pub(super) static TABLE: [Route; 40] = [
+pub(super) static TABLE: [Route; 42] = [
     with(Scope::Read, Method::GET, "/v1/jobs"),
     with(Scope::Read, Method::GET, "/v1/jobs/search"),
     with(Scope::Submit, Method::POST, "/v1/jobs/submit"),
@@ -89,6 +89,8 @@ pub(super) static TABLE: [Route; 40] = [
     open(Method::POST, "/oauth/introspect"),
     open(Method::GET, "/login"),
     open(Method::POST, "/login"),
+    open(Method::GET, "/login/oidc/{name}"),
+    open(Method::GET, "/login/oidc/{name}/callback"),
     open(Method::POST, "/logout"),
     open(Method::GET, "/account"),
     open(Method::POST, "/account/sessions"),

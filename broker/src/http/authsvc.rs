@@ -78,6 +78,8 @@ pub(super) fn routes(own_warrants: bool) -> Router<Shared> {
         .route("/oauth/introspect", post(hand_on))
         .route("/.well-known/oauth-authorization-server", get(hand_on))
         .route("/login", get(hand_on).post(hand_on))
+        .route("/login/oidc/{name}", get(hand_on))
+        .route("/login/oidc/{name}/callback", get(hand_on))
         .route("/logout", post(hand_on))
         .route("/account", get(hand_on))
         .route("/account/sessions", post(hand_on))

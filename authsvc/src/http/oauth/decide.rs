@@ -123,7 +123,7 @@ pub(in super::super) async fn begin_device(
         let Form(form) = form.map_err(|_| {
             Refused::Form("application/x-www-form-urlencoded is needed, each field once")
         })?;
-        if !service.password_login {
+        if !service.backends.give_tokens() {
             return Err(Refused::Grant);
         }
         let claim = claim(&headers, form.client_id, form.client_secret, certificate)?;

@@ -120,7 +120,7 @@ const DEVICE: &str = "{\"user_code\": \"BCDF-GHJK\", \"decision\": \"approve\"}"
 const LABEL: &str = "{\"label\": \"walk\", \"expires_in_days\": 1}";
 
 /// Every route. Of a route that ends what walkers have the last comes last.
-pub(super) const ROWS: [Row; 45] = [
+pub(super) const ROWS: [Row; 47] = [
     row("GET /v1/session", "", "", READ),
     row("GET /login", "", "", all(200)),
     row("POST /login", "", "", all(403)),
@@ -174,6 +174,13 @@ pub(super) const ROWS: [Row; 45] = [
         "",
         "",
         all(200),
+    ),
+    row("GET /login/oidc/{name}", "/login/oidc/campus", "", all(404)),
+    row(
+        "GET /login/oidc/{name}/callback",
+        "/login/oidc/campus/callback",
+        "",
+        all(404),
     ),
     row("GET /openapi.json", "", "", all(200)),
     row("GET /docs", "", "", all(307)),
