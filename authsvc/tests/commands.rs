@@ -660,6 +660,18 @@ fn a_configuration_is_checked_before_it_is_used() {
         text.contains("warning: FLUX_SECRET_KEY: ") && !text.contains("canary"),
         "{text}"
     );
+    let beyond = ("AUTHSVC__LISTEN__TCP", "192.0.2.1:5443");
+    let (code, text) = told(&[beyond]);
+    assert!(code == Some(0) && text.contains("by plain HTTP"), "{text}");
+    let none = place.path("none.pem").display().to_string();
+    let (code, text) = told(&[
+        beyond,
+        ("AUTHSVC__OAUTH__URL", "https://jobs.example.org"),
+        ("AUTHSVC__LISTEN__TLS__CERTIFICATE", &none),
+        ("AUTHSVC__LISTEN__TLS__KEY", &none),
+    ]);
+    assert!(code == Some(2) && !text.contains("plain HTTP"), "{text}");
+    assert!(text.contains("error: listen.tls: "), "{text}");
     place.configure("[passwords]\nmemory = 8");
     assert!(told(&[]).1.contains("memory"));
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use nix::unistd::Group;
+use warrant_door::tls::Tls;
 use warrant_migrations::Schema;
 use warrant_trail::Trail;
 use warrant_upkeep::{
@@ -96,11 +97,14 @@ fn look_at_strength(settings: &Settings, findings: &mut Findings) {
         findings.warning("backend", "none: nobody has to prove who they are");
     }
     check_public_url("oauth.url", &config.oauth.url, findings);
-    if let Some(tcp) = config.listen.tcp.filter(|tcp| !tcp.ip().is_loopback()) {
-        findings.warning(
+    let beyond = config.listen.tcp.filter(|tcp| !tcp.ip().is_loopback());
+    match (config.listen.tls.files().map(Tls::open), beyond) {
+        (Some(Err(error)), _) => findings.error("listen.tls", error.to_string()),
+        (None, Some(tcp)) => findings.warning(
             "listen.tcp",
             format!("{tcp} is reached from other machines by plain HTTP"),
-        );
+        ),
+        (Some(Ok(_)), _) | (None, None) => {}
     }
     if config.oauth.password_grant && config.warrants.mode == Grants::Client {
         findings.warning(

@@ -4,6 +4,7 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use warrant_door::tls::Tls;
 use warrant_migrations::Schema;
 use warrant_trail::Trail;
 use warrant_upkeep::{
@@ -43,9 +44,14 @@ async fn look(config: &Config, findings: &mut Findings) {
         );
     }
     let loopback = config.listen.http.ip().is_loopback();
+    let tls = config.listen.tls.files();
+    let plain = tls.is_none();
+    if let Some(Err(error)) = tls.map(Tls::open) {
+        findings.error("listen.tls", error.to_string());
+    }
     match &config.listen.public_url {
         Some(url) => check_public_url("listen.public_url", url, findings),
-        None if !loopback => findings.warning(
+        None if plain && !loopback => findings.warning(
             "listen.http",
             "plain HTTP beyond this machine: passwords and tokens can be read on the way; put a \
              proxy that speaks TLS before it, and name its address as listen.public_url",
