@@ -91,7 +91,7 @@ client.set_bearer_auth("stale")
 jobid = submit(client, "echo stale")
 assert finished(client, jobid)["result"] == "COMPLETED"
 
-# Basic authentication is not for the API: the client is challenged, and logs in.
+# Basic authentication does as well.
 client = get_client()
 client.set_basic_auth(client.user, client.token)
 assert len(client.list_nodes()["nodes"]) == 1

@@ -219,7 +219,7 @@ impl House {
         let arguments = ["check-config", "--config", "/nonexistent/none.toml"];
         let output = service::run("warrant-broker", &arguments, &variables, "");
         assert!(!output.status.success(), "{name}={value} is accepted");
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Kill the broker, as a crash does.

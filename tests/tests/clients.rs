@@ -1,5 +1,8 @@
 //! The published Python clients, unmodified, against a whole installation.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use warrant_tests::house::ADMIN;
 use warrant_tests::openid::Provider;
 use warrant_tests::python::Client;
@@ -51,6 +54,7 @@ fn t107_users_of_a_certified_openid_provider_sign_in_with_programs_and_browsers(
     let dir = tempfile::tempdir().unwrap();
     let secret_file = dir.path().join("secret");
     std::fs::write(&secret_file, secret).unwrap();
+    std::fs::set_permissions(&secret_file, Permissions::from_mode(0o600)).unwrap();
     let section = format!(
         "[{{name=\"campus\", label=\"Campus\", issuer=\"{}\", allow_http=true, \
          client_id=\"warrant-web\", client_secret_file=\"{}\", \

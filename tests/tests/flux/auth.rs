@@ -83,11 +83,14 @@ fn a_token_that_does_not_count_is_told_so() {
 #[test]
 fn other_ways_to_authenticate_count_as_none() {
     let house = House::open();
-    for value in ["Basic Zmx1eHVzZXI6eA==", "Bearer", "Bearer ", "Negotiate x"] {
+    for value in ["Bearer", "Bearer ", "Negotiate x"] {
         let head = [("authorization", value)];
         let answer = house.nobody().send(&Method::GET, "/v1/nodes", &head, b"");
         assert_eq!(answer.detail(401), "Not authenticated", "{value}");
     }
+    let head = [("authorization", "Basic Zmx1eHVzZXI6eA==")];
+    let answer = house.nobody().send(&Method::GET, "/v1/nodes", &head, b"");
+    assert_eq!(answer.detail(401), "Could not validate credentials");
     house.close();
 }
 

@@ -124,12 +124,13 @@ pub(super) const ROWS: [Row; 47] = [
     row("GET /v1/session", "", "", READ),
     row("GET /login", "", "", all(200)),
     row("POST /login", "", "", all(403)),
-    row("POST /logout", "", "", all(403)),
+    // Not even a form: nobody is told more.
+    row("POST /logout", "", "", all(400)),
     row("GET /account", "", "", all(303)),
-    row("POST /account/sessions", "", "", all(403)),
-    row("POST /account/keys", "", "", all(403)),
-    row("POST /account/keys/revoke", "", "", all(403)),
-    row("POST /account/password", "", "", all(403)),
+    row("POST /account/sessions", "", "", all(400)),
+    row("POST /account/keys", "", "", all(400)),
+    row("POST /account/keys/revoke", "", "", all(400)),
+    row("POST /account/password", "", "", all(400)),
     row("GET /oauth/device", "", "", all(405)),
     row("GET /v1/jobs", "", "", READ),
     row(
