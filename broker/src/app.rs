@@ -1,5 +1,6 @@
 //! Putting the parts together: the one file that knows everybody.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
+use warrant_dpop::Base;
 use warrant_migrations::{Db, Schema};
 use warrant_trail::{AuditCommand, Outcome, Trail};
 
@@ -84,7 +86,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     }
     let (disabled, accounts) = mpsc::unbounded_channel();
     let revocations = Revocations::new(authsvc.clone(), disabled);
-    let gate = Arc::new(gate(&config, authsvc, revocations.clone(), address));
+    let gate = Arc::new(gate(&config, authsvc, revocations.clone(), address)?);
     if config.auth.required {
         tokio::spawn(gate.clone().keep_fresh());
         // Until it was read, nobody who must be known is let in.
@@ -182,22 +184,40 @@ fn gate(
     config: &Config,
     authsvc: AuthService,
     revocations: Revocations,
-    address: std::net::SocketAddr,
-) -> Gate {
+    address: SocketAddr,
+) -> anyhow::Result<Gate> {
     let public = config
         .listen
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
+    let base = match &config.listen.public_url {
+        Some(url) => Base::parse(url),
+        None => Base::parse(&format!("http://{}", reached(address))),
+    };
+    let base =
+        base.context("listen.public_url: http:// or https://, a host, and perhaps a path")?;
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
-    Gate::new(
+    Ok(Gate::new(
         authsvc,
         revocations,
         config.auth.issuer.clone(),
         Challenge::new(&public, "warrant"),
         anonymous,
         config.mode == Mode::MultiUser,
-    )
+        base,
+    ))
+}
+
+/// The address under which programs of this machine reach what listens on
+/// `address`.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// The name of the account this process runs as.

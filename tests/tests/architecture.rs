@@ -49,10 +49,11 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
     ("warrant-audit", &[]),
+    ("warrant-dpop", &[]),
     ("warrant-migrations", &[]),
     ("warrant-trail", &["warrant-audit", "warrant-migrations"]),
     ("warrant-door", &[]),
@@ -61,6 +62,7 @@ const CRATES: [(&str, &[&str]); 12] = [
         &[
             "warrant-api",
             "warrant-door",
+            "warrant-dpop",
             "warrant-migrations",
             "warrant-trail",
             "warrant-wire",
@@ -71,6 +73,7 @@ const CRATES: [(&str, &[&str]); 12] = [
         &[
             "warrant-api",
             "warrant-door",
+            "warrant-dpop",
             "warrant-migrations",
             "warrant-pam",
             "warrant-trail",
@@ -79,7 +82,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ),
     ("warrant-pam", &[]),
     ("warrant-shim", &["warrant-wire"]),
-    ("warrant", &["warrant-api", "warrant-wire"]),
+    ("warrant", &["warrant-api", "warrant-dpop", "warrant-wire"]),
     ("warrant-tests", &[]),
 ];
 

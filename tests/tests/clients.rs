@@ -2,7 +2,7 @@
 
 use warrant_tests::house::ADMIN;
 use warrant_tests::python::Client;
-use warrant_tests::{House, on_each_database};
+use warrant_tests::{Database, House, Setup, on_each_database};
 
 fn stopped(mut house: House) {
     assert!(house.broker_ended().success());
@@ -32,6 +32,22 @@ on_each_database! {
         words.extend(["--redirect-uri", "https://app.example.org/callback"]);
         let secret = house.authsvc_command(&words, "");
         Client::OAuth.run(&house, "oauth.py", &[("ROBOT_SECRET", secret.trim())]);
+        house.close();
+    }
+}
+
+/// How the server of the next test calls itself.
+const PUBLIC: &str = "https://jobs.example.org/flux";
+
+#[test]
+fn a_published_library_makes_proofs_of_possession_that_hold_and_others_that_do_not() {
+    for nonce in ["false", "true"] {
+        let house = Setup::on(Database::Sqlite)
+            .set("BROKER__LISTEN__PUBLIC_URL", PUBLIC)
+            .set("AUTHSVC__OAUTH__URL", PUBLIC)
+            .set("AUTHSVC__OAUTH__DPOP_NONCE", nonce)
+            .open();
+        Client::OAuth.run(&house, "dpop.py", &[("PUBLIC_URL", PUBLIC)]);
         house.close();
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 pub(crate) use dropin::Environment;
-pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
+pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Proof, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use settings::{Settings, Superuser};
 

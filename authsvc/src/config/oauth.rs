@@ -1,6 +1,7 @@
 //! The settings of OAuth 2.0.
 
 use serde::Deserialize;
+use warrant_dpop::Base;
 
 use super::settings::in_range;
 use super::{Config, MAX_TOKEN_MINUTES, Mode};
@@ -21,6 +22,8 @@ pub(crate) struct OAuth {
     pub(crate) refresh_days: u64,
     /// Where clients reach this server.
     pub(crate) url: String,
+    /// Whether proofs of possession must hold a nonce of this server.
+    pub(crate) dpop_nonce: bool,
 }
 
 impl Default for OAuth {
@@ -30,6 +33,7 @@ impl Default for OAuth {
             access_minutes: 10,
             refresh_days: 30,
             url: "http://127.0.0.1:5000".into(),
+            dpop_nonce: false,
         }
     }
 }
@@ -54,7 +58,7 @@ impl Config {
         let good = host.is_some_and(|rest| {
             !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain)
         });
-        if !good || oauth.url.ends_with('/') {
+        if !good || oauth.url.ends_with('/') || Base::parse(&oauth.url).is_none() {
             return Err(Error::invalid(
                 "oauth.url: http:// or https://, a host, and a path without / at its end",
             ));
@@ -89,7 +93,7 @@ mod tests {
     #[test]
     fn a_value_that_is_not_allowed_is_named() {
         type Change = fn(&mut Config);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 10] = [
             ("oauth.access_minutes", |config| {
                 config.oauth.access_minutes = 0
             }),
@@ -104,6 +108,9 @@ mod tests {
             }),
             ("oauth.url", |config| {
                 config.oauth.url = "https://host?a".into()
+            }),
+            ("oauth.url", |config| {
+                config.oauth.url = "https://host:port".into()
             }),
             ("admin_groups", |config| {
                 config.admin_groups.push("wheel".into())

@@ -16,11 +16,12 @@ pub(crate) use system::System;
 
 use crate::accounts::{Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
+use crate::dpop::KeyProof;
 use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
-use crate::sessions::{Kind, Opening, Sessions, within};
+use crate::sessions::{Kind, Opened, Opening, Sessions, within};
 use crate::source::Source;
 use crate::throttle::{Throttle, Verdict};
 use crate::token::Audience;
@@ -60,6 +61,8 @@ pub(crate) struct Asked {
     pub(crate) refresh_s: Option<u64>,
     /// Whom the token shall be for.
     pub(crate) audience: Audience,
+    /// The key that was proved to be there, to which the token is bound.
+    pub(crate) proof: Option<KeyProof>,
 }
 
 /// Judges attempts.
@@ -161,13 +164,14 @@ impl Login {
             user,
             scopes,
             client_id: asked.client_id,
+            jkt: asked.proof.as_ref().map(|proof| proof.jkt.clone()),
             source: source.to_string(),
             token_s: asked.token_s,
             refresh_s: asked.refresh_s,
             audience: asked.audience,
         })?;
         // The password may have been changed while this one was checked.
-        if !opened.write_alone(&self.db, proven.password_us).await? {
+        if !self.write(&opened, asked.proof.as_ref(), &proven).await? {
             return Err(Wrong::Password.into());
         }
         tracing::info!(user = ?opened.session.subject, %source, "logged in");
@@ -177,6 +181,24 @@ impl Login {
             ..event.clone()
         });
         Ok(opened.granted)
+    }
+
+    /// Write the session down, and use the proof where there is one; as
+    /// [`Opened::write`].
+    async fn write(
+        &self,
+        opened: &Opened,
+        proof: Option<&KeyProof>,
+        user: &Proven,
+    ) -> Result<bool, Refusal> {
+        let Some(proof) = proof else {
+            return Ok(opened.write_alone(&self.db, user.password_us).await?);
+        };
+        let mut tx = self.db.begin().await?;
+        proof.spend(&mut tx).await?;
+        let written = opened.write(&mut tx, user.password_us).await?;
+        tx.commit().await?;
+        Ok(written)
     }
 
     /// Count a failure.

@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod codes;
 pub(crate) mod devices;
 pub(crate) mod jtis;
+pub(crate) mod proofs;
 pub(crate) mod refresh_tokens;
 pub(crate) mod revocations;
 pub(crate) mod sessions;

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod dpop;
 mod handshake;
 mod house;
 mod keys;

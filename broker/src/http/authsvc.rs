@@ -8,7 +8,8 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -16,6 +17,7 @@ use axum::routing::{get, post};
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 
 use warrant_api::oauth::FORWARDED_HEADER;
+use warrant_dpop::{HEADER as DPOP, NONCE_HEADER};
 
 use super::flux::fault::Fault;
 use super::{Gate, Shared};
@@ -73,6 +75,10 @@ async fn hand_on(
             ask = ask.header(name, value);
         }
     }
+    // However many there are: the auth service refuses more than one.
+    for value in head.headers.get_all(DPOP) {
+        ask = ask.header(DPOP, value);
+    }
     if let Some(axum::Extension(ConnectInfo(address))) = source
         && let Ok(value) = HeaderValue::from_str(&address.ip().to_string())
     {
@@ -113,7 +119,9 @@ pub(super) async fn forward(
     let (from, bytes) = answer.into_parts();
     let mut reply = (from.status, bytes).into_response();
     reply.extensions_mut().insert(HandedOn);
-    for name in [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE] {
+    let handed = [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE];
+    let nonce = HeaderName::from_static(NONCE_HEADER);
+    for name in handed.into_iter().chain([nonce]) {
         if let Some(value) = from.headers.get(&name) {
             reply.headers_mut().insert(name, value.clone());
         }

@@ -9,6 +9,7 @@ pub mod flux;
 mod keys;
 pub mod limits;
 pub mod listen;
+mod possession;
 mod stream;
 
 use std::sync::Arc;

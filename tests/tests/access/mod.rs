@@ -1,6 +1,7 @@
 //! Who is let in, by what, to which route, and for how long.
 
 mod credentials;
+mod dpop;
 mod keys;
 mod limits;
 mod revocations;

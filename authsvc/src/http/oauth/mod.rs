@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use warrant_api::token::OAuthError;
+use warrant_dpop::{ALGORITHMS, SCHEME};
 
 pub(super) use decide::{authorize_code, begin_device, decide_device, show_authorize};
 pub(super) use known::{get_metadata, introspect_token, revoke_token};
@@ -78,6 +79,17 @@ fn refusal(refused: &Refused) -> Response {
             add(header::WWW_AUTHENTICATE, BEARER);
             StatusCode::UNAUTHORIZED
         }
+        Refused::Bound(refused) => {
+            let text = format!(
+                "{SCHEME} error=\"{}\", error_description=\"{refused}\", algs=\"{}\"",
+                Refused::Bound(*refused).code(),
+                ALGORITHMS.join(" ")
+            );
+            if let Ok(challenge) = HeaderValue::from_str(&text) {
+                add(header::WWW_AUTHENTICATE, challenge);
+            }
+            StatusCode::UNAUTHORIZED
+        }
         Refused::Peer => StatusCode::FORBIDDEN,
         Refused::Throttled(wait_s) => {
             add(header::RETRY_AFTER, HeaderValue::from(*wait_s));
@@ -91,6 +103,7 @@ fn refusal(refused: &Refused) -> Response {
         | Refused::Grant
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Possession(_)
         | Refused::Scope
         | Refused::Audience
         | Refused::ResponseType
@@ -117,20 +130,6 @@ fn claim(
 ) -> Result<Option<Claim>, Refused> {
     let header = one_authorization(headers).map_err(|()| Refused::Client)?;
     Claim::read(header, id, secret)
-}
-
-/// The access token of whoever is signed in.
-///
-/// Errors: there is none.
-fn bearer(headers: &HeaderMap) -> Result<Secret, Refused> {
-    let header = one_authorization(headers).ok().flatten();
-    let (scheme, token) = header
-        .and_then(|header| header.split_once(' '))
-        .ok_or(Refused::Bearer)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refused::Bearer);
-    }
-    Ok(Secret::new(token.trim()))
 }
 
 fn one_authorization(headers: &HeaderMap) -> Result<Option<&str>, ()> {

@@ -44,6 +44,9 @@ pub(super) struct TokenForm {
     pub(super) actor_token: Option<Secret>,
 }
 
+/// Where tokens are asked for.
+pub(super) const PATH: &str = "/oauth/token";
+
 /// Give a token, or a warrant, for whatever proves that it may be had.
 pub(in super::super) async fn give_token(
     State(service): State<Arc<Service>>,
@@ -62,7 +65,9 @@ pub(in super::super) async fn give_token(
     };
     let grant = form.grant_type.as_deref().and_then(Grant::parse);
     match (form.grant_type.as_deref(), grant) {
-        (Some(EXCHANGE_GRANT), _) => exchange::exchange(&service, form, peer, source).await,
+        (Some(EXCHANGE_GRANT), _) => {
+            exchange::exchange(&service, &headers, form, peer, source).await
+        }
         (Some(name), Some(grant)) if name == grant.name() && service.password_login => {
             let given = match begin(&service, &headers, &form, grant, peer, source) {
                 Ok((claim, asking)) => {
@@ -127,12 +132,15 @@ fn begin(
     let secret = form.client_secret.clone();
     let claim = claim(headers, form.client_id.clone(), secret)?;
     let asked = form.audience.as_deref();
+    let proof = service.proofs.check(headers, "POST", PATH, None);
+    let proof = proof.map_err(Refused::Possession)?;
     Ok((
         claim,
         Asking {
             source,
             scopes: scopes(form.scope.as_deref())?,
             audience: audience(service, peer, asked).map_err(|_| Refused::Audience)?,
+            proof,
         },
     ))
 }
@@ -152,6 +160,7 @@ async fn give(
         return log_in(service, form, claim, asking).await;
     }
     let client = oauth.client(claim, grant).await?;
+    asking.fits(&client)?;
     let missing = Refused::Form;
     Ok(match grant {
         Grant::Password => return Err(Refused::Grant.into()),
@@ -190,11 +199,13 @@ async fn log_in(
     let asked = match claim {
         Some(claim) => {
             let client = service.oauth.client(Some(claim), Grant::Password).await?;
+            asking.fits(&client)?;
             service.oauth.asked(&client, &asking)
         }
         None => {
             let mut asked = legacy(service, asking.audience);
             asked.scopes = asking.scopes;
+            asked.proof = asking.proof;
             asked
         }
     };
