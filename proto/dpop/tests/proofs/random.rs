@@ -73,7 +73,8 @@ fn an_address_that_is_read_is_read_again_as_itself() {
         let plain = at.to_string();
         assert_eq!(At::parse(&plain), Some(at), "{text}");
         for never in ["?", "#", "\\", " ", "/./", "/../"] {
-            assert!(!plain.contains(never), "{text} is {plain}");
+            let path = plain.splitn(4, '/').nth(3).unwrap();
+            assert!(!format!("/{path}").contains(never), "{text} is {plain}");
         }
     }
     assert!(read > 20_000, "{read}");
