@@ -48,6 +48,17 @@ pub enum Record {
 }
 
 impl Record {
+    /// Whether it says that its run never began, for a reason that may not
+    /// hold for another attempt.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Revoked => true,
+            Self::Refused(refusal) => refusal.is_passing(),
+            Self::Empty | Self::Started(_) | Self::Ended { .. } => false,
+        }
+    }
+
     /// The content of the file.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {

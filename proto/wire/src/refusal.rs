@@ -101,8 +101,9 @@ refusals! {
     PamSession = 27, "pam-session", "the session could not be opened";
     /// The job's control group cannot be made.
     Cgroup = 28, "cgroup", "the job's control group could not be made";
-    /// The start was recorded and the shim ended before it began.
-    LostStart = 29, "lost-start", "the start was cut off, and a job is started once only";
+    /// The start was noted and the shim ended before it began; this attempt
+    /// never will.
+    LostStart = 29, "lost-start", "the start was cut off before it began";
     /// This monitor serves another mode.
     Mode = 30, "mode", "the shim does not take such requests in this mode";
     /// The keeper could not be made ready.
@@ -119,6 +120,7 @@ impl Refusal {
             | Self::Clock
             | Self::AccountUnavailable
             | Self::Cgroup
+            | Self::LostStart
             | Self::Unprepared => true,
             Self::WarrantMalformed
             | Self::KeyUnknown
@@ -143,7 +145,6 @@ impl Refusal {
             | Self::Shell
             | Self::PamAccount
             | Self::PamSession
-            | Self::LostStart
             | Self::Mode => false,
         }
     }

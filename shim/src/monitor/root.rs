@@ -67,8 +67,9 @@ impl Root {
         })
     }
 
-    /// Sees to it that a start that was cut off between its mark and its
-    /// keeper is known as that: it is not tried again.
+    /// Finds the starts that were cut off between their mark and their
+    /// keeper's record. Their runs are kept from beginning, and so the
+    /// admissions may be used by later attempts.
     pub(super) fn rule_out_lost_starts(&mut self, spool: &Spool) {
         let used = self
             .journal
@@ -78,20 +79,33 @@ impl Root {
                 State::Waiting => None,
             });
         for (run, boot_id) in used.collect::<Vec<_>>() {
+            // After a crash of the machine, nobody knows whether a record is
+            // missing because there never was one.
+            let standing = match boot_id == spool.boot_id() {
+                true => spool.look(run),
+                false => {
+                    self.journal.begun(run);
+                    continue;
+                }
+            };
+            // Who makes the record, or changes an empty one, decides.
             let lost = Record::Refused(Refusal::LostStart);
-            let is_lost = match spool.look(run) {
-                // After a crash of the machine, nobody knows whether a record
-                // is missing because there never was one.
-                _ if boot_id != spool.boot_id() => false,
+            let cut_off = match standing {
                 Ok(Standing::Missing) => spool.rule_out(run, &lost).is_ok(),
                 Ok(Standing::Free(file, Record::Empty)) => file.write(&lost).is_ok(),
-                Ok(Standing::Free(_, Record::Refused(refusal))) if refusal.is_passing() => continue,
-                Ok(Standing::Unclear) | Err(_) => continue,
-                Ok(Standing::Free(..) | Standing::Kept(..)) => false,
+                Ok(_) | Err(_) => false,
             };
-            self.journal.begun(run);
-            if is_lost {
+            if cut_off {
                 audit_run("lost-start", run, &[]);
+            }
+            match spool.look(run) {
+                Ok(Standing::Free(_, record)) if record.is_passing() => {
+                    self.journal.not_begun(run);
+                }
+                // Its keeper has not decided yet; it will be asked about.
+                Ok(Standing::Unclear | Standing::Missing | Standing::Free(_, Record::Empty))
+                | Err(_) => {}
+                Ok(Standing::Free(..) | Standing::Kept(..)) => self.journal.begun(run),
             }
         }
     }
@@ -219,7 +233,6 @@ impl Monitor {
             {
                 return self.peers.report(&Report::Lost { run });
             }
-            Some(State::Used { attempt, .. }) if attempt == run.attempt => Refusal::LostStart,
             Some(State::Used { .. }) => Refusal::AlreadyUsed,
             None => Refusal::NotAdmitted,
         };

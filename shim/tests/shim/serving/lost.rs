@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use warrant_wire::Report;
 use warrant_wire::record::Record;
@@ -15,13 +16,9 @@ struct Groups(Vec<PathBuf>);
 
 impl Groups {
     fn make() -> Self {
-        let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
-        let number: String = namespace
-            .to_str()
-            .unwrap()
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect();
+        // Namespaces and processes have numbers that come again.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let number = now.unwrap().as_nanos();
         let groups = Self(
             ["unified", "", "memory", "pids", "freezer"]
                 .iter()
@@ -49,9 +46,14 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        for group in &self.0 {
-            let _ = fs::remove_dir(group.join("warrant-jobs"));
-            let _ = fs::remove_dir(group);
+        let remove = |path: &Path| !path.exists() || fs::remove_dir(path).is_ok();
+        let removed = || {
+            let mut groups = self.0.iter();
+            groups.all(|group| remove(&group.join("warrant-jobs")) && remove(group))
+        };
+        // The last process of a monitor that was killed may be about to go.
+        if !std::thread::panicking() {
+            until("the groups are removed", removed);
         }
     }
 }
