@@ -5,6 +5,7 @@ mod audit;
 mod changes;
 mod counts;
 mod jobs;
+mod late;
 mod queue;
 mod search;
 mod steps;

@@ -113,7 +113,7 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
     );
     const TASKS: Spelt = same("insert into tasks (job_id, position, spec) ");
     const TEXTS: Spelt = Spelt {
-        sqlite: "insert into job_text (rowid, text) ",
+        sqlite: "insert into job_text_late (job_id) ",
         postgres: "insert into job_text (job_id, text) ",
     };
     const EVENTS: Spelt = same("insert into events (job_id, seq, time_us, kind, detail) ");
@@ -168,8 +168,10 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
             TEXTS,
             rows,
             |mut row, (id, job)| {
-                row.push_bind(id.get())
-                    .push_bind(super::search::text(*id, job));
+                row.push_bind(id.get());
+                if !spoken.is_sqlite() {
+                    row.push_bind(super::search::text_of(*id, job));
+                }
             },
             NO_TAIL,
         );

@@ -65,6 +65,11 @@ impl Spoken {
             alone: tx.is_alone(),
         }
     }
+
+    /// Whether it is spoken to SQLite.
+    pub(super) const fn is_sqlite(self) -> bool {
+        self.sqlite
+    }
 }
 
 impl<DB: Database> Text<DB> {

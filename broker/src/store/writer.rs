@@ -3,15 +3,16 @@
 //! carries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use warrant_migrations::{Db, Tx};
+use warrant_migrations::{Db, Driven, Tx};
 use warrant_trail::{Head, Row};
 
 use super::changes::{Change, Done, Step};
 use super::submit::{self, Ids};
 use super::text::is_one_chunk;
-use super::{audit, steps};
+use super::{audit, late, steps};
 use crate::error::{Error, Kind, Result, Sort, Sorted};
 use crate::vital;
 
@@ -19,6 +20,9 @@ use crate::vital;
 const BATCH: usize = 256;
 /// The most changes that wait; more are refused.
 const WAITING: usize = 8192;
+/// How long the writer must have had nothing to do before the index of texts
+/// takes the few that wait for it.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A handle to the task that writes. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -97,6 +101,8 @@ async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
         held: None,
         ids: Ids::default(),
         head: None,
+        // An earlier process may have left some.
+        late: late::MOST,
         doubt,
     };
     loop {
@@ -105,6 +111,10 @@ async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
             some = asks.recv_many(&mut batch, 1) => some,
             () = pen.db.closing(), if pen.held.is_some() => {
                 pen.held = None;
+                continue;
+            }
+            () = tokio::time::sleep(IDLE), if pen.late > 0 => {
+                pen.index().await;
                 continue;
             }
         };
@@ -130,6 +140,9 @@ async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
             }
             Err(error) => pen.each_alone(changes, answers, error).await,
         }
+        if pen.late >= late::MOST {
+            pen.index().await;
+        }
     }
 }
 
@@ -141,10 +154,44 @@ struct Pen {
     ids: Ids,
     /// Behind the last row of the audit trail, where that is known.
     head: Option<Head>,
+    /// About how many texts wait for their index.
+    late: usize,
     doubt: Arc<Notify>,
 }
 
 impl Pen {
+    /// Have the index of texts take some that wait. If it cannot be now, it is
+    /// tried again later; searches find them all the same.
+    async fn index(&mut self) {
+        self.late = match self.try_index().await {
+            Ok(late::MOST) => late::MOST,
+            Ok(_) => 0,
+            Err(error) => {
+                tracing::warn!(%error, "texts wait for their index");
+                1
+            }
+        };
+    }
+
+    async fn try_index(&mut self) -> warrant_migrations::Result<usize> {
+        let mut tx = match self.held.take() {
+            Some(tx) => tx,
+            None => self.db.hold().await?,
+        };
+        let indexed = async {
+            tx.open().await?;
+            let taken = late::take(&mut tx).await?;
+            tx.close().await?;
+            Ok(taken)
+        };
+        let indexed = indexed.await;
+        match &indexed {
+            Ok(_) => self.held = Some(tx),
+            Err(_) => tx.abandon(),
+        }
+        indexed
+    }
+
     /// After a failed batch: where one change may be to blame, try each by itself.
     async fn each_alone(
         &mut self,
@@ -195,7 +242,11 @@ impl Pen {
             self.commit_together(&mut tx, changes).await
         };
         match &committed {
-            Ok(_) => self.held = Some(tx),
+            Ok(_) => {
+                let new = changes.iter().filter(|it| matches!(it, Change::Submit(_)));
+                self.late += if tx.is_sqlite() { new.count() } else { 0 };
+                self.held = Some(tx);
+            }
             Err(_) => {
                 tx.abandon();
                 // They may have been taken in the transaction that is undone.

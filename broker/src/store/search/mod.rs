@@ -52,6 +52,15 @@ impl Ask<'_> {
         self.text.chars().count() < 3
     }
 
+    /// The stretch of `ids` that was asked for, newest first, each once.
+    fn stretch(&self, mut ids: Vec<i64>) -> Vec<i64> {
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        let skip = usize::try_from(self.start).unwrap_or(usize::MAX);
+        let take = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        ids.into_iter().skip(skip).take(take).collect()
+    }
+
     /// Whether `ids` are all that was asked for.
     fn is_met(&self, ids: &[i64]) -> bool {
         i64::try_from(ids.len()).is_ok_and(|n| n >= self.limit)
@@ -73,11 +82,23 @@ fn marked(owner: &str) -> String {
 /// What is indexed of a job: its id, name, owner, command and directory, a
 /// line each, so that no match spans two of them. The letters at the end let
 /// the last ones of the directory begin a trigram as well.
-pub(super) fn text(id: JobId, job: &NewJob) -> String {
-    let workdir = job.workdir.as_deref().unwrap_or_default();
-    let fields = format!("{id}\n{}\n{}\n{workdir}\n", job.name, job.command);
+pub(super) fn text(
+    id: i64,
+    owner: &str,
+    name: &str,
+    command: &str,
+    workdir: Option<&str>,
+) -> String {
+    let workdir = workdir.unwrap_or_default();
+    let fields = format!("{id}\n{name}\n{command}\n{workdir}\n");
     let fields = fields.to_lowercase().replace(OWNER, " ");
-    format!("{fields}{}\n\n", marked(&job.owner.name))
+    format!("{fields}{}\n\n", marked(owner))
+}
+
+/// The same, of a job that is being accepted.
+pub(super) fn text_of(id: JobId, job: &NewJob) -> String {
+    let workdir = job.workdir.as_deref();
+    text(id.get(), &job.owner.name, &job.name, &job.command, workdir)
 }
 
 impl Store {
@@ -161,11 +182,7 @@ impl Store {
         for state in ask.states {
             ids.extend(by_state(&mut conn, head, *state).await?);
         }
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.dedup();
-        let skip = usize::try_from(ask.start).unwrap_or(usize::MAX);
-        let take = usize::try_from(ask.limit).unwrap_or(usize::MAX);
-        Ok(ids.into_iter().skip(skip).take(take).collect())
+        Ok(ask.stretch(ids))
     }
 }
 

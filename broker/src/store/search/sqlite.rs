@@ -3,6 +3,7 @@
 
 use warrant_migrations::{Conn, on};
 
+use super::super::late;
 use super::{Ask, marked};
 
 /// The newest jobs that are looked at, one by one, for a short text.
@@ -12,8 +13,6 @@ const TERMS: i64 = 1000;
 
 /// The ids of jobs that hold the text, newest first.
 pub(super) async fn by_text(conn: &mut Conn, ask: Ask<'_>) -> sqlx::Result<Vec<i64>> {
-    const SQL: &str = "select rowid from job_text where job_text match $1 \
-        order by rowid desc limit $2 offset $3";
     // A short text is in most jobs: the newest will do, where they hold enough.
     if ask.is_short() && ask.text.is_ascii() {
         let newest = among_newest(conn, ask).await?;
@@ -21,6 +20,25 @@ pub(super) async fn by_text(conn: &mut Conn, ask: Ask<'_>) -> sqlx::Result<Vec<i
             return Ok(newest);
         }
     }
+    // What moves into the index meanwhile is in both, or else it would be in
+    // neither.
+    let late = late::holding(conn, ask.whose.name(), ask.text).await?;
+    if late.is_empty() {
+        return by_index(conn, ask).await;
+    }
+    let head = Ask {
+        start: 0,
+        limit: ask.start.saturating_add(ask.limit),
+        ..ask
+    };
+    let mut ids = by_index(conn, head).await?;
+    ids.extend(late);
+    Ok(ask.stretch(ids))
+}
+
+async fn by_index(conn: &mut Conn, ask: Ask<'_>) -> sqlx::Result<Vec<i64>> {
+    const SQL: &str = "select rowid from job_text where job_text match $1 \
+        order by rowid desc limit $2 offset $3";
     let Some(mut expression) = expression(conn, ask).await? else {
         return Ok(Vec::new());
     };

@@ -1,16 +1,19 @@
 //! Searches, compared with reading every text by hand.
 
 use std::cmp::Reverse;
+use std::time::Duration;
+
+use warrant_migrations::{Db, Schema};
 
 use super::*;
 use crate::model::Micros;
-use crate::store::Cancel;
 use crate::store::tests::{by, job, numbers, on_both};
+use crate::store::{Cancel, late::MOST};
 
 /// What the index holds of a job, looked through by hand.
 fn holds(id: i64, job: &NewJob, text: &str) -> bool {
     let id = JobId::new(id).unwrap();
-    super::text(id, job).contains(&text.to_lowercase())
+    super::text_of(id, job).contains(&text.to_lowercase())
 }
 
 #[tokio::test]
@@ -260,6 +263,66 @@ async fn a_text_longer_than_what_is_read_at_a_time_is_found() {
         }
     })
     .await;
+}
+
+/// How many texts wait for the index on SQLite.
+async fn late(store: &Store) -> i64 {
+    let mut conn = store.db.read().await.unwrap();
+    let count = sqlx::query_scalar("select count(*) from job_text_late");
+    match &mut conn {
+        Conn::Sqlite(db) => count.fetch_one(&mut **db).await.unwrap(),
+        Conn::Postgres(_) => unreachable!("it is asked of SQLite alone"),
+    }
+}
+
+#[tokio::test]
+async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a_crash_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("broker.db").display());
+    let db = Db::open(&url).await.unwrap();
+    Schema::Broker.migrate(&db).await.unwrap();
+    let mut ids = Vec::new();
+    let page = |start, limit| Query {
+        whose: Whose::Owner("ann"),
+        text: "Größe needle",
+        states: &[],
+        start,
+        limit,
+    };
+    for round in 0..3 {
+        // Each leaves some that wait.
+        let store = Store::new(db.clone());
+        for n in 0..200 {
+            let owner = if n % 2 == 0 { "ann" } else { "bob" };
+            let command = if n % 3 == 0 { "größe needle" } else { "hay" };
+            let id = store.submit(job(owner, command)).await.unwrap().get();
+            if n % 6 == 0 {
+                ids.insert(0, id);
+            }
+        }
+        let waiting = late(&store).await;
+        assert!(
+            (1..=MOST as i64).contains(&waiting),
+            "{waiting} in round {round}"
+        );
+        for start in [0, 1, 20, 33, 40, 70, 200] {
+            let skip = usize::try_from(start).unwrap();
+            let expected: Vec<i64> = ids.iter().copied().skip(skip).take(7).collect();
+            let found = store.search_without_copy(page(start, 7)).await.unwrap();
+            assert_eq!(found, expected, "from {start} in round {round}");
+        }
+    }
+    let store = Store::new(db.clone());
+    let taken = async {
+        while late(&store).await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken)
+        .await
+        .unwrap();
+    let found = store.search_without_copy(page(0, 500)).await.unwrap();
+    assert_eq!(found, ids);
 }
 
 #[test]

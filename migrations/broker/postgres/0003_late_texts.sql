@@ -1,0 +1,1 @@
+-- Nothing: this database's index collects by itself what it has yet to take.
