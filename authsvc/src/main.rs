@@ -6,6 +6,7 @@
 mod accounts;
 mod api_keys;
 mod audit;
+mod certificates;
 mod clock;
 mod commands;
 mod config;

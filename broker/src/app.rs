@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
+use warrant_door::tls::Tls;
 use warrant_dpop::Base;
 use warrant_migrations::{Db, Schema};
 use warrant_trail::{AuditCommand, Outcome, Trail};
@@ -45,6 +46,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         Schema::Broker.migrate(&db).await?;
     }
     Schema::Broker.check(&db).await?;
+    let tls = config.listen.tls.files().map(Tls::open).transpose()?;
     let listener = TcpListener::bind(config.listen.http)
         .await
         .context("listen.http")?;
@@ -117,13 +119,17 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         config.limits.connections_per_source,
     );
     let (stop, stopped) = watch::channel(false);
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().watch());
+    }
     tracing::info!(
         listen = %address,
+        tls = tls.is_some(),
         cores = machine.capacity.cores,
         gpus = machine.capacity.gpus,
         "serving"
     );
-    let server = tokio::spawn(http::listen::serve(listener, router, places, stopped));
+    let server = tokio::spawn(http::listen::serve(listener, router, tls, places, stopped));
     let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
     let left = jobs.drain(grace).await;
     if left > 0 {
@@ -186,15 +192,8 @@ fn gate(
     revocations: Revocations,
     address: SocketAddr,
 ) -> anyhow::Result<Gate> {
-    let public = config
-        .listen
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
-    let base = match &config.listen.public_url {
-        Some(url) => Base::parse(url),
-        None => Base::parse(&format!("http://{}", reached(address))),
-    };
+    let public = config.listen.url(address);
+    let base = Base::parse(&config.listen.url(reached(address)));
     let base =
         base.context("listen.public_url: http:// or https://, a host, and perhaps a path")?;
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use warrant_door::tls::Files;
 
 use crate::engine::local;
 use crate::http::flux;
@@ -88,6 +89,55 @@ pub struct Listen {
     /// A file to write the address into once it is listened on: with port 0
     /// the system chooses a port.
     pub address_file: Option<PathBuf>,
+    /// TLS on the main listener; plain HTTP where nothing is set.
+    pub tls: Tls,
+}
+
+/// TLS on the main listener.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate in PEM, and those between it and its root.
+    pub certificate: Option<PathBuf>,
+    /// Its private key in PEM, which its owner alone may read.
+    pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// The files, where they are set; both or none are.
+    pub fn files(&self) -> Option<Files> {
+        let (certificate, key) = self.certificate.clone().zip(self.key.clone())?;
+        Some(Files {
+            certificate,
+            key,
+            client: None,
+        })
+    }
+}
+
+impl Listen {
+    /// The URL under which clients reach the listener at `address`.
+    pub fn url(&self, address: SocketAddr) -> String {
+        let scheme = match self.tls.files() {
+            Some(_) => "https",
+            None => "http",
+        };
+        let public = self.public_url.clone();
+        public.unwrap_or_else(|| format!("{scheme}://{address}"))
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.tls.certificate.is_some() == self.tls.key.is_some(),
+            "listen.tls.certificate and listen.tls.key: both are needed, or neither"
+        );
+        let plain = |url: &String| !url.starts_with("https://");
+        anyhow::ensure!(
+            self.tls.files().is_none() || !self.public_url.as_ref().is_some_and(plain),
+            "listen.public_url: must begin with https:// where listen.tls is set"
+        );
+        Ok(())
+    }
 }
 
 impl Default for Listen {
@@ -96,6 +146,7 @@ impl Default for Listen {
             http: SocketAddr::from(([127, 0, 0, 1], 5000)),
             public_url: None,
             address_file: None,
+            tls: Tls::default(),
         }
     }
 }
@@ -391,7 +442,7 @@ impl Config {
                 && self.limits.connections_per_source > 0,
             "limits.connections must be 1 to 1000000, and limits.connections_per_source from 1"
         );
-        Ok(())
+        self.listen.check()
     }
 
     /// What the local engine needs of it.

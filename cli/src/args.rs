@@ -62,6 +62,16 @@ pub(crate) struct Connection {
         help_heading = CONNECTION
     )]
     pub(crate) password_file: Option<PathBuf>,
+
+    /// File with certificates of authorities to believe besides the machine's
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WARRANT_CA_FILE",
+        help_heading = CONNECTION
+    )]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// What to do.
@@ -93,7 +103,7 @@ pub(crate) enum Command {
     /// List the nodes that are up
     Nodes,
     /// Log in once; later commands use the token until it ends
-    Login,
+    Login(Login),
     /// Make, list and revoke API keys, for programs that run without you
     #[command(subcommand)]
     Keys(Keys),
@@ -107,6 +117,23 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// How to log in.
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// Log in by this certificate, in PEM, instead of a password
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Address of the auth service, which takes certificates
+    /// [default: what the server says]
+    #[arg(long, value_name = "URL", env = "WARRANT_AUTH_HOST")]
+    pub(crate) auth_host: Option<String>,
 }
 
 /// What to run, and with what.

@@ -1,16 +1,20 @@
 //! HTTP to one server, with the login that it asks for.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{Response, StatusCode};
+use warrant_api::oauth::CERTIFICATE_GRANT;
 use warrant_api::token::{ACCESS_TOKEN_URN, AUTHSVC_AUDIENCE, EXCHANGE_GRANT, WARRANT_URN};
 use warrant_dpop::{HEADER, NONCE_HEADER, SCHEME};
 
-use crate::auth::{Credentials, Token, check_challenge, handshake, proof_refused, read_issued};
+use crate::auth::{
+    Credentials, Token, check_challenge, handshake, proof_refused, read_issued, subject,
+};
 use crate::clock::now_s;
 use crate::failure::Failure;
 use crate::prover::{KeyFile, Prover, TOKEN_ROUTE, offered, passing_key};
@@ -19,6 +23,7 @@ use crate::secret::Secret;
 use crate::server::Server;
 use crate::terminal::{complain, visible};
 use crate::token_file::{StoredToken, TokenFile};
+use crate::trust::{Trust, explain};
 
 /// Largest answer kept in memory, in bytes. (Streams are not kept.)
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
@@ -92,6 +97,8 @@ pub(crate) struct Client {
     is_key: bool,
     agent: Agent,
     streaming: Agent,
+    patience: Duration,
+    trust: Trust,
 }
 
 impl Client {
@@ -117,15 +124,28 @@ impl Client {
             Some(Prover::new(key, token.bound.clone()?))
         });
         let usable = usable.filter(|token| token.bound.is_none() || prover.is_some());
+        let trust = Trust::default();
         Self {
-            agent: agent(&server, Some(patience)),
-            streaming: agent(&server, None),
+            agent: agent(&server, Some(patience), &trust),
+            streaming: agent(&server, None, &trust),
+            patience,
+            trust,
             bearer: usable.map(|token| Secret::new(token.access_token)),
             prover,
             is_key: false,
             server,
             credentials,
             token_file,
+        }
+    }
+
+    /// The same client, believing whom `trust` says.
+    pub(crate) fn trusting(self, trust: Trust) -> Self {
+        Self {
+            agent: agent(&self.server, Some(self.patience), &trust),
+            streaming: agent(&self.server, None, &trust),
+            trust,
+            ..self
         }
     }
 
@@ -166,17 +186,84 @@ impl Client {
 
     /// Exchange the credentials for a token and store it for later commands.
     pub(crate) fn login(&mut self) -> Result<StoredToken, Failure> {
-        let file = self.token_file.clone().ok_or_else(|| {
+        let file = self.place_for_token()?;
+        let (token, prover) = self.exchange(true)?;
+        self.keep(&file, self.credentials.user.clone(), token, prover)
+    }
+
+    /// Get a token by the certificate and key in these files, from the auth
+    /// service at `given`, else from where the server says that it is, and
+    /// store it. The server itself is not shown the certificate: it could not
+    /// do anything with it.
+    ///
+    /// Errors: `Refused` when the files or the login are.
+    pub(crate) fn login_by_certificate(
+        &mut self,
+        given: Option<&str>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<StoredToken, Failure> {
+        let file = self.place_for_token()?;
+        let url = match given {
+            Some(host) => host.parse::<Server>()?.url("/oauth/token"),
+            None => self.endpoint_for_certificates()?,
+        };
+        let there: Server = url.parse()?;
+        let trust = self.trust.clone().showing(certificate, key)?;
+        let agent = agent(&there, Some(self.patience), &trust);
+        let response = agent
+            .post(url)
+            .send_form([("grant_type", CERTIFICATE_GRANT)]);
+        let response = self.accept(response)?;
+        let answer = self.read(response)?;
+        if answer.status != 200 {
+            return Err(Failure::Refused(format!(
+                "{there} lets nobody in by this certificate: {}",
+                describe(answer.status, &answer.body)
+            )));
+        }
+        let token = read_issued(&answer.body)?;
+        let user = subject(&token.text).unwrap_or_else(|| self.credentials.user.clone());
+        self.keep(&file, user, token, None)
+    }
+
+    /// Where the server says that clients with certificates get tokens.
+    /// Source: RFC 8705 §5.
+    fn endpoint_for_certificates(&self) -> Result<String, Failure> {
+        let url = self.server.url("/.well-known/oauth-authorization-server");
+        let response = self.accept(self.agent.get(url).call())?;
+        let about = self.read(response)?.success()?.json()?;
+        let endpoint = about["mtls_endpoint_aliases"]["token_endpoint"].as_str();
+        let endpoint = endpoint.filter(|endpoint| endpoint.starts_with("https://"));
+        endpoint.map(str::to_owned).ok_or_else(|| {
+            Failure::Usage(format!(
+                "{} does not say where it takes certificates: give the auth service's address \
+                 with --auth-host",
+                self.server
+            ))
+        })
+    }
+
+    fn place_for_token(&self) -> Result<TokenFile, Failure> {
+        self.token_file.clone().ok_or_else(|| {
             Failure::Usage(
                 "there is no place for a token: set HOME or XDG_STATE_HOME to an absolute path"
                     .to_owned(),
             )
-        })?;
-        let (token, prover) = self.exchange(true)?;
+        })
+    }
+
+    fn keep(
+        &mut self,
+        file: &TokenFile,
+        user: String,
+        token: Token,
+        prover: Option<Prover>,
+    ) -> Result<StoredToken, Failure> {
         let bearer = token.text;
         let token = StoredToken {
             host: self.server.to_string(),
-            user: self.credentials.user.clone(),
+            user,
             access_token: bearer.reveal().to_owned(),
             expires_at: now_s().saturating_add(token.life_s),
             bound: prover.as_ref().map(|prover| prover.base().to_owned()),
@@ -510,6 +597,9 @@ impl Client {
                 MAX_ANSWER_BYTES >> 20
             ));
         }
+        if let Some(why) = explain(&error) {
+            return Failure::Unreachable(format!("no connection to {}: {why}", self.server));
+        }
         let reason = error.into_io().to_string();
         Failure::Unreachable(format!(
             "no answer from {}: {}. Start a server with `warrant up`, or give the address of \
@@ -532,18 +622,14 @@ fn given_by(auth: &Server, answer: &Answer) -> Result<Token, Failure> {
 }
 
 /// An agent that keeps statuses as they are, follows no redirect (it could
-/// lead a token elsewhere), trusts the machine's own certificate authorities
-/// and bounds every wait. Without a `patience` the body may take as long as
+/// lead a token elsewhere), believes whom `trust` says and bounds every wait. Without a `patience` the body may take as long as
 /// it keeps coming.
-fn agent(server: &Server, patience: Option<Duration>) -> Agent {
-    let tls = ureq::tls::TlsConfig::builder()
-        .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-        .build();
+fn agent(server: &Server, patience: Option<Duration>, trust: &Trust) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .tls_config(tls)
+        .tls_config(trust.config())
         .accept_encoding("identity")
         .user_agent(concat!("warrant/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(Duration::from_secs(10)))

@@ -24,6 +24,7 @@ mod state_home;
 mod table;
 mod terminal;
 mod token_file;
+mod trust;
 mod up;
 
 use std::io::Write;
@@ -40,6 +41,7 @@ use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::terminal::{Look, complain};
 use crate::token_file::TokenFile;
+use crate::trust::Trust;
 use crate::up::tether::{Tether, become_tethered};
 
 fn main() -> ExitCode {
@@ -79,7 +81,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
         Command::Logs { follow: false, id } => logs::logs(&mut client()?, id, show)?,
         Command::Cancel { ids } => return cancel::cancel(&mut client()?, ids, show),
         Command::Nodes => nodes::nodes(&mut client()?, show)?,
-        Command::Login => login::login(&mut client()?, show)?,
+        Command::Login(options) => login::login(&mut client()?, options, show)?,
         Command::Keys(what) => keys::keys(&mut client()?, what, show)?,
         Command::Up(options) => return up::up(options),
         Command::Audit(Audit::Verify(options)) => return Ok(up::audit::verify(options)),
@@ -108,8 +110,13 @@ fn client(connection: &Connection) -> Result<Client, Failure> {
         password,
         secret_key: Secret::from_env("FLUX_SECRET_KEY"),
     };
+    let trust = match &connection.ca_file {
+        Some(path) => Trust::default().with_ca_file(path)?,
+        None => Trust::default(),
+    };
     Ok(
         Client::new(server, credentials, token_file, any_user, PATIENCE)
+            .trusting(trust)
             .with_key(Secret::from_env("WARRANT_API_KEY")),
     )
 }

@@ -8,6 +8,7 @@ mod framing;
 mod guarded;
 mod places;
 pub mod shape;
+pub mod tls;
 
 pub use guarded::{Guarded, Verdicts};
 pub use places::{Place, Places, network};

@@ -39,6 +39,11 @@ impl Places {
         self.free.clone().acquire_owned().await.ok()
     }
 
+    /// Room, if there is any now.
+    pub fn room_now(&self) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_owned().ok()
+    }
+
     /// The room `permit`, for a connection from `source`; `None` where that
     /// source has as much as it may have.
     pub fn take(&self, permit: OwnedSemaphorePermit, source: IpAddr) -> Option<Place> {

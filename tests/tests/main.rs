@@ -19,4 +19,5 @@ mod engine;
 mod faults;
 mod flux;
 mod hostile;
+mod tls;
 mod village;

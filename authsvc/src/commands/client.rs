@@ -7,6 +7,7 @@ use warrant_migrations::{Db, Tx};
 
 use super::say;
 use crate::audit::{self, Event, Sort};
+use crate::certificates::Rule;
 use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::oauth::{Grant, redirect};
@@ -27,7 +28,7 @@ const MOST_URIS: usize = 16;
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
     /// Add a client. Its secret, where it gets one, is printed this once.
-    Add(Add),
+    Add(Box<Add>),
     /// List the clients.
     List {
         /// As JSON; times in microseconds since the Unix epoch.
@@ -59,18 +60,31 @@ pub(super) struct Add {
     #[arg(long)]
     label: Option<String>,
     /// A program that cannot keep a secret: it gets none.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "certificate")]
     public: bool,
     /// Give it nothing without a proof of possession (DPoP, RFC 9449).
     #[arg(long)]
     dpop: bool,
     /// What it may ask for: password, refresh_token, client_credentials,
-    /// authorization_code, device_code. Give it several times for several.
+    /// authorization_code, device_code, certificate. Give it several times for several.
     #[arg(long = "grant", required = true)]
     grants: Vec<String>,
     /// What its tokens may be used for.
     #[arg(long, default_value = "read submit control")]
     scope: String,
+    /// It proves who it is by a certificate with this subject, such as
+    /// CN=robot,O=Example, instead of a secret.
+    #[arg(long, group = "certificate", value_name = "NAME")]
+    tls_subject: Option<String>,
+    /// The same, by the name of a host in its certificate.
+    #[arg(long, group = "certificate", value_name = "HOST")]
+    tls_san_dns: Option<String>,
+    /// The same, by an address in its certificate.
+    #[arg(long, group = "certificate", value_name = "URI")]
+    tls_san_uri: Option<String>,
+    /// The same, by a mail address in its certificate.
+    #[arg(long, group = "certificate", value_name = "ADDRESS")]
+    tls_san_email: Option<String>,
     /// The user as whom it acts by itself, with client_credentials.
     #[arg(long)]
     owner: Option<String>,
@@ -160,6 +174,25 @@ impl Add {
         }
     }
 
+    /// What its certificate must say, where it has one.
+    fn certificate(&self) -> Result<Option<Rule>> {
+        type Read = fn(&str) -> Result<Rule, &'static str>;
+        let asked: [(&str, &Option<String>, Read); 4] = [
+            ("--tls-subject", &self.tls_subject, Rule::subject),
+            ("--tls-san-dns", &self.tls_san_dns, Rule::dns),
+            ("--tls-san-uri", &self.tls_san_uri, Rule::uri),
+            ("--tls-san-email", &self.tls_san_email, Rule::email),
+        ];
+        let given = asked
+            .into_iter()
+            .find_map(|(flag, text, read)| text.as_deref().map(|text| (flag, text, read)));
+        given
+            .map(|(flag, text, read)| {
+                read(text).map_err(|why| Error::invalid(format!("{flag}: {text:?} {why}")))
+            })
+            .transpose()
+    }
+
     /// The client, checked; its secret is still to be made.
     fn row(self) -> Result<Row> {
         let id = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
@@ -171,6 +204,7 @@ impl Add {
                 "a client's id is 1 to {LONGEST_ID} of A-Z a-z 0-9 _ . -, and not {LEGACY_CLIENT}"
             )));
         }
+        let certificate = self.certificate()?;
         let label = self.label.unwrap_or_else(|| self.id.clone());
         if !(1..=LONGEST_LABEL).contains(&label.chars().count())
             || label.chars().any(char::is_control)
@@ -182,8 +216,8 @@ impl Add {
         let grants: Option<Vec<_>> = self.grants.iter().map(|name| Grant::parse(name)).collect();
         let grants = grants.ok_or_else(|| {
             Error::invalid(
-                "--grant: password, refresh_token, client_credentials, authorization_code and \
-                 device_code are allowed",
+                "--grant: password, refresh_token, client_credentials, authorization_code, \
+                 device_code and certificate are allowed",
             )
         })?;
         let scopes: Scopes = self
@@ -224,7 +258,8 @@ impl Add {
         Ok(Row {
             id: self.id,
             label,
-            secret_hash: (!self.public).then(String::new),
+            secret_hash: (!self.public && certificate.is_none()).then(String::new),
+            certificate: certificate.map(|rule| rule.to_string()),
             owner: self.owner,
             grants: words.join(" "),
             scopes: scopes.to_string(),
@@ -245,7 +280,8 @@ async fn list(db: &Db, as_json: bool) -> Result<()> {
                 json!({
                     "id": client.id,
                     "label": client.label,
-                    "public": client.secret_hash.is_none(),
+                    "public": client.secret_hash.is_none() && client.certificate.is_none(),
+                    "certificate": client.certificate,
                     "owner": client.owner,
                     "grants": client.grants.split(' ').collect::<Vec<_>>(),
                     "scope": client.scopes,
@@ -259,10 +295,10 @@ async fn list(db: &Db, as_json: bool) -> Result<()> {
         return say(&json!(rows).to_string());
     }
     for client in clients {
-        let sort = if client.secret_hash.is_some() {
-            "confidential"
-        } else {
-            "public"
+        let sort = match (&client.secret_hash, &client.certificate) {
+            (_, Some(_)) => "certificate",
+            (Some(_), None) => "confidential",
+            (None, None) => "public",
         };
         let state = if client.disabled {
             "disabled"

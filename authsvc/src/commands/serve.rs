@@ -91,11 +91,15 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         audit: audit.clone(),
         config: settings.config.oauth.clone(),
         issuer: settings.config.tokens.issuer.clone(),
+        client_certificates: settings.config.listen.tls.client_ca.is_some(),
+        user_certificates: settings.certificates.is_some(),
         typed: Throttle::default(),
         begun: Throttle::default(),
     };
     let proofs = Proofs::open(&settings.config.oauth, &db).await?;
-    let server = Server::bind(&settings.config.listen).await?;
+    let server = Server::bind(&settings.config.listen)
+        .await?
+        .recording(audit.clone());
     tokio::spawn(keys::watch(dir, ring.clone()));
     tokio::spawn(prune::prune(db.clone()));
     tokio::spawn(prune::end_left_groups(sessions.clone()));
@@ -105,6 +109,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         handshake = settings.handshake_secret().is_some(),
         socket = %settings.config.listen.socket.display(),
         tcp = server.tcp_address().map(tracing::field::display),
+        tls = settings.config.listen.tls.files().is_some(),
         "listening"
     );
     let costs = &settings.config.passwords;
@@ -132,6 +137,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         handshake_secret: settings.handshake_secret().cloned(),
         token_s: settings.token_life_s(),
         handshake: settings.config.handshake,
+        certificates: settings.certificates,
         oauth,
         broker_uid: match &warrants {
             Some(warrants) => warrants.broker_uid,

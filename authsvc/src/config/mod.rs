@@ -5,6 +5,7 @@ mod dropin;
 mod multi_user;
 mod oauth;
 mod settings;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub(crate) use dropin::Environment;
 pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Proof, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use settings::{Settings, Superuser};
+pub(crate) use tls::{Certificates, Tls};
 
 /// The longest life of an access token, in minutes. Old signing keys stay
 /// published for as long.
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) api_keys: ApiKeys,
     /// OAuth 2.0.
     pub(crate) oauth: OAuth,
+    /// Users who log in by certificate.
+    pub(crate) certificates: Certificates,
     /// Password hashes, and how much they may cost.
     pub(crate) passwords: Passwords,
     /// Which accounts may log in, in multi-user mode.
@@ -148,8 +152,11 @@ pub(crate) struct Listen {
     pub(crate) socket: PathBuf,
     /// Who may connect to it.
     pub(crate) socket_mode: SocketMode,
-    /// An address for plain HTTP, behind a proxy that speaks TLS.
+    /// An address for plain HTTP, behind a proxy that speaks TLS; for TLS
+    /// itself where `tls` is set.
     pub(crate) tcp: Option<SocketAddr>,
+    /// TLS on that address.
+    pub(crate) tls: Tls,
 }
 
 impl Default for Listen {
@@ -158,6 +165,7 @@ impl Default for Listen {
             socket: "/run/warrant-auth/authsvc.sock".into(),
             socket_mode: SocketMode::Group,
             tcp: None,
+            tls: Tls::default(),
         }
     }
 }
@@ -384,6 +392,12 @@ mod tests {
             "socket",
             "socket_mode",
             "tcp",
+            "certificate",
+            "key",
+            "client_ca",
+            "client_crl",
+            "mtls_url",
+            "from",
             "dir",
             "activation_s",
             "issuer",

@@ -24,6 +24,8 @@ pub(crate) struct OAuth {
     pub(crate) url: String,
     /// Whether proofs of possession must hold a nonce of this server.
     pub(crate) dpop_nonce: bool,
+    /// Where clients with certificates reach this service's own address.
+    pub(crate) mtls_url: Option<String>,
 }
 
 impl Default for OAuth {
@@ -34,6 +36,7 @@ impl Default for OAuth {
             refresh_days: 30,
             url: "http://127.0.0.1:5000".into(),
             dpop_nonce: false,
+            mtls_url: None,
         }
     }
 }
@@ -51,17 +54,16 @@ impl Config {
             MAX_TOKEN_MINUTES,
         )?;
         in_range("oauth.refresh_days", oauth.refresh_days, 1, MAX_DAYS)?;
-        let host = ["https://", "http://"]
-            .iter()
-            .find_map(|scheme| oauth.url.strip_prefix(scheme));
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte);
-        let good = host.is_some_and(|rest| {
-            !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain)
-        });
-        if !good || oauth.url.ends_with('/') || Base::parse(&oauth.url).is_none() {
-            return Err(Error::invalid(
-                "oauth.url: http:// or https://, a host, and a path without / at its end",
-            ));
+        let urls = [
+            ("oauth.url", Some(&oauth.url)),
+            ("oauth.mtls_url", oauth.mtls_url.as_ref()),
+        ];
+        for (key, url) in urls {
+            if !url.is_none_or(|url| is_base(url)) {
+                return Err(Error::invalid(format!(
+                    "{key}: http:// or https://, a host, and a path without / at its end"
+                )));
+            }
         }
         for (key, groups) in [
             ("admin_groups", &self.admin_groups),
@@ -84,6 +86,16 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether paths can be added to `url`.
+fn is_base(url: &str) -> bool {
+    let host = ["https://", "http://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte);
+    let good = |rest: &str| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain);
+    host.is_some_and(good) && !url.ends_with('/') && Base::parse(url).is_some()
 }
 
 #[cfg(test)]

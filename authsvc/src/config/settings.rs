@@ -4,6 +4,7 @@
 use argon2::Params;
 
 use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
+use crate::certificates::Users;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::user_name::UserName;
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) database_url: Secret,
     /// Memory, passes and lanes of new password hashes.
     pub(crate) hash_params: Params,
+    /// The users of certificates, where users log in so.
+    pub(crate) certificates: Option<Users>,
     /// Whatever needs no reading or reckoning.
     pub(crate) config: Config,
 }
@@ -48,6 +51,7 @@ impl Settings {
         check_numbers(&config)?;
         config.check_multi_user()?;
         config.check_oauth()?;
+        config.check_tls()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()
                 .map(|path| Secret::read(key, path))
@@ -97,6 +101,7 @@ impl Settings {
             database_url: from_file("database.url_file", &config.database.url_file)?
                 .unwrap_or_else(|| config.database.url.clone()),
             hash_params: hash_params(&config)?,
+            certificates: config.certificate_users()?,
             config,
         })
     }

@@ -1,6 +1,7 @@
 //! What the service answers over HTTP.
 
 mod api_keys;
+mod certificate;
 mod fault;
 mod info;
 mod internal;
@@ -28,6 +29,7 @@ use warrant_api::oauth::FORWARDED_HEADER;
 
 use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
+use crate::certificates::Users;
 use crate::config::{Backend, Handshake};
 use crate::dpop::Proofs;
 use crate::keys::Ring;
@@ -59,6 +61,8 @@ pub(crate) struct Service {
     pub(crate) handshake: Handshake,
     /// The life of a token for whoever names no client, in seconds.
     pub(crate) token_s: u64,
+    /// The users of certificates, where users log in so.
+    pub(crate) certificates: Option<Users>,
     /// Gives tokens to clients.
     pub(crate) oauth: OAuth,
     /// The broker's user id.

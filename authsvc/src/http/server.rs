@@ -1,8 +1,9 @@
 //! The sockets that the service listens on.
 
+use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,27 +12,35 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
+use hyper::header::STRICT_TRANSPORT_SECURITY;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use nix::unistd::geteuid;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::watch;
 use tower::Service;
-use warrant_door::Guarded;
+use warrant_door::tls::{NotAccepted, STRICT_TRANSPORT, Tls, reason};
+use warrant_door::{Guarded, Place, Places};
 
+use crate::audit::{Audit, Event, Sort};
+use crate::certificates::Shown;
 use crate::config::Listen;
 use crate::error::{Error, Kind, Result};
 use crate::peer::Peer;
+use crate::source::Source;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How long a client may take over the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once, on each of the two sockets.
-const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: u32 = 1024;
+/// Of those, from one address, where clients come over TLS themselves: else
+/// all come from the proxy's.
+const MAX_OF_ONE: u32 = 256;
 /// How long requests may take to end after the service is told to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// The rest after an accept that failed, commonly for want of descriptors.
@@ -42,6 +51,8 @@ const RECOVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Server {
     unix: UnixListener,
     tcp: Option<TcpListener>,
+    tls: Option<Arc<Tls>>,
+    audit: Option<Audit>,
     _socket: SocketFile,
 }
 
@@ -59,9 +70,11 @@ impl Drop for SocketFile {
 impl Server {
     /// Bind the sockets that `listen` names.
     ///
-    /// Errors: an address is taken or not ours; the socket's directory is open
+    /// Errors: TLS cannot be used as it is configured; an address is taken or not ours; the socket's directory is open
     /// to others; something that is no socket is in the way.
     pub(crate) async fn bind(listen: &Listen) -> Result<Self> {
+        let tls = listen.tls.files().map(Tls::open).transpose();
+        let tls = tls.map_err(|error| Error::new(Kind::Insecure, error.to_string()))?;
         let unix = bind_unix(&listen.socket, listen.socket_mode.bits())?;
         let tcp = match listen.tcp {
             None => None,
@@ -72,8 +85,18 @@ impl Server {
         Ok(Self {
             unix,
             tcp,
+            tls,
+            audit: None,
             _socket: SocketFile(listen.socket.clone()),
         })
+    }
+
+    /// Record in `audit` what is refused before there is a request.
+    pub(crate) fn recording(self, audit: Audit) -> Self {
+        Self {
+            audit: Some(audit),
+            ..self
+        }
     }
 
     /// The address on which TCP is accepted, if it is.
@@ -83,8 +106,21 @@ impl Server {
 
     /// Answer requests until `stop`, then let those under way end.
     pub(crate) async fn run(self, router: Router, stop: impl Future<Output = ()>) {
-        let unix_door = Door::new(Arc::new(Semaphore::new(MAX_CONNECTIONS)), &router);
-        let tcp_door = Door::new(Arc::new(Semaphore::new(MAX_CONNECTIONS)), &router);
+        let (stopping, stopped) = watch::channel(());
+        let unix_door = Door::new(MAX_CONNECTIONS, &router, None);
+        let over_tls = self.tls.map(|tls| {
+            tokio::spawn(tls.clone().watch());
+            OverTls {
+                tls,
+                audit: self.audit,
+                stopped,
+            }
+        });
+        let of_one = match &over_tls {
+            Some(_) => MAX_OF_ONE,
+            None => MAX_CONNECTIONS,
+        };
+        let tcp_door = Door::new(of_one, &router, over_tls);
         let graceful = GracefulShutdown::new();
         tokio::pin!(stop);
         loop {
@@ -98,11 +134,12 @@ impl Server {
                     Err(error) => rest(&error).await,
                 },
                 accepted = accept_tcp(self.tcp.as_ref()) => match accepted {
-                    Ok((stream, from)) => tcp_door.admit(stream, Peer::Tcp(from.ip()), &graceful),
+                    Ok((stream, from)) => tcp_door.admit_tcp(stream, from.ip(), &graceful),
                     Err(error) => rest(&error).await,
                 },
             }
         }
+        drop(stopping);
         if tokio::time::timeout(FAREWELL, graceful.shutdown())
             .await
             .is_err()
@@ -129,24 +166,50 @@ async fn rest(error: &io::Error) {
 pub(super) struct LengthTwice;
 
 /// Where connections of one socket come in.
+#[derive(Clone)]
 struct Door {
-    places: Arc<Semaphore>,
+    places: Places,
     router: Router,
     http: http1::Builder,
+    over_tls: Option<OverTls>,
+}
+
+/// What connections over TLS need.
+#[derive(Clone)]
+struct OverTls {
+    tls: Arc<Tls>,
+    audit: Option<Audit>,
+    /// Ends once no more handshakes are waited for.
+    stopped: watch::Receiver<()>,
 }
 
 impl Door {
-    fn new(places: Arc<Semaphore>, router: &Router) -> Self {
+    fn new(of_one: u32, router: &Router, over_tls: Option<OverTls>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_header_size(MAX_HEAD_BYTES)
             .max_buf_size(2 * MAX_HEAD_BYTES);
         Self {
-            places,
+            places: Places::new(MAX_CONNECTIONS, of_one),
             router: router.clone(),
             http,
+            over_tls,
         }
+    }
+
+    /// A place for a connection, if there is one.
+    fn place(&self, peer: Peer) -> Option<Place> {
+        let source = match peer {
+            Peer::Tcp(address) => address,
+            Peer::Unix(_) | Peer::Forwarded => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let room = self.places.room_now();
+        let place = room.and_then(|room| self.places.take(room, source));
+        if place.is_none() {
+            tracing::warn!(?peer, "closed a connection: there are too many");
+        }
+        place
     }
 
     /// Serve a connection, or close it when there are too many.
@@ -154,26 +217,106 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            tracing::warn!(?peer, "closed a connection: there are too many");
+        let Some(place) = self.place(peer) else {
             return;
         };
-        let router = self.router.clone();
-        let (stream, verdicts) = Guarded::new(stream);
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            if !verdicts.next_is_plain() {
-                request.extensions_mut().insert(LengthTwice);
-            }
-            router.clone().call(request.map(Body::new))
-        });
-        let serving = graceful.watch(self.http.serve_connection(TokioIo::new(stream), service));
+        let serving = graceful.watch(self.connection(stream, peer, None));
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = serving.await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
+    }
+
+    /// As [`Door::admit`], over TLS where it is configured.
+    fn admit_tcp(&self, stream: TcpStream, from: IpAddr, graceful: &GracefulShutdown) {
+        let peer = Peer::Tcp(from);
+        let Some(over_tls) = self.over_tls.clone() else {
+            return self.admit(stream, peer, graceful);
+        };
+        let Some(place) = self.place(peer) else {
+            return;
+        };
+        let (door, watcher) = (self.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let _place = place;
+            door.converse(&over_tls, stream, from, watcher).await;
+        });
+    }
+
+    async fn converse(
+        &self,
+        over_tls: &OverTls,
+        stream: TcpStream,
+        from: IpAddr,
+        watcher: Watcher,
+    ) {
+        let mut stopped = over_tls.stopped.clone();
+        let accepted = tokio::select! {
+            accepted = over_tls.tls.accept(stream) => accepted,
+            _ = stopped.changed() => return,
+        };
+        let (stream, chain) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return over_tls.not_accepted(from, &error),
+        };
+        let shown = chain.map(|chain| Shown::new(chain, over_tls.tls.clone()));
+        let connection = self.connection(stream, Peer::Tcp(from), shown);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    /// A connection to be served, whose client `shown` is of.
+    fn connection<S>(
+        &self,
+        stream: S,
+        peer: Peer,
+        shown: Option<Shown>,
+    ) -> impl GracefulConnection<Error = hyper::Error> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.router.clone();
+        let over_tls = self.over_tls.is_some();
+        let (stream, verdicts) = Guarded::new(stream);
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            let extensions = request.extensions_mut();
+            extensions.insert(peer);
+            if let Some(shown) = &shown {
+                extensions.insert(shown.clone());
+            }
+            if !verdicts.next_is_plain() {
+                extensions.insert(LengthTwice);
+            }
+            let answer = router.clone().call(request.map(Body::new));
+            async move {
+                let mut answer = answer.await?;
+                if over_tls {
+                    let headers = answer.headers_mut();
+                    headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        self.http.serve_connection(TokioIo::new(stream), service)
+    }
+}
+
+impl OverTls {
+    /// Record that a client's certificate does not count.
+    fn not_accepted(&self, from: IpAddr, error: &NotAccepted) {
+        tracing::debug!(%from, %error, "no connection over TLS");
+        let word = match error {
+            NotAccepted::Refused(why) => reason(why),
+            NotAccepted::Late | NotAccepted::Broken(_) => None,
+        };
+        if let (Some(word), Some(audit)) = (word, &self.audit) {
+            let mut event = Event::new(Sort::Login, Source::of_address(from));
+            event.action = Some("certificate");
+            audit.refused(event, word);
+        }
     }
 }
 

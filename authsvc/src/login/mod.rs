@@ -1,5 +1,6 @@
 //! From a name and a password to an access token.
 
+mod certificate;
 mod refusal;
 mod stored;
 mod system;
@@ -11,6 +12,7 @@ use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
+pub(crate) use certificate::Certified;
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
 

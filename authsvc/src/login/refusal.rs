@@ -38,6 +38,8 @@ pub(crate) enum Wrong {
     Disabled,
     /// The password.
     Password,
+    /// The certificate, for this reason.
+    Certificate(&'static str),
     /// There is no account to be used.
     Account(NoAccount),
 }
@@ -50,6 +52,7 @@ impl Wrong {
             Self::Unknown => "user-unknown",
             Self::Disabled => "user-disabled",
             Self::Password => "password",
+            Self::Certificate(word) => word,
             Self::Account(none) => none.word(),
         }
     }

@@ -4,11 +4,12 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use warrant_api::oauth::DEVICE_GRANT;
+use warrant_api::oauth::{CERTIFICATE_GRANT, DEVICE_GRANT};
 use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
 use super::Refused;
+use crate::certificates::{Rule, Shown};
 use crate::error::{Error, Kind, Result};
 use crate::opaque;
 use crate::secret::Secret;
@@ -27,16 +28,19 @@ pub(crate) enum Grant {
     AuthorizationCode,
     /// Tokens for a device. Source: RFC 8628.
     DeviceCode,
+    /// Tokens for a user's certificate.
+    Certificate,
 }
 
 impl Grant {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Password,
         Self::RefreshToken,
         Self::ClientCredentials,
         Self::AuthorizationCode,
         Self::DeviceCode,
+        Self::Certificate,
     ];
 
     /// Its `grant_type`.
@@ -47,13 +51,16 @@ impl Grant {
             Self::ClientCredentials => "client_credentials",
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => DEVICE_GRANT,
+            Self::Certificate => CERTIFICATE_GRANT,
         }
     }
 
-    /// The grant called `name`; the device's also by its last word.
+    /// The grant called `name`; those with long names also by their last word.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        if name == "device_code" {
-            return Some(Self::DeviceCode);
+        match name {
+            "device_code" => return Some(Self::DeviceCode),
+            "certificate" => return Some(Self::Certificate),
+            _ => {}
         }
         Self::ALL.into_iter().find(|grant| grant.name() == name)
     }
@@ -77,6 +84,8 @@ pub(crate) struct Client {
     pub(crate) dpop: bool,
     grants: Vec<Grant>,
     secret_hash: Option<String>,
+    /// What its certificate must say, where it proves itself by one.
+    certificate: Option<Rule>,
 }
 
 impl fmt::Debug for Client {
@@ -94,13 +103,15 @@ impl Client {
         self.grants.contains(&grant)
     }
 
-    /// Whether it has a secret.
+    /// Whether it proves who it is.
     pub(crate) fn is_confidential(&self) -> bool {
-        self.secret_hash.is_some()
+        self.secret_hash.is_some() || self.certificate.is_some()
     }
 
     fn read(row: clients::Row) -> Result<Self> {
         let unknown = || Error::new(Kind::Unavailable, "a client's row holds something unknown");
+        let rule = |text: String| Rule::read(&text).ok_or_else(unknown);
+        let certificate = row.certificate.map(rule);
         let grants = row.grants.split_whitespace().map(Grant::parse);
         Ok(Self {
             grants: grants.collect::<Option<_>>().ok_or_else(unknown)?,
@@ -111,6 +122,7 @@ impl Client {
             dpop: row.dpop,
             owner: row.owner,
             secret_hash: row.secret_hash,
+            certificate: certificate.transpose()?,
         })
     }
 }
@@ -131,6 +143,8 @@ pub(crate) struct Claim {
     pub(crate) id: String,
     /// Its secret, where it shows one.
     pub(crate) secret: Option<Secret>,
+    /// The certificate of its connection, where it showed one.
+    pub(crate) shown: Option<Shown>,
 }
 
 impl Claim {
@@ -142,13 +156,14 @@ impl Claim {
         basic: Option<&str>,
         id: Option<String>,
         secret: Option<Secret>,
+        shown: Option<Shown>,
     ) -> Result<Option<Self>, Refused> {
         let id = id.filter(|id| !id.is_empty());
         let Some(basic) = basic else {
             return match (id, secret) {
                 (None, None) => Ok(None),
                 (None, Some(_)) => Err(Refused::Form("client_id: required")),
-                (Some(id), secret) => Ok(Some(Self { id, secret })),
+                (Some(id), secret) => Ok(Some(Self { id, secret, shown })),
             };
         };
         if secret.is_some() {
@@ -157,6 +172,7 @@ impl Claim {
             ));
         }
         let claim = Self::of_basic(basic).ok_or(Refused::Client)?;
+        let claim = Self { shown, ..claim };
         if id.is_some_and(|id| id != claim.id) {
             return Err(Refused::Form("client_id: not that of the header"));
         }
@@ -180,24 +196,43 @@ impl Claim {
         Some(Self {
             id: plain(id)?,
             secret: Some(Secret::new(plain(secret)?)),
+            shown: None,
         })
     }
 }
 
 /// The client that made `claim`, if it is registered, not disabled, and showed
-/// its secret where it has one.
+/// its secret or its certificate where it has one.
 ///
-/// Errors: [`Refused::Client`]; the database did not answer.
+/// Errors: [`Refused::Client`], [`Refused::ClientCertificate`]; the database did not answer.
 pub(crate) async fn authenticate(db: &Db, claim: &Claim) -> Result<Client, Refused> {
     let client = find(db, &claim.id).await?.ok_or(Refused::Client)?;
     let shown = claim
         .secret
         .as_ref()
         .filter(|secret| !secret.expose().is_empty());
-    let proven = match (&client.secret_hash, shown) {
-        (None, None) => true,
-        (Some(hash), Some(secret)) => opaque::same(hash, &opaque::hash(secret.expose())),
-        (None, Some(_)) | (Some(_), None) => false,
+    let proven = match (&client.certificate, &client.secret_hash, shown) {
+        (None, None, None) => true,
+        (None, Some(hash), Some(secret)) => opaque::same(hash, &opaque::hash(secret.expose())),
+        (Some(rule), None, None) => {
+            judge_certificate(rule, claim.shown.as_ref())?;
+            true
+        }
+        (Some(_), Some(_), _)
+        | (Some(_), _, Some(_))
+        | (None, None, Some(_))
+        | (None, Some(_), None) => false,
     };
     proven.then_some(client).ok_or(Refused::Client)
+}
+
+/// Whether a certificate was shown, counts and says what it must. Source: RFC
+/// 8705 §2.1.
+fn judge_certificate(rule: &Rule, shown: Option<&Shown>) -> Result<(), Refused> {
+    let shown = shown.ok_or(Refused::ClientCertificate("certificate"))?;
+    let named = shown.named().map_err(Refused::ClientCertificate)?;
+    match rule.fits(&named) {
+        true => Ok(()),
+        false => Err(Refused::ClientCertificate("certificate-other")),
+    }
 }

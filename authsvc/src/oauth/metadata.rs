@@ -1,7 +1,7 @@
 //! What this server does, for clients that find it out by themselves. Source:
 //! RFC 8414.
 
-use warrant_api::oauth::Metadata;
+use warrant_api::oauth::{Metadata, MtlsAliases};
 use warrant_api::scope::Scope;
 use warrant_api::token::EXCHANGE_GRANT;
 
@@ -14,13 +14,22 @@ pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
     let mut grants: Vec<_> = Grant::ALL
         .into_iter()
         .filter(|grant| oauth.config.password_grant || *grant != Grant::Password)
+        .filter(|grant| oauth.user_certificates || *grant != Grant::Certificate)
         .map(Grant::name)
         .collect();
     if exchanges {
         grants.push(EXCHANGE_GRANT);
     }
     let secret = ["client_secret_basic", "client_secret_post"];
-    let any = ["client_secret_basic", "client_secret_post", "none"];
+    let certificate = oauth.client_certificates.then_some("tls_client_auth");
+    let secret: Vec<_> = secret.into_iter().chain(certificate).collect();
+    let any: Vec<_> = secret.iter().copied().chain(["none"]).collect();
+    let aliases = oauth.config.mtls_url.as_ref().map(|url| MtlsAliases {
+        token_endpoint: format!("{url}/oauth/token"),
+        device_authorization_endpoint: format!("{url}/oauth/device_authorization"),
+        revocation_endpoint: format!("{url}/oauth/revoke"),
+        introspection_endpoint: format!("{url}/oauth/introspect"),
+    });
     Metadata {
         issuer: oauth.issuer.clone(),
         authorization_endpoint: at("/oauth/authorize"),
@@ -39,5 +48,6 @@ pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
         code_challenge_methods_supported: words(&["S256"]),
         authorization_response_iss_parameter_supported: true,
         dpop_signing_alg_values_supported: words(&warrant_dpop::ALGORITHMS),
+        mtls_endpoint_aliases: aliases,
     }
 }

@@ -54,6 +54,10 @@ pub(crate) struct OAuth {
     pub(crate) config: config::OAuth,
     /// The `iss` claim.
     pub(crate) issuer: String,
+    /// Whether clients may prove themselves by certificate.
+    pub(crate) client_certificates: bool,
+    /// Whether users may log in by certificate.
+    pub(crate) user_certificates: bool,
     /// What is borne of whom types in codes of devices.
     pub(crate) typed: Throttle,
     /// What is borne of whom lets devices begin.

@@ -15,6 +15,8 @@ pub(crate) enum Refused {
     Grant,
     /// The client did not prove who it is, or may have nothing.
     Client,
+    /// The client's certificate does not prove who it is, for this reason.
+    ClientCertificate(&'static str),
     /// The client was not registered for this.
     ClientGrant,
     /// What was shown does not count, for this reason.
@@ -99,7 +101,7 @@ impl Refused {
         match self {
             Self::Form(_) => "invalid_request",
             Self::Grant => "unsupported_grant_type",
-            Self::Client => "invalid_client",
+            Self::Client | Self::ClientCertificate(_) => "invalid_client",
             Self::ClientGrant => "unauthorized_client",
             Self::Proof(_) => "invalid_grant",
             Self::Bound(Possession::Missing) => "invalid_token",
@@ -123,7 +125,7 @@ impl Refused {
             Self::Grant => "grant-type",
             Self::Client => "client",
             Self::ClientGrant => "client-grant",
-            Self::Proof(reason) => reason,
+            Self::Proof(reason) | Self::ClientCertificate(reason) => reason,
             Self::Possession(refused) | Self::Bound(refused) => refused.word(),
             Self::Scope => "scope",
             Self::Audience => "audience",
@@ -146,6 +148,9 @@ impl Refused {
         if let Self::Proof(_) = self {
             return "grant";
         }
+        if let Self::ClientCertificate(_) = self {
+            return Self::Client.reason();
+        }
         self.reason()
     }
 
@@ -154,7 +159,9 @@ impl Refused {
         match self {
             Self::Form(what) => what,
             Self::Grant => "grant_type: not one that tokens are given for here",
-            Self::Client => "the client is unknown or did not prove who it is",
+            Self::Client | Self::ClientCertificate(_) => {
+                "the client is unknown or did not prove who it is"
+            }
             Self::ClientGrant => "the client was not registered for this",
             Self::Proof(_) => "what was shown is wrong, over, used or not this client's",
             Self::Possession(refused) | Self::Bound(refused) => refused.text(),

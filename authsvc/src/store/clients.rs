@@ -12,6 +12,8 @@ pub(crate) struct Row {
     pub(crate) label: String,
     /// The SHA-256 of its secret; none for a public client.
     pub(crate) secret_hash: Option<String>,
+    /// What its certificate must say, where it proves itself by one.
+    pub(crate) certificate: Option<String>,
     /// The user as whom it acts by itself.
     pub(crate) owner: Option<String>,
     /// What it may ask for, as words with a space between.
@@ -61,8 +63,8 @@ pub(crate) async fn list(conn: &mut Conn) -> Result<Vec<Row>> {
 /// Errors: the database did not answer.
 pub(crate) async fn insert(tx: &mut Tx, client: &Row) -> Result<bool> {
     const SQL: &str = "insert into clients (id, label, secret_hash, owner, grants, scopes,
-             redirect_uris, disabled, created_us, dpop)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing";
+             redirect_uris, disabled, created_us, certificate, dpop)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (id) do nothing";
     let rows = on!(tx, |db| sqlx::query(SQL)
         .bind(&client.id)
         .bind(&client.label)
@@ -73,6 +75,7 @@ pub(crate) async fn insert(tx: &mut Tx, client: &Row) -> Result<bool> {
         .bind(&client.redirect_uris)
         .bind(client.disabled)
         .bind(client.created_us)
+        .bind(&client.certificate)
         .bind(client.dpop)
         .execute(db)
         .await

@@ -644,6 +644,7 @@ async fn clients_are_found_as_added() {
             id: "robot".into(),
             label: "Röbot".into(),
             secret_hash: Some("h".into()),
+            certificate: Some("subject:CN=a".into()),
             owner: Some("ann".into()),
             grants: "password".into(),
             scopes: "read".into(),

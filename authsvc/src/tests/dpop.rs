@@ -133,6 +133,7 @@ impl House {
             id: id.into(),
             label: id.into(),
             secret_hash: secret.map(opaque::hash),
+            certificate: None,
             owner: secret.map(|_| "ann".to_owned()),
             grants: if secret.is_some() {
                 "password refresh_token client_credentials".into()

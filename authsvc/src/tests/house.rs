@@ -38,7 +38,7 @@ pub(super) struct House {
     pub(super) db: Db,
     pub(super) service: Arc<Service>,
     pub(super) socket: PathBuf,
-    tcp: std::net::SocketAddr,
+    pub(super) tcp: std::net::SocketAddr,
     params: argon2::Params,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
@@ -366,7 +366,7 @@ pub(super) fn credentials(user: &str, password: &str) -> Value {
     json!({"user": user, "pass": password, "scope": "token"})
 }
 
-async fn answer<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
+pub(super) async fn answer<S>(stream: S, request: Request<Full<Bytes>>) -> Answer
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

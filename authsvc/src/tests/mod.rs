@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod certificates;
 mod dpop;
 mod handshake;
 mod house;

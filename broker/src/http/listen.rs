@@ -2,20 +2,26 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Request};
+use axum::middleware;
+use axum::response::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::STRICT_TRANSPORT_SECURITY;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 use tower::ServiceExt;
+use warrant_door::tls::{STRICT_TRANSPORT, Tls};
 use warrant_door::{Guarded, Places};
 
 /// The longest a request's head may take to come, and a connection may be
@@ -29,15 +35,20 @@ const HEAD_BYTES: usize = 128 * 1024;
 /// How long requests in progress may take once the service stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Serve `router` on `listener` until `stop` says so; then finish the
-/// requests in progress. A source that has its share of `places` already is
+/// Serve `router` on `listener`, over `tls` where it is given, until `stop`
+/// says so; then finish the requests in progress. A source that has its share of `places` already is
 /// turned away.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
     places: Places,
     mut stop: watch::Receiver<bool>,
 ) {
+    let router = match &tls {
+        Some(_) => router.layer(middleware::map_response(by_tls_alone)),
+        None => router,
+    };
     loop {
         let Some(room) = places.room().await else {
             return;
@@ -60,25 +71,50 @@ pub async fn serve(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
         tokio::spawn(async move {
-            converse(stream, peer, router, stop).await;
+            match tls {
+                None => converse(stream, peer, router, stop).await,
+                Some(tls) => converse_over(&tls, stream, peer, router, stop).await,
+            }
             drop(place);
         });
     }
     let _ = tokio::time::timeout(FAREWELL, places.all_free()).await;
 }
 
-/// HTTP/1.1 alone. The HTTP library takes at most 100 headers of a request,
-/// and counts the time for a head from the end of the request before it. It
-/// must not gather the answers to pipelined requests: a refusal of a broken
-/// head, with bytes behind it, would then never be sent.
-async fn converse(
-    stream: tokio::net::TcpStream,
+async fn by_tls_alone(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+    response
+}
+
+/// As [`converse`], once there is a connection over TLS.
+async fn converse_over(
+    tls: &Tls,
+    stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let accepted = tokio::select! {
+        accepted = tls.accept(stream) => accepted,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    match accepted {
+        Ok((stream, _)) => converse(stream, peer, router, stop).await,
+        Err(error) => tracing::debug!(%peer, %error, "no connection over TLS"),
+    }
+}
+
+/// HTTP/1.1 alone. The HTTP library takes at most 100 headers of a request,
+/// and counts the time for a head from the end of the request before it. It
+/// must not gather the answers to pipelined requests: a refusal of a broken
+/// head, with bytes behind it, would then never be sent.
+async fn converse<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (stream, verdicts) = Guarded::new(stream);
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));

@@ -10,6 +10,10 @@ use crate::token::Confirmation;
 /// approved. Source: RFC 8628 §3.4.
 pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
+/// The `grant_type` with which a user gets a token for the certificate of the
+/// connection, this service's own.
+pub const CERTIFICATE_GRANT: &str = "urn:warrant:params:oauth:grant-type:certificate";
+
 /// The header with which the broker marks what it hands on for others: such a
 /// request never has the broker's own rights.
 pub const FORWARDED_HEADER: &str = "x-warrant-forwarded";
@@ -208,4 +212,16 @@ pub struct Metadata {
     pub authorization_response_iss_parameter_supported: bool,
     /// Source: RFC 9449 §5.1.
     pub dpop_signing_alg_values_supported: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls_endpoint_aliases: Option<MtlsAliases>,
+}
+
+/// Where clients with certificates find endpoints. Source: RFC 8705 §5.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs, reason = "each is a field of RFC 8414 §2")]
+pub struct MtlsAliases {
+    pub token_endpoint: String,
+    pub device_authorization_endpoint: String,
+    pub revocation_endpoint: String,
+    pub introspection_endpoint: String,
 }

@@ -14,6 +14,7 @@ use warrant_api::oauth::{
 };
 
 use super::super::Service;
+use super::super::certificate::Certificate;
 use super::super::possession::shown;
 use super::{answer, claim, record, uncached};
 use crate::audit::{Event, Sort};
@@ -126,6 +127,7 @@ pub(in super::super) struct DeviceForm {
 pub(in super::super) async fn begin_device(
     State(service): State<Arc<Service>>,
     source: Source,
+    certificate: Certificate,
     headers: HeaderMap,
     form: Result<Form<DeviceForm>, FormRejection>,
 ) -> Response {
@@ -137,7 +139,7 @@ pub(in super::super) async fn begin_device(
         if !service.password_login {
             return Err(Refused::Grant);
         }
-        let claim = claim(&headers, form.client_id, form.client_secret)?;
+        let claim = claim(&headers, form.client_id, form.client_secret, certificate)?;
         let oauth = &service.oauth;
         let client = oauth.client(claim.as_ref(), Grant::DeviceCode).await?;
         let asking = Asking {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::Service;
+use super::super::certificate::Certificate;
 use super::{answer, claim};
 use crate::audit::{Event, Sort};
 use crate::oauth::{Claim, Refused, client, metadata};
@@ -30,27 +31,32 @@ pub(in super::super) struct AboutForm {
 
 type Asked = Result<Form<AboutForm>, FormRejection>;
 
-fn read(headers: &HeaderMap, form: Asked) -> Result<(Secret, Option<Claim>), Refused> {
+fn read(
+    headers: &HeaderMap,
+    certificate: Certificate,
+    form: Asked,
+) -> Result<(Secret, Option<Claim>), Refused> {
     let Form(form) = form.map_err(|_| {
         Refused::Form("application/x-www-form-urlencoded is needed, each field once")
     })?;
-    let claim = claim(headers, form.client_id, form.client_secret)?;
+    let claim = claim(headers, form.client_id, form.client_secret, certificate)?;
     let token = form.token.ok_or(Refused::Form("token: required"))?;
     Ok((token, claim))
 }
 
-/// Say what is known of a token to a client that has a secret, or to the
+/// Say what is known of a token to a client that proves who it is, or to the
 /// broker. Source: RFC 7662.
 pub(in super::super) async fn introspect_token(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     source: Source,
+    certificate: Certificate,
     headers: HeaderMap,
     form: Asked,
 ) -> Response {
     let event = Event::new(Sort::Introspect, source);
     let known = async {
-        let (token, claim) = read(&headers, form)?;
+        let (token, claim) = read(&headers, certificate, form)?;
         let client = match claim {
             None if peer.is_user(service.broker_uid) => None,
             None => return Err(Refused::Client),
@@ -73,12 +79,13 @@ pub(in super::super) async fn introspect_token(
 pub(in super::super) async fn revoke_token(
     State(service): State<Arc<Service>>,
     source: Source,
+    certificate: Certificate,
     headers: HeaderMap,
     form: Asked,
 ) -> Response {
     let mut event = Event::new(Sort::Revoke, source);
     let revoked = async {
-        let (token, claim) = read(&headers, form)?;
+        let (token, claim) = read(&headers, certificate, form)?;
         let claim = claim.ok_or(Refused::Client)?;
         let by_legacy = claim.id == LEGACY_CLIENT && claim.secret.is_none();
         if !by_legacy {

@@ -19,6 +19,7 @@ pub(super) use known::{get_metadata, introspect_token, revoke_token};
 pub(super) use token::give_token;
 
 use super::Service;
+use super::certificate::Certificate;
 use crate::audit::Event;
 use crate::oauth::{Claim, Refused};
 use crate::secret::Secret;
@@ -71,7 +72,7 @@ fn refusal(refused: &Refused) -> Response {
         headers.insert(name, value);
     };
     let status = match refused {
-        Refused::Client => {
+        Refused::Client | Refused::ClientCertificate(_) => {
             add(header::WWW_AUTHENTICATE, BASIC);
             StatusCode::UNAUTHORIZED
         }
@@ -127,9 +128,10 @@ fn claim(
     headers: &HeaderMap,
     id: Option<String>,
     secret: Option<Secret>,
+    certificate: Certificate,
 ) -> Result<Option<Claim>, Refused> {
     let header = one_authorization(headers).map_err(|()| Refused::Client)?;
-    Claim::read(header, id, secret)
+    Claim::read(header, id, secret, certificate.0)
 }
 
 fn one_authorization(headers: &HeaderMap) -> Result<Option<&str>, ()> {

@@ -11,10 +11,11 @@ use warrant_api::oauth::Granted;
 use warrant_api::token::EXCHANGE_GRANT;
 
 use super::super::Service;
+use super::super::certificate::Certificate;
 use super::super::token::{audience, legacy};
 use super::{answer, claim, exchange, record, refusal};
 use crate::audit::{Event, Sort};
-use crate::login::Attempt;
+use crate::login::{Asked, Attempt, Certified};
 use crate::oauth::authorize::scopes;
 use crate::oauth::{Asking, Claim, Grant, Refused, Shown};
 use crate::peer::Peer;
@@ -52,6 +53,7 @@ pub(in super::super) async fn give_token(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     source: Source,
+    certificate: Certificate,
     request: Request,
 ) -> Response {
     let headers = request.headers().clone();
@@ -69,9 +71,19 @@ pub(in super::super) async fn give_token(
             exchange::exchange(&service, &headers, form, peer, source).await
         }
         (Some(name), Some(grant)) if name == grant.name() && service.password_login => {
-            let given = match begin(&service, &headers, &form, grant, peer, source) {
+            let given = match begin(&service, &headers, &form, grant, peer, source, &certificate) {
                 Ok((claim, asking)) => {
-                    give(&service, grant, form, claim.as_ref(), asking, &mut event).await
+                    let claim = claim.as_ref();
+                    give(
+                        &service,
+                        grant,
+                        form,
+                        claim,
+                        certificate,
+                        asking,
+                        &mut event,
+                    )
+                    .await
                 }
                 Err(refused) => Err(refused),
             };
@@ -125,12 +137,16 @@ fn begin(
     grant: Grant,
     peer: Peer,
     source: Source,
+    certificate: &Certificate,
 ) -> Result<(Option<Claim>, Asking), Denied> {
+    if grant == Grant::Certificate && service.certificates.is_none() {
+        return Err(Refused::Grant.into());
+    }
     if grant == Grant::Password && !service.oauth.config.password_grant {
         return Err(Refused::Grant.into());
     }
     let secret = form.client_secret.clone();
-    let claim = claim(headers, form.client_id.clone(), secret)?;
+    let claim = claim(headers, form.client_id.clone(), secret, certificate.clone())?;
     let asked = form.audience.as_deref();
     let proof = service.proofs.check(headers, "POST", PATH, None);
     let proof = proof.map_err(Refused::Possession)?;
@@ -150,6 +166,7 @@ async fn give(
     grant: Grant,
     form: TokenForm,
     claim: Option<&Claim>,
+    certificate: Certificate,
     asking: Asking,
     event: &mut Event,
 ) -> Result<Granted, Denied> {
@@ -159,11 +176,15 @@ async fn give(
         event.sort = Sort::Login;
         return log_in(service, form, claim, asking).await;
     }
+    if grant == Grant::Certificate {
+        event.sort = Sort::Login;
+        return show_certificate(service, claim, certificate, asking).await;
+    }
     let client = oauth.client(claim, grant).await?;
     asking.fits(&client)?;
     let missing = Refused::Form;
     Ok(match grant {
-        Grant::Password => return Err(Refused::Grant.into()),
+        Grant::Password | Grant::Certificate => return Err(Refused::Grant.into()),
         Grant::RefreshToken => {
             let token = form
                 .refresh_token
@@ -196,19 +217,7 @@ async fn log_in(
     claim: Option<&Claim>,
     asking: Asking,
 ) -> Result<Granted, Denied> {
-    let asked = match claim {
-        Some(claim) => {
-            let client = service.oauth.client(Some(claim), Grant::Password).await?;
-            asking.fits(&client)?;
-            service.oauth.asked(&client, &asking)
-        }
-        None => {
-            let mut asked = legacy(service, asking.audience);
-            asked.scopes = asking.scopes;
-            asked.proof = asking.proof;
-            asked
-        }
-    };
+    let asked = asked(service, Grant::Password, claim, &asking).await?;
     let filled = |text: &String| !text.is_empty();
     let user = form.username.filter(filled);
     let password = form
@@ -223,4 +232,46 @@ async fn log_in(
     };
     let judged = service.login.clone().judge(attempt).await;
     judged.map_err(|refusal| Denied::Recorded(refusal.into()))
+}
+
+/// What a login asks for: what its client may have, or without one, as much
+/// as those who log in by the form of the Flux RESTful API.
+async fn asked(
+    service: &Service,
+    grant: Grant,
+    claim: Option<&Claim>,
+    asking: &Asking,
+) -> Result<Asked, Denied> {
+    Ok(match claim {
+        Some(claim) => {
+            let client = service.oauth.client(Some(claim), grant).await?;
+            asking.fits(&client)?;
+            service.oauth.asked(&client, asking)
+        }
+        None => {
+            let mut asked = legacy(service, asking.audience);
+            asked.scopes = asking.scopes;
+            asked.proof.clone_from(&asking.proof);
+            asked
+        }
+    })
+}
+
+/// Tokens for the certificate of the connection.
+async fn show_certificate(
+    service: &Service,
+    claim: Option<&Claim>,
+    certificate: Certificate,
+    asking: Asking,
+) -> Result<Granted, Denied> {
+    let users = service.certificates.as_ref().ok_or(Refused::Grant)?;
+    let certified = Certified {
+        shown: certificate.0,
+        asked: asked(service, Grant::Certificate, claim, &asking).await?,
+        source: asking.source,
+    };
+    let judged = service.login.clone().judge_certificate(users, certified);
+    judged
+        .await
+        .map_err(|refusal| Denied::Recorded(refusal.into()))
 }

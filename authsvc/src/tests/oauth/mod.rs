@@ -119,6 +119,7 @@ impl House {
             id: id.into(),
             label: format!("The client {id}"),
             secret_hash: Some(opaque::hash(&secret)),
+            certificate: None,
             owner: Some("ann".into()),
             grants: "password refresh_token client_credentials authorization_code \
                      urn:ietf:params:oauth:grant-type:device_code"
