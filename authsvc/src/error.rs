@@ -64,7 +64,11 @@ impl From<warrant_migrations::Error> for Error {
     fn from(source: warrant_migrations::Error) -> Self {
         use warrant_migrations::Error as Beneath;
         let message = match &source {
-            Beneath::Url | Beneath::Outdated(_) => return Self::invalid(source.to_string()),
+            Beneath::Url
+            | Beneath::Outdated(_)
+            | Beneath::Role(_)
+            | Beneath::Lacking { .. }
+            | Beneath::MayNotMigrate(_) => return Self::invalid(source.to_string()),
             Beneath::Migrate(_) => "the user database could not be brought up to date",
             Beneath::Sql(_) => "the user database did not answer",
         };

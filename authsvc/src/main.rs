@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     // Databases, keys and sockets are made for this user alone.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     match run(cli) {
-        Ok(outcome) => outcome.exit_code().into(),
+        Ok(code) => code.into(),
         Err(error) => {
             // Nobody can be told that standard error is closed.
             let _ = writeln!(std::io::stderr(), "Error: {error:?}");
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: commands::Cli) -> anyhow::Result<warrant_trail::Outcome> {
+fn run(cli: commands::Cli) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -1,17 +1,13 @@
 //! Text that must not be seen.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
-use zeroize::Zeroize;
+use warrant_upkeep::{NotRead, read_argument, read_setting};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
-
-/// The longest file that is read as a secret, in bytes.
-const MAX_FILE_BYTES: u64 = 4096;
 
 /// A password, a shared secret or a URL that may hold one. Printing it, also
 /// for debugging, shows nothing of it; dropped, it is wiped from memory.
@@ -33,25 +29,24 @@ impl Secret {
     /// The content of the file that the setting `key` names, without the
     /// newline at its end.
     ///
-    /// Errors: the file cannot be read, is empty, is longer than 4096 bytes or
-    /// is not UTF-8.
+    /// Errors: as [`read_setting`].
     pub(crate) fn read(key: &str, path: &Path) -> Result<Self> {
-        let wrong = |why: &str| Error::invalid(format!("{key}: {} {why}", path.display()));
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text))
-            .map_err(|source| Error {
-                source: Some(source.into()),
-                ..wrong("cannot be read as text")
-            })?;
-        if text.len() as u64 > MAX_FILE_BYTES {
-            return Err(wrong("is longer than 4096 bytes"));
-        }
-        let line = without_newline(&text);
-        if line.is_empty() {
-            return Err(wrong("is empty"));
-        }
-        Ok(Self::new(line))
+        Self::of(key, read_setting(path))
+    }
+
+    /// As [`Secret::read`], where the argument `key` names the file.
+    ///
+    /// Errors: as [`read_setting`].
+    pub(crate) fn read_argument(key: &str, path: &Path) -> Result<Self> {
+        Self::of(key, read_argument(path))
+    }
+
+    fn of(key: &str, read: Result<Zeroizing<String>, NotRead>) -> Result<Self> {
+        let text = read.map_err(|NotRead { message, source }| Error {
+            source: source.map(Into::into),
+            ..Error::invalid(format!("{key}: {message}"))
+        })?;
+        Ok(Self::new(text.as_str()))
     }
 }
 
@@ -83,28 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_file_loses_only_the_newline_at_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret");
-        std::fs::write(&path, " two words \n\n").unwrap();
-        assert_eq!(
-            Secret::read("key", &path).unwrap().expose(),
-            " two words \n"
+    fn a_file_that_is_refused_is_named_together_with_its_setting() {
+        let error = Secret::read("shared_secret_file", Path::new("/dev/zero")).unwrap_err();
+        assert!(
+            error
+                .message
+                .starts_with("shared_secret_file: /dev/zero has mode"),
+            "{error}"
         );
-    }
-
-    #[test]
-    fn an_empty_a_missing_and_an_endless_secret_file_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let empty = dir.path().join("empty");
-        std::fs::write(&empty, "\n").unwrap();
-        for path in [
-            empty.as_path(),
-            Path::new("/dev/zero"),
-            &dir.path().join("none"),
-        ] {
-            let error = Secret::read("shared_secret_file", path).unwrap_err();
-            assert!(error.message.starts_with("shared_secret_file: "), "{error}");
-        }
     }
 }

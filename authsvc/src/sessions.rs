@@ -395,6 +395,16 @@ pub(crate) async fn end_all_of(
     Ok(ended)
 }
 
+/// As [`end_all_of`], of everybody.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn end_everything(tx: &mut Tx, now_us: i64) -> warrant_migrations::Result<usize> {
+    let ended = sessions::end(tx, Of::All, "ended", now_us).await?;
+    codes::delete_all(tx).await?;
+    devices::delete_all(tx).await?;
+    Ok(ended)
+}
+
 /// As [`end_all_of`], where the account itself has changed: no token of the
 /// user counts any more that was issued before the second that begins next;
 /// returns that second, since the Unix epoch.
@@ -405,8 +415,21 @@ pub(crate) async fn end_account(
     name: &str,
     reason: &str,
 ) -> warrant_migrations::Result<i64> {
+    end_account_before(tx, name, reason, None).await
+}
+
+/// As [`end_account`], where only tokens from before `before_us` are meant, in
+/// microseconds since the Unix epoch.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn end_account_before(
+    tx: &mut Tx,
+    name: &str,
+    reason: &str,
+    before_us: Option<i64>,
+) -> warrant_migrations::Result<i64> {
     let now_us = clock::now_us();
-    let before_s = now_us / 1_000_000 + 1;
+    let before_s = before_us.unwrap_or(now_us).min(now_us) / 1_000_000 + 1;
     end_all_of(tx, name, reason, now_us).await?;
     revocations::insert_account(tx, name, before_s, now_us).await?;
     Ok(before_s)

@@ -268,10 +268,11 @@ fn a_password_comes_from_a_file_or_standard_input_and_logs_in() {
     place.run("migrate", "");
     let file = place.path("password");
     fs::write(&file, "from the file\n").unwrap();
-    place.run(
-        &format!("user add ann --password-file {}", file.display()),
-        "",
-    );
+    let add = format!("user add ann --password-file {}", file.display());
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    assert!(place.refusal(&add, "").contains("has mode 0644"));
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    place.run(&add, "");
     place.run("user add bob", "from stdin\r\n");
     let running = place.serve(&[]);
     assert!(
@@ -377,8 +378,8 @@ fn t16_a_key_of_warrants_that_signs_logins_too_stops_the_start() {
     );
     let mut command = place.command("check-config");
     command.env("AUTHSVC__WARRANTS__KEYS_DIR", place.path("keys"));
-    let complaint = String::from_utf8(command.output().unwrap().stderr).unwrap();
-    assert!(complaint.contains("must not be keys.dir"), "{complaint}");
+    let told = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(told.contains("must not be keys.dir"), "{told}");
 }
 
 #[test]
@@ -624,31 +625,72 @@ fn the_database_is_for_its_owner_alone() {
 #[test]
 fn a_configuration_is_checked_before_it_is_used() {
     let place = Place::new();
+    let told = |change: &[(&str, &str)]| {
+        let mut command = place.command("check-config");
+        command.envs(change.iter().copied());
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text)
+    };
+    // There is no database yet.
+    let (code, text) = told(&[]);
     assert!(
-        place
-            .run("check-config", "")
-            .contains("single-user, backend database, token handshake off")
+        code == Some(2) && text.contains("error: database.url: "),
+        "{text}"
     );
-    let mut command = place.command("check-config");
-    command.env("AUTHSVC__TOKENS__MINUTES", "601");
-    let output = command.output().unwrap();
+    place.run("migrate", "");
+    let (code, text) = told(&[]);
+    assert_eq!(code, Some(0), "{text}");
     assert!(
-        String::from_utf8(output.stderr)
-            .unwrap()
-            .contains("tokens.minutes: 1 to 600")
+        text.contains("single-user, backend database, token handshake off"),
+        "{text}"
     );
-    let mut command = place.command("check-config");
-    command
-        .env("AUTHSVC__LISTEN__SOCKET_MODE", "0660")
-        .env("FLUX_SECRET_KEY", "s");
-    let output = command.output().unwrap();
+    // Cheap hashes are good for a test alone.
+    assert!(text.contains("warning: passwords.memory_kib: "), "{text}");
+    let (code, text) = told(&[("AUTHSVC__TOKENS__MINUTES", "601")]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("tokens.minutes: 1 to 600"), "{text}");
+    let change = [
+        ("AUTHSVC__LISTEN__SOCKET_MODE", "0660"),
+        ("FLUX_SECRET_KEY", "canary"),
+    ];
+    let (_, text) = told(&change);
+    assert!(text.contains("shared-secret, token handshake on"), "{text}");
     assert!(
-        String::from_utf8(output.stdout)
-            .unwrap()
-            .contains("shared-secret, token handshake on")
+        text.contains("warning: FLUX_SECRET_KEY: ") && !text.contains("canary"),
+        "{text}"
     );
     place.configure("[passwords]\nmemory = 8");
-    assert!(place.refusal("check-config", "").contains("memory"));
+    assert!(told(&[]).1.contains("memory"));
+}
+
+#[test]
+fn a_key_that_signs_no_longer_can_be_retired() {
+    let place = Place::new();
+    place.run("migrate", "");
+    place.run("keys rotate", "");
+    let kid = |state: &str| {
+        let listed = place.run("keys list", "");
+        let line = listed.lines().find(|line| line.contains(state));
+        line.map(|line| line.split_whitespace().next().unwrap().to_owned())
+    };
+    let first = kid("signing").unwrap();
+    assert!(
+        place
+            .refusal(&format!("keys retire {first}"), "")
+            .contains("rotate first")
+    );
+    assert!(
+        place
+            .refusal("keys retire none", "")
+            .contains("there is no key")
+    );
+    place.run("keys rotate", "");
+    let next = kid("next").unwrap();
+    place.run(&format!("keys retire {next}"), "");
+    assert!(kid("next").is_none());
+    assert!(place.run("audit list", "").contains("key-retire"));
+    place.run("audit verify", "");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Putting the parts together: the one file that knows everybody.
 
+mod administer;
+mod check;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +18,9 @@ use warrant_door::Places;
 use warrant_door::tls::Tls;
 use warrant_dpop::Base;
 use warrant_migrations::{Db, Schema};
-use warrant_trail::{AuditCommand, Outcome, Trail};
 
+pub use self::administer::{audit, backup, migrate, skip_ids};
+pub use self::check::check;
 use crate::authsvc::AuthService;
 use crate::config::{Config, Mode, Obtained};
 use crate::engine::Engine;
@@ -46,6 +50,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         Schema::Broker.migrate(&db).await?;
     }
     Schema::Broker.check(&db).await?;
+    Schema::Broker.check_rights(&db).await?;
     let tls = config.listen.tls.files().map(Tls::open).transpose()?;
     let listener = TcpListener::bind(config.listen.http)
         .await
@@ -140,30 +145,6 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     db.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Carry out a command over the audit trail.
-///
-/// Errors: the database cannot be reached or is not up to date; or it is a
-/// SQLite file that is not there, or is another user's, next to which this one
-/// would leave files that its owner cannot write.
-pub async fn audit(config: &Config, command: AuditCommand) -> anyhow::Result<Outcome> {
-    let url = config.database_url()?;
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let owner = std::fs::metadata(path).context("database")?.uid();
-        let own = nix::unistd::geteuid().as_raw();
-        anyhow::ensure!(
-            owner == own,
-            "database: the file belongs to uid {owner}, but this is uid {own}; only its owner may use it"
-        );
-    }
-    let db = Db::open(&url).await.context("database")?;
-    Schema::Broker.check(&db).await?;
-    let done = command
-        .run(&Trail::BROKER, &db, &mut std::io::stdout())
-        .await;
-    db.close().await;
-    Ok(done?)
 }
 
 /// Wait for a reason to stop; returns how long to wait for jobs that run. A

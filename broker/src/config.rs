@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use warrant_door::tls::Files;
+use warrant_upkeep::{has_password, read_argument, read_setting};
+use zeroize::Zeroizing;
 
 use crate::engine::local;
 use crate::http::flux;
@@ -58,6 +61,9 @@ pub struct Database {
     pub url: String,
     /// A file that holds the URL, where it has a password in it.
     pub url_file: Option<PathBuf>,
+    /// A file that holds the URL with which the tables are made and changed;
+    /// the service itself never reads it.
+    pub migrate_url_file: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Database {
@@ -65,6 +71,7 @@ impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
             .field("url_file", &self.url_file)
+            .field("migrate_url_file", &self.migrate_url_file)
             .finish_non_exhaustive()
     }
 }
@@ -74,6 +81,7 @@ impl Default for Database {
         Self {
             url: "sqlite:/var/lib/warrant/broker/broker.db".into(),
             url_file: None,
+            migrate_url_file: None,
         }
     }
 }
@@ -335,8 +343,15 @@ impl Config {
     ///
     /// Errors: names what is unknown or unreadable, and where it stands.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let file = Figment::from(Toml::file(path));
+        let url = file.extract_inner::<String>("database.url");
+        anyhow::ensure!(
+            !url.is_ok_and(|url| has_password(&url)),
+            "database.url: holds a password; put the URL into a file of its own and name that as \
+             database.url_file"
+        );
         let mut config: Self = Figment::from(Serialized::defaults(Self::default()))
-            .merge(Toml::file(path))
+            .merge(file)
             .merge(Env::prefixed("BROKER__").split("__"))
             .extract()?;
         config.take_flux_variables(&|name| {
@@ -416,16 +431,22 @@ impl Config {
     /// The database's URL.
     ///
     /// Errors: the file that should hold it cannot be read.
-    pub fn database_url(&self) -> anyhow::Result<String> {
+    pub fn database_url(&self) -> anyhow::Result<Zeroizing<String>> {
         match &self.database.url_file {
-            None => Ok(self.database.url.clone()),
-            Some(path) => {
-                let text = std::fs::read_to_string(path);
-                Ok(text
-                    .map_err(|e| anyhow::anyhow!("database.url_file: {e}"))?
-                    .trim()
-                    .to_owned())
-            }
+            Some(path) => read_setting(path).context("database.url_file"),
+            None => Ok(Zeroizing::new(self.database.url.clone())),
+        }
+    }
+
+    /// The URL with which the tables are made and changed: that in `file`, or
+    /// in `database.migrate_url_file`, else the service's own.
+    ///
+    /// Errors: the file cannot be read.
+    pub fn migrate_url(&self, file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
+        match (file, &self.database.migrate_url_file) {
+            (Some(file), _) => read_argument(file).context("--url-file"),
+            (None, Some(file)) => read_setting(file).context("database.migrate_url_file"),
+            (None, None) => self.database_url(),
         }
     }
 
@@ -567,5 +588,15 @@ mod tests {
         let mut config = Config::default();
         config.database.url = "postgres://warrant:hunter2@db/warrant".into();
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn t108_a_password_in_the_file_is_refused_and_not_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.toml");
+        std::fs::write(&file, "[database]\nurl = 'postgres://w:hunter2@db/w'").unwrap();
+        let error = format!("{:#}", Config::load(&file).unwrap_err());
+        assert!(error.contains("database.url_file"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }

@@ -64,7 +64,10 @@ impl From<warrant_migrations::Error> for Error {
             warrant_migrations::Error::Sql(sql) => Self::from_sql(sql.sort(), error),
             warrant_migrations::Error::Url
             | warrant_migrations::Error::Migrate(_)
-            | warrant_migrations::Error::Outdated(_) => {
+            | warrant_migrations::Error::Outdated(_)
+            | warrant_migrations::Error::Role(_)
+            | warrant_migrations::Error::Lacking { .. }
+            | warrant_migrations::Error::MayNotMigrate(_) => {
                 Self::caused(Kind::Internal, "The job store cannot be used.", error)
             }
         }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use warrant_broker::config::Config;
 use warrant_broker::{app, http};
-use warrant_migrations::{Db, Schema};
-use warrant_trail::{AuditCommand, Outcome};
+use warrant_trail::AuditCommand;
+use warrant_upkeep::{CheckConfig, role_in};
 
 /// The job broker of Warrant.
 #[derive(Parser)]
@@ -32,9 +32,33 @@ enum Role {
         migrate: bool,
     },
     /// Bring the database up to date, and end.
-    Migrate,
-    /// Read the configuration, and say whether it can be used.
-    CheckConfig,
+    Migrate {
+        /// Do it with the URL in this file instead of
+        /// `database.migrate_url_file` or the service's own.
+        #[arg(long, value_name = "FILE")]
+        url_file: Option<PathBuf>,
+        /// On PostgreSQL: let this role do what the service does, and nothing
+        /// else [default: the role in the service's own URL, where another one
+        /// migrates]
+        #[arg(long, value_name = "ROLE")]
+        grant_to: Option<String>,
+    },
+    /// Check the configuration and all that can be seen of what it names: one
+    /// line for each finding. Exits with 0 where it can be used, 2 where it
+    /// cannot, and 1 where there are warnings and `--strict` is given.
+    CheckConfig(CheckConfig),
+    /// Copy the SQLite database into a new file while the service runs.
+    Backup {
+        /// The file to make: for its owner alone, and never one that is there.
+        file: PathBuf,
+    },
+    /// Give no job any of the next ids: after a database was restored, ids that
+    /// were given since the backup are not given again.
+    SkipIds {
+        /// How many; rounded up to a multiple of 64.
+        #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+        count: i64,
+    },
     /// Read, check and prune the audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -58,10 +82,15 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let failure = match &arguments.role {
         Role::Audit(command) => command.failure_code(),
-        Role::Serve { .. } | Role::Migrate | Role::CheckConfig | Role::Openapi { .. } => 1,
+        Role::CheckConfig(_) => 2,
+        Role::Serve { .. }
+        | Role::Migrate { .. }
+        | Role::Backup { .. }
+        | Role::SkipIds { .. }
+        | Role::Openapi { .. } => 1,
     };
     match run(arguments) {
-        Ok(outcome) => outcome.exit_code().into(),
+        Ok(code) => code.into(),
         Err(error) => {
             tracing::error!("{error:#}");
             failure.into()
@@ -69,27 +98,43 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<Outcome> {
-    let config = Config::load(&arguments.config)?;
+fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(64)
         .build()?;
+    let config = Config::load(&arguments.config);
+    if let Role::CheckConfig(options) = arguments.role {
+        return runtime.block_on(app::check(config, options));
+    }
+    let config = config?;
     match arguments.role {
+        Role::CheckConfig(_) => {}
         Role::Serve { migrate } => runtime.block_on(app::serve(config, migrate))?,
-        Role::Migrate => runtime.block_on(async {
-            let db = Db::open(&config.database_url()?).await?;
-            Schema::Broker.migrate(&db).await?;
-            db.close().await;
-            anyhow::Ok(())
-        })?,
+        Role::Migrate { url_file, grant_to } => {
+            let (url, own) = (
+                config.migrate_url(url_file.as_deref())?,
+                config.database_url()?,
+            );
+            let role = match (&grant_to, url == own) {
+                (Some(role), _) => Some(role.as_str()),
+                (None, true) => None,
+                (None, false) => role_in(&own),
+            };
+            runtime.block_on(app::migrate(&url, role))?;
+        }
         Role::Audit(command) => return runtime.block_on(app::audit(&config, command)),
-        Role::CheckConfig => {
-            println!("the configuration can be used");
+        Role::Backup { file } => {
+            let bytes = runtime.block_on(app::backup(&config, &file))?;
+            println!("{}: {bytes} bytes", file.display());
+        }
+        Role::SkipIds { count } => {
+            let next = runtime.block_on(app::skip_ids(&config, count))?;
+            println!("the next id is above {next}");
         }
         Role::Openapi { .. } => {
             println!("{}", http::flux::document().to_pretty_json()?);
         }
     }
-    Ok(Outcome::Done)
+    Ok(0)
 }

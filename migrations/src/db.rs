@@ -29,6 +29,29 @@ pub enum Error {
     /// The schema is older (or newer) than this program.
     #[error("the database is not up to date: run `migrate` ({0})")]
     Outdated(String),
+    /// The role that was named cannot be granted anything.
+    #[error("{0}")]
+    Role(String),
+    /// The role may not do all that the service does.
+    #[error(
+        "the role {role} lacks: {lacking}. Run `{service} migrate --grant-to {role}` with the \
+         owner's URL (database.migrate_url_file, or --url-file)"
+    )]
+    Lacking {
+        /// The role of the connection.
+        role: String,
+        /// Rights and what they are on.
+        lacking: String,
+        /// The service's program.
+        service: &'static str,
+    },
+    /// The role may not change the schema.
+    #[error(
+        "the database is not up to date, and the role {0} may not change that: it lacks the \
+         right to create in the schema, or does not own the tables. Run `migrate` with the \
+         owner's URL (database.migrate_url_file, or --url-file)"
+    )]
+    MayNotMigrate(String),
 }
 
 /// The result of a database call.

@@ -5,9 +5,11 @@
 //! may live in one PostgreSQL database, and neither reads the other's tables.
 
 mod db;
+mod rights;
 mod schema;
 mod tx;
 
 pub use db::{Db, Error, Result};
+pub use rights::{ROLES, Standing};
 pub use schema::Schema;
 pub use tx::{Conn, Driven, Either, Spelt, Split, Surround, Tx};

@@ -34,10 +34,19 @@ impl Schema {
         migrator
     }
 
-    /// Apply every migration that `db` does not have yet.
+    /// Apply every migration that `db` does not have yet. Where none is
+    /// missing, no right to change anything is needed.
     ///
-    /// Errors: a migration fails, or one that was applied has changed since.
+    /// Errors: [`Error::MayNotMigrate`]; a migration fails, or one that was
+    /// applied has changed since.
     pub async fn migrate(self, db: &Db) -> Result<()> {
+        if matches!(db, Db::Postgres { .. }) {
+            match self.check(db).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Outdated(_)) => self.check_may_migrate(db).await?,
+                Err(error) => return Err(error),
+            }
+        }
         let migrator = self.migrator(db);
         match db {
             Db::Sqlite { writer, .. } => migrator.run(writer).await?,
@@ -60,9 +69,17 @@ impl Schema {
             }
             Db::Postgres { writers, .. } => {
                 let mut conn = writers.acquire().await?;
-                conn.list_applied_migrations(table)
-                    .await
-                    .map_err(|_| Error::Outdated("no migration was ever applied".into()))?
+                match conn.list_applied_migrations(table).await {
+                    Ok(applied) => applied,
+                    Err(_) => {
+                        drop(conn);
+                        // There are tables, and the role may not look at them.
+                        if self.has_tables(db).await? {
+                            self.check_rights(db).await?;
+                        }
+                        return Err(Error::Outdated("no migration was ever applied".into()));
+                    }
+                }
             }
         };
         let applied: BTreeMap<i64, _> = applied.iter().map(|m| (m.version, &m.checksum)).collect();

@@ -7,12 +7,16 @@ use warrant_shim::{monitor, self_check};
 
 const USAGE: &str = "usage: warrant-shim monitor --spool DIR
        warrant-shim serve --policy FILE
+       warrant-shim check-policy --policy FILE
 
 monitor: starts jobs for the broker, which is at the other end of the stream
 socket that is its standard input. Ends when the broker closes it.
 
 serve: as root, starts jobs for whom a warrant names. SIGHUP has it read the
 keys anew. Exit code 78 means that something must be put right first.
+
+check-policy: as root, looks at everything that serve looks at before it begins,
+with the same exit code, and ends.
 ";
 
 /// Exit code of a wrong command line. Source: sysexits(3), EX_USAGE.
@@ -28,6 +32,10 @@ fn main() -> ExitCode {
     let ended = match words.as_slice() {
         ["serve", "--policy", policy] => match monitor::open(policy.as_ref()) {
             Ok(mut monitor) => monitor.serve(),
+            Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
+        },
+        ["check-policy", "--policy", policy] => match self_check::check(policy.as_ref()) {
+            Ok(_) => writeln!(io::stdout(), "The policy can be used."),
             Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
         },
         ["monitor", "--spool", spool] => monitor::run(spool.as_ref()),

@@ -67,6 +67,44 @@ impl Cluster {
         Database::Postgres(format!("postgres://postgres@{socket}/postgres"))
     }
 
+    /// The URL of a database of it, for a role.
+    pub fn url(&self, role: &str, database: &str) -> String {
+        let socket = self.dir.path().to_str().unwrap().replace('/', "%2F");
+        format!("postgres://{role}@{socket}/{database}")
+    }
+
+    /// A path in the cluster's directory, where its programs may write.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Have psql carry out `sql` in `database`, as the superuser, up to the
+    /// first error, which is a panic.
+    pub fn psql(&self, database: &str, sql: &str) {
+        let file = self.dir.path().join("script.sql");
+        fs::write(&file, sql).unwrap();
+        self.client(
+            "psql",
+            "postgres",
+            database,
+            &[
+                "-X",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-f",
+                file.to_str().unwrap(),
+            ],
+        );
+    }
+
+    /// Run one of PostgreSQL's programs over `database` as `role`.
+    pub fn client(&self, program: &str, role: &str, database: &str, arguments: &[&str]) {
+        let host = self.dir.path().to_str().unwrap();
+        let head = ["-h", host, "-U", role, "-d", database];
+        self.run(program, &[&head, arguments].concat());
+    }
+
     /// Start it, and wait until it answers. It listens on a socket alone: a
     /// port could be taken by another while the server is away.
     pub fn resume(&self) {

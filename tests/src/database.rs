@@ -12,6 +12,14 @@ pub enum Database {
     Sqlite,
     /// A new database on the server with this URL; dropped with the house.
     Postgres(String),
+    /// Databases that are there and up to date already, by their URLs, and
+    /// stay.
+    At {
+        /// The auth service's.
+        authsvc: String,
+        /// The broker's.
+        broker: String,
+    },
 }
 
 impl Database {
@@ -35,6 +43,11 @@ impl Database {
             Self::Sqlite => Created {
                 broker: format!("sqlite:{}", dir.join("broker.db").display()),
                 authsvc: format!("sqlite:{}", dir.join("auth.db").display()),
+                on: None,
+            },
+            Self::At { authsvc, broker } => Created {
+                broker: broker.clone(),
+                authsvc: authsvc.clone(),
                 on: None,
             },
             Self::Postgres(server) => {

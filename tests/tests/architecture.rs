@@ -49,13 +49,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
     ("warrant-audit", &[]),
     ("warrant-dpop", &[]),
     ("warrant-migrations", &[]),
     ("warrant-trail", &["warrant-audit", "warrant-migrations"]),
+    ("warrant-upkeep", &["warrant-migrations", "warrant-trail"]),
     ("warrant-door", &[]),
     (
         "warrant-broker",
@@ -65,6 +66,7 @@ const CRATES: [(&str, &[&str]); 13] = [
             "warrant-dpop",
             "warrant-migrations",
             "warrant-trail",
+            "warrant-upkeep",
             "warrant-wire",
         ],
     ),
@@ -77,6 +79,7 @@ const CRATES: [(&str, &[&str]); 13] = [
             "warrant-migrations",
             "warrant-pam",
             "warrant-trail",
+            "warrant-upkeep",
             "warrant-wire",
         ],
     ),

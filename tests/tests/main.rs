@@ -19,5 +19,6 @@ mod engine;
 mod faults;
 mod flux;
 mod hostile;
+mod operations;
 mod tls;
 mod village;

@@ -25,7 +25,7 @@ pub use read::Filter;
 pub use row::{Row, Sealed, Stored};
 pub use verify::Verified;
 pub use warrant_audit::{Broken, Hash, Head, Why};
-pub use when::{now_us, utc};
+pub use when::{moment, now_us, utc};
 
 /// One trail: the names of its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,7 +44,7 @@ pub fn utc(time_us: i64) -> String {
 /// (s, m, h or d) ago, or a date or time in UTC.
 ///
 /// Errors: it means none, with what is allowed.
-pub(crate) fn moment(text: &str) -> Result<i64, String> {
+pub fn moment(text: &str) -> Result<i64, String> {
     ago_us(text)
         .map(|ago_us| now_us().saturating_sub(ago_us))
         .or_else(|| time_us(text))

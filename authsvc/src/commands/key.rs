@@ -25,7 +25,7 @@ pub(super) enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key, or all keys of a user.
+    /// Revoke a key, all keys of a user, or all there are.
     Revoke(Which),
 }
 
@@ -38,6 +38,9 @@ pub(super) struct Which {
     /// All keys of this user.
     #[arg(long, group = "which")]
     user: Option<String>,
+    /// All keys of everybody.
+    #[arg(long, group = "which")]
+    all: bool,
 }
 
 impl KeyCommand {
@@ -85,6 +88,10 @@ async fn revoke(db: &Db, which: Which) -> Result<()> {
     }
     let mut tx = db.begin().await?;
     let revoked = match (which.id, which.user) {
+        (None, None) if which.all => {
+            event.jti = Some(session("*"));
+            api_keys::revoke_everybodys(&mut tx, now_us).await?
+        }
         (Some(id), None) => {
             if !api_keys::revoke(&mut tx, &id, None, now_us).await? {
                 return Err(no_such_key(&id));
@@ -99,7 +106,7 @@ async fn revoke(db: &Db, which: Which) -> Result<()> {
             api_keys::revoke_all(&mut tx, name.as_str(), now_us).await?
         }
         (Some(_), Some(_)) | (None, None) => {
-            return Err(Error::invalid("an id or --user is needed, not both"));
+            return Err(Error::invalid("one of an id, --user and --all is needed"));
         }
     };
     audit::act(&mut tx, event).await?;

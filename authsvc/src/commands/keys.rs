@@ -6,7 +6,7 @@ use super::{open_current, say};
 use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::config::Settings;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::keys::{Purpose, Ring, State};
 use crate::source::Source;
 
@@ -18,8 +18,18 @@ pub(super) enum KeysCommand {
     /// List the keys, what each is doing, and since or from when it signs, in
     /// seconds since the Unix epoch.
     List(Of),
+    /// Remove a key at once that signs no longer: what it signed counts no
+    /// more. Without this, it is removed when all of that has ended.
+    Retire {
+        /// The key's id, as `list` shows it.
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
+        #[command(flatten)]
+        of: Of,
+    },
     /// Print the public keys of warrants, one a line, as the shim reads them:
-    /// the key that signs and those that will. Makes the first key.
+    /// those whose warrants can be alive, and those that will sign. Makes the
+    /// first key.
     Warrant,
 }
 
@@ -49,6 +59,7 @@ impl KeysCommand {
         match self {
             Self::Rotate(of) => rotate(of.purpose(), settings).await,
             Self::List(of) => list(of.purpose(), settings),
+            Self::Retire { kid, of } => retire(of.purpose(), &kid, settings).await,
             Self::Warrant => print_public(settings),
         }
     }
@@ -71,9 +82,7 @@ async fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
     let db = open_current(settings).await?;
     let mut tx = db.begin().await?;
     let key = dir.add(now_s + wait_s)?;
-    let mut event = Event::new(Sort::Admin, Source::of_operator());
-    event.action = Some("key-rotate");
-    event.detail = Some(format!("{} {}", purpose.name(), key.kid));
+    let event = event("key-rotate", purpose, &key.kid);
     let recorded = async {
         audit::act(&mut tx, event).await?;
         Ok(tx.commit().await?)
@@ -86,6 +95,39 @@ async fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
     }
     recorded?;
     say(&format!("{} signs in {wait_s} seconds", key.kid))
+}
+
+async fn retire(purpose: Purpose, kid: &str, settings: &Settings) -> Result<()> {
+    let dir = purpose.dir(&settings.config)?;
+    let ring = Ring::new(dir.load()?, purpose.longest_s());
+    let states = ring.states(clock::now_s());
+    let found = states.iter().find(|(key, _)| key.kid == kid);
+    let (key, state) = found.ok_or_else(|| {
+        let message = format!("there is no key {kid:?}; see `keys list`");
+        Error::new(Kind::NotFound, message)
+    })?;
+    if *state == State::Signing {
+        return Err(Error::new(
+            Kind::Conflict,
+            "this key signs: rotate first, and wait until the new one does",
+        ));
+    }
+    let db = open_current(settings).await?;
+    let mut tx = db.begin().await?;
+    audit::act(&mut tx, event("key-retire", purpose, kid)).await?;
+    // Recorded and not removed is what a second try puts right; removed and
+    // not recorded would stay so.
+    tx.commit().await?;
+    db.close().await;
+    dir.remove(key)?;
+    say(&format!("{kid} is removed"))
+}
+
+fn event(action: &'static str, purpose: Purpose, kid: &str) -> Event {
+    let mut event = Event::new(Sort::Admin, Source::of_operator());
+    event.action = Some(action);
+    event.detail = Some(format!("{} {kid}", purpose.name()));
+    event
 }
 
 fn list(purpose: Purpose, settings: &Settings) -> Result<()> {
@@ -108,8 +150,10 @@ fn print_public(settings: &Settings) -> Result<()> {
     let (_, ring) = Purpose::Warrants.open(&settings.config)?;
     for (key, state) in ring.states(clock::now_s()) {
         match state {
-            State::Signing | State::Next => say(&format!("{} {}", key.kid, key.public_text()))?,
-            State::Old | State::Ended => {}
+            State::Old | State::Signing | State::Next => {
+                say(&format!("{} {}", key.kid, key.public_text()))?;
+            }
+            State::Ended => {}
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! The commands of `warrant-authsvc`.
 
+mod account;
+mod check;
 mod client;
+mod database;
 mod key;
 mod keys;
 mod password;
@@ -12,11 +15,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use warrant_migrations::{Db, Schema};
-use warrant_trail::{AuditCommand, Outcome, Trail};
+use warrant_migrations::{Db, ROLES, Schema};
+use warrant_trail::{AuditCommand, Trail};
+use warrant_upkeep::CheckConfig;
 
 use crate::config::{Config, Environment, Settings};
 use crate::error::Result;
+use crate::secret::Secret;
 use crate::store;
 
 /// Users, passwords and access tokens of Warrant.
@@ -39,15 +44,25 @@ enum Command {
         migrate: bool,
     },
     /// Bring the database up to date.
-    Migrate,
-    /// Check the configuration and the files it names.
-    CheckConfig,
+    Migrate(database::Migrate),
+    /// Check the configuration and all that can be seen of what it names: one
+    /// line for each finding. Exits with 0 where it can be used, 2 where it
+    /// cannot, and 1 where there are warnings and `--strict` is given.
+    CheckConfig(CheckConfig),
+    /// Copy the SQLite database into a new file while the service runs.
+    Backup(database::Backup),
+    /// Print the SQL, for psql, that makes a database on PostgreSQL and the
+    /// roles of its owner and of both services.
+    DatabaseRoles,
     /// Add, change and list users.
     #[command(subcommand)]
     User(user::UserCommand),
     /// List and end sessions.
     #[command(subcommand)]
     Session(session::SessionCommand),
+    /// End what an account has: sessions, tokens, jobs that have not started.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Add, change and list the programs that may ask for tokens.
     #[command(subcommand)]
     Client(client::ClientCommand),
@@ -67,9 +82,12 @@ impl Cli {
     pub(crate) fn failure_code(&self) -> u8 {
         match &self.command {
             Command::Audit(command) => command.failure_code(),
+            Command::CheckConfig(_) => 2,
             Command::Serve { .. }
-            | Command::Migrate
-            | Command::CheckConfig
+            | Command::Migrate(_)
+            | Command::Backup(_)
+            | Command::DatabaseRoles
+            | Command::Account(_)
             | Command::User(_)
             | Command::Session(_)
             | Command::Client(_)
@@ -78,22 +96,47 @@ impl Cli {
         }
     }
 
-    /// Carry out the command; how it ended.
+    /// Carry out the command; the exit code of the process.
     ///
     /// Errors: for the operator; they name what was wrong.
-    pub(crate) async fn run(self) -> Result<Outcome> {
-        let config = Config::load(&self.config)?;
-        let environment = Environment::read(|name| std::env::var(name).ok());
-        let settings = Settings::resolve(config, environment)?;
-        match self.command {
-            Command::Serve { migrate } => serve::serve(settings, migrate).await?,
-            Command::Migrate => {
-                let db = store::open(&settings.database_url).await?;
-                Schema::Auth.migrate(&db).await?;
-                store::audit::chain_old(&db).await?;
-                db.close().await;
+    pub(crate) async fn run(self) -> Result<u8> {
+        let serves = matches!(
+            self.command,
+            Command::Serve { .. } | Command::CheckConfig(_)
+        );
+        let read = || {
+            let config = Config::load(&self.config)?;
+            let environment = Environment::read(|name| std::env::var(name).ok());
+            if serves {
+                Settings::resolve(config, environment)
+            } else {
+                Settings::for_command(config, environment)
             }
-            Command::CheckConfig => check_config(&settings)?,
+        };
+        if let Command::CheckConfig(options) = self.command {
+            return check::run(read(), options).await;
+        }
+        if matches!(self.command, Command::DatabaseRoles) {
+            say(ROLES.trim_end())?;
+            return Ok(0);
+        }
+        let settings = read()?;
+        match self.command {
+            Command::CheckConfig(_) | Command::DatabaseRoles => {}
+            Command::Serve { migrate } => serve::serve(settings, migrate).await?,
+            Command::Migrate(command) => command.run(&settings).await?,
+            Command::Backup(command) => {
+                let db = open_current(&settings).await?;
+                let done = command.run(&settings, &db).await;
+                db.close().await;
+                done?;
+            }
+            Command::Account(command) => {
+                let db = open_current(&settings).await?;
+                let done = command.run(&db).await;
+                db.close().await;
+                done?;
+            }
             Command::User(command) => {
                 let db = open_current(&settings).await?;
                 let done = command.run(&settings, &db).await;
@@ -120,43 +163,34 @@ impl Cli {
                 done?;
             }
             Command::Audit(command) => {
-                let db = open_current(&settings).await?;
+                let url = match &command {
+                    AuditCommand::Prune { .. } => settings.migrate_url(None)?,
+                    AuditCommand::List { .. }
+                    | AuditCommand::Export { .. }
+                    | AuditCommand::Verify { .. } => settings.database_url()?,
+                };
+                let db = open_at(&url).await?;
                 let done = command
                     .run(&Trail::AUTHSVC, &db, &mut std::io::stdout())
                     .await;
                 db.close().await;
-                return Ok(done?);
+                return Ok(done?.exit_code());
             }
         }
-        Ok(Outcome::Done)
+        Ok(0)
     }
 }
 
 /// Open the database, if it is up to date.
 async fn open_current(settings: &Settings) -> Result<Db> {
-    let db = store::open(&settings.database_url).await?;
+    open_at(&settings.database_url()?).await
+}
+
+async fn open_at(url: &Secret) -> Result<Db> {
+    let db = store::open(url).await?;
     Schema::Auth.check(&db).await?;
     store::audit::chain_old(&db).await?;
     Ok(db)
-}
-
-fn check_config(settings: &Settings) -> Result<()> {
-    let listen = &settings.config.listen;
-    let tcp = listen
-        .tcp
-        .map(|tcp| format!(" and {tcp}"))
-        .unwrap_or_default();
-    say(&format!(
-        "The configuration is good: {}, backend {}, token handshake {}, listening on {}{tcp}.",
-        settings.config.mode.name(),
-        settings.backend.name(),
-        if settings.handshake_secret().is_some() {
-            "on"
-        } else {
-            "off"
-        },
-        listen.socket.display(),
-    ))
 }
 
 /// Print a line.

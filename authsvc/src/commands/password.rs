@@ -16,7 +16,7 @@ use crate::secret::{Secret, without_newline};
 /// Errors: it cannot be read, or the two typed differ.
 pub(super) fn read(file: Option<&Path>) -> Result<Secret> {
     if let Some(file) = file {
-        return Secret::read("--password-file", file);
+        return Secret::read_argument("--password-file", file);
     }
     let stdin = io::stdin();
     if !stdin.is_terminal() {

@@ -32,11 +32,12 @@ use crate::warrants::{Subjects, Warrants};
 /// Errors: the database is not up to date, a key or the socket's directory is
 /// open to others, an address is taken.
 pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
-    let db = store::open(&settings.database_url).await?;
+    let db = store::open(&settings.database_url()?).await?;
     if migrate {
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
+    Schema::Auth.check_rights(&db).await?;
     let chained = store::audit::chain_old(&db).await?;
     if chained > 0 {
         tracing::info!(rows = chained, "the audit trail is a hash chain now");
@@ -216,7 +217,7 @@ fn broker_uids(config: &config::Config) -> Result<Vec<u32>> {
     }
 }
 
-fn broker_uid(config: &config::Warrants) -> Result<u32> {
+pub(super) fn broker_uid(config: &config::Warrants) -> Result<u32> {
     if let Some(uid) = config.broker_uid {
         return Ok(uid);
     }

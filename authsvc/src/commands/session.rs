@@ -9,7 +9,7 @@ use super::say;
 use crate::audit::{self, Event, Sort};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::sessions::{Session, end_all_of};
+use crate::sessions::{Session, end_all_of, end_everything};
 use crate::source::Source;
 use crate::store::sessions::{self, Of, role_name};
 
@@ -43,6 +43,9 @@ pub(super) struct Which {
     /// Every session of this user.
     #[arg(long)]
     user: Option<String>,
+    /// Every session of everybody, and what was let have one: codes, devices.
+    #[arg(long)]
+    all: bool,
 }
 
 impl SessionCommand {
@@ -70,13 +73,14 @@ impl SessionCommand {
                     say(&as_line(session, now_us))?;
                 }
             }
-            Self::End(Which { id, user }) => {
+            Self::End(Which { id, user, all }) => {
                 let whose = match &id {
                     Some(id) => sessions::find(&mut db.read().await?, id).await?,
                     None => None,
                 };
                 let mut tx = db.begin().await?;
                 let ended = match (&id, &user) {
+                    (None, None) if all => end_everything(&mut tx, now_us).await?,
                     (Some(id), _) => sessions::end(&mut tx, Of::Id(id), "ended", now_us).await?,
                     (None, user) => {
                         let user = user.as_deref().unwrap_or_default();
@@ -90,7 +94,7 @@ impl SessionCommand {
                 let mut event = Event::new(Sort::Admin, Source::of_operator());
                 event.action = Some("session-end");
                 event.subject = user.or(whose.map(|session| session.subject));
-                event.detail = id;
+                event.detail = if all { Some("all".into()) } else { id };
                 audit::act(&mut tx, event).await?;
                 tx.commit().await?;
                 say(&format!("{ended} ended"))?;

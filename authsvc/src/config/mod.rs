@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::{Deserialize, Deserializer};
+use warrant_upkeep::has_password;
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -133,6 +134,9 @@ pub(crate) struct Database {
     pub(crate) url: Secret,
     /// A file that holds the URL; used instead of `url` where it is given.
     pub(crate) url_file: Option<PathBuf>,
+    /// A file that holds the URL with which the tables are made and changed;
+    /// the service itself never reads it.
+    pub(crate) migrate_url_file: Option<PathBuf>,
 }
 
 impl Default for Database {
@@ -140,6 +144,7 @@ impl Default for Database {
         Self {
             url: Secret::new("sqlite:/var/lib/warrant-auth/auth.db"),
             url_file: None,
+            migrate_url_file: None,
         }
     }
 }
@@ -348,6 +353,13 @@ impl Config {
         let mut figment = Figment::new();
         if file.try_exists().unwrap_or(true) {
             figment = figment.merge(Toml::file_exact(file));
+            let url = figment.extract_inner::<Secret>("database.url");
+            if url.is_ok_and(|url| has_password(url.expose())) {
+                return Err(Error::invalid(
+                    "database.url: holds a password; put the URL into a file of its own and name \
+                     that as database.url_file",
+                ));
+            }
         }
         figment
             .merge(Env::prefixed("AUTHSVC__").split("__"))
@@ -389,6 +401,7 @@ mod tests {
             "refresh_days",
             "url",
             "url_file",
+            "migrate_url_file",
             "socket",
             "socket_mode",
             "tcp",
@@ -447,6 +460,14 @@ mod tests {
     fn an_absent_file_means_the_defaults() {
         let config = Config::load(Path::new("/nonexistent/authsvc.toml")).unwrap();
         assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn t108_a_password_in_the_file_is_refused_and_not_repeated() {
+        let error = parse("[database]\nurl = 'postgres://u:canary@h/d'").unwrap_err();
+        assert!(error.message.contains("database.url_file"), "{error}");
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        parse("[database]\nurl = 'postgres://u@h/d'").unwrap();
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The configuration with its secrets read and its values checked: what the
 //! rest of the crate works with.
 
+use std::path::Path;
+
 use argon2::Params;
 
 use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
@@ -22,8 +24,6 @@ pub(crate) struct Settings {
     pub(crate) operator_users: Vec<UserName>,
     /// The superuser to create or update at start.
     pub(crate) superuser: Option<Superuser>,
-    /// The URL of the database.
-    pub(crate) database_url: Secret,
     /// Memory, passes and lanes of new password hashes.
     pub(crate) hash_params: Params,
     /// The users of certificates, where users log in so.
@@ -46,7 +46,21 @@ impl Settings {
     ///
     /// Errors: a value is not allowed, a file cannot be read, or the
     /// shared-secret backend has no secret; the message names the key.
-    pub(crate) fn resolve(mut config: Config, environment: Environment) -> Result<Self> {
+    pub(crate) fn resolve(config: Config, environment: Environment) -> Result<Self> {
+        Self::checked(config, environment, true)
+    }
+
+    /// As [`Settings::resolve`], for a command that lets nobody in: it reads no
+    /// secret, which only the service's own unit may be given.
+    ///
+    /// Errors: as [`Settings::resolve`].
+    pub(crate) fn for_command(mut config: Config, environment: Environment) -> Result<Self> {
+        config.shared_secret_file = None;
+        config.superuser.password_file = None;
+        Self::checked(config, environment, false)
+    }
+
+    fn checked(mut config: Config, environment: Environment, serves: bool) -> Result<Self> {
         environment.override_in(&mut config)?;
         check_numbers(&config)?;
         config.check_multi_user()?;
@@ -66,7 +80,7 @@ impl Settings {
             None if shared_secret.is_some() => Backend::SharedSecret,
             None => Backend::Database,
         };
-        if backend == Backend::SharedSecret && shared_secret.is_none() {
+        if serves && backend == Backend::SharedSecret && shared_secret.is_none() {
             return Err(Error::invalid(
                 "the shared-secret backend needs a secret: set FLUX_SECRET_KEY or shared_secret_file",
             ));
@@ -98,12 +112,32 @@ impl Settings {
             admin_users,
             operator_users,
             superuser,
-            database_url: from_file("database.url_file", &config.database.url_file)?
-                .unwrap_or_else(|| config.database.url.clone()),
             hash_params: hash_params(&config)?,
             certificates: config.certificate_users()?,
             config,
         })
+    }
+
+    /// The URL of the database.
+    ///
+    /// Errors: the file that holds it cannot be read.
+    pub(crate) fn database_url(&self) -> Result<Secret> {
+        match &self.config.database.url_file {
+            Some(file) => Secret::read("database.url_file", file),
+            None => Ok(self.config.database.url.clone()),
+        }
+    }
+
+    /// The URL with which the tables are made and changed: that in `file`, or
+    /// in `database.migrate_url_file`, else the service's own.
+    ///
+    /// Errors: the file cannot be read.
+    pub(crate) fn migrate_url(&self, file: Option<&Path>) -> Result<Secret> {
+        match (file, &self.config.database.migrate_url_file) {
+            (Some(file), _) => Secret::read_argument("--url-file", file),
+            (None, Some(file)) => Secret::read("database.migrate_url_file", file),
+            (None, None) => self.database_url(),
+        }
     }
 
     /// Whether a user name and a password are accepted.
@@ -326,10 +360,8 @@ mod tests {
 
     #[test]
     fn no_secret_shows_when_settings_are_debugged() {
-        let mut config = Config::default();
-        config.database.url = Secret::new("postgres://u:canary@h/d");
         let variables = [("FLUX_SECRET_KEY", "canary"), ("FLUX_TOKEN", "canary")];
-        let shown = format!("{:?}", resolve_with(config, &variables).unwrap());
+        let shown = format!("{:?}", resolve(&variables).unwrap());
         assert!(!shown.contains("canary"), "{shown}");
     }
 

@@ -22,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
 pub(crate) use fault::Fault;
-pub(crate) use server::Server;
+pub(crate) use server::{Server, check_parent};
 use warrant_door::shape;
 
 use warrant_api::oauth::FORWARDED_HEADER;

@@ -362,7 +362,9 @@ fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener> {
 
 /// Whoever can write to the socket's directory can put another service in
 /// the place of this one.
-fn check_parent(parent: &Path) -> Result<()> {
+///
+/// Errors: others can write to it, or it is not there.
+pub(crate) fn check_parent(parent: &Path) -> Result<()> {
     let found = fs::metadata(parent).map_err(|source| {
         Error::unavailable(
             format!("listen.socket: no directory {}", parent.display()),

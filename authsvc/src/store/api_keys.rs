@@ -160,6 +160,20 @@ pub(crate) async fn revoke_all(tx: &mut Tx, subject: &str, now_us: i64) -> Resul
     Ok(revoked.len() as u64)
 }
 
+/// Revoke every key of everybody; returns how many counted.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn revoke_everybodys(tx: &mut Tx, now_us: i64) -> Result<u64> {
+    const SQL: &str = "update api_keys set revoked_us = $1
+        where revoked_us is null and expires_us > $1 returning id";
+    let revoked: Vec<String> = on!(tx, |db| sqlx::query_scalar(SQL)
+        .bind(now_us)
+        .fetch_all(db)
+        .await)?;
+    end_tokens(tx, &revoked, now_us).await?;
+    Ok(revoked.len() as u64)
+}
+
 /// What these keys were exchanged for counts no more either.
 async fn end_tokens(tx: &mut Tx, keys: &[String], now_us: i64) -> Result<()> {
     let sessions: Vec<_> = keys.iter().map(|id| format!("{KEY_SESSION}{id}")).collect();

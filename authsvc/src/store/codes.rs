@@ -108,6 +108,15 @@ pub(crate) async fn delete_of(tx: &mut Tx, subject: &str) -> Result<()> {
     Ok(())
 }
 
+/// Forget all codes that nobody has used, of everybody.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn delete_all(tx: &mut Tx) -> Result<()> {
+    const SQL: &str = "delete from authorization_codes where used_us is null";
+    on!(tx, |db| sqlx::query(SQL).execute(db).await.map(|_| ()))?;
+    Ok(())
+}
+
 /// Forget at most `limit` codes that expired before `time_us`; returns how
 /// many.
 ///

@@ -159,6 +159,15 @@ pub(crate) async fn delete_of(tx: &mut Tx, subject: &str) -> Result<()> {
     Ok(())
 }
 
+/// Forget all devices, of everybody.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn delete_all(tx: &mut Tx) -> Result<()> {
+    const SQL: &str = "delete from device_codes";
+    on!(tx, |db| sqlx::query(SQL).execute(db).await.map(|_| ()))?;
+    Ok(())
+}
+
 /// Forget at most `limit` devices that expired before `time_us`; returns how
 /// many.
 ///

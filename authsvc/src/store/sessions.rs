@@ -213,6 +213,8 @@ pub(crate) enum Of<'a> {
     Subject(&'a str),
     /// Those of this client.
     Client(&'a str),
+    /// All of them.
+    All,
 }
 
 /// End sessions at `now_us` for `reason`, one stable word, and say so in the
@@ -226,7 +228,11 @@ pub(crate) async fn end(tx: &mut Tx, of: Of<'_>, reason: &str, now_us: i64) -> R
          where subject = $1 and ended_us is null and expires_us > $2 returning id";
     const CLIENT: &str = "update sessions set ended_us = $2, ended_reason = $3
          where client_id = $1 and ended_us is null and expires_us > $2 returning id";
+    // Whatever the value: that the statements take the same.
+    const ALL: &str = "update sessions set ended_us = $2, ended_reason = $3
+         where $1 = '' and ended_us is null and expires_us > $2 returning id";
     let (sql, value) = match of {
+        Of::All => (ALL, ""),
         Of::Id(id) => (ID, id),
         Of::Subject(subject) => (SUBJECT, subject),
         Of::Client(client) => (CLIENT, client),

@@ -203,7 +203,9 @@ impl House {
         let settings = settings(&dir, variables, configure);
         let params = settings.hash_params.clone();
         let socket = settings.config.listen.socket.clone();
-        let db = store::open(&settings.database_url).await.unwrap();
+        let db = store::open(&settings.database_url().unwrap())
+            .await
+            .unwrap();
         Schema::Auth.migrate(&db).await.unwrap();
         let (server, service) = start(settings, db.clone()).await.unwrap();
         let tcp = server.tcp_address().unwrap();

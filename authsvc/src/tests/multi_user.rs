@@ -105,7 +105,9 @@ async fn a_service_that_does_not_know_its_broker_does_not_start() {
         config.mode = Mode::MultiUser;
         config.warrants.broker_user = "no-such-account".into();
     });
-    let db = store::open(&settings.database_url).await.unwrap();
+    let db = store::open(&settings.database_url().unwrap())
+        .await
+        .unwrap();
     Schema::Auth.migrate(&db).await.unwrap();
     let error = start(settings, db.clone()).await.unwrap_err();
     assert!(

@@ -8,6 +8,7 @@ mod jobs;
 mod late;
 mod queue;
 mod search;
+mod skip;
 mod steps;
 mod submit;
 mod tasks;
@@ -27,6 +28,7 @@ use changes::{Change, Done};
 pub use jobs::{Page, Whose};
 pub use queue::{Queued, Unfinished};
 pub use search::Query;
+pub use skip::skip_ids;
 use writer::Writer;
 
 use crate::error::{Error, Kind, Result};

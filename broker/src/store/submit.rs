@@ -13,7 +13,7 @@ use super::text::{NO_TAIL, Spoken, Text, chunks, same};
 use crate::model::JobId;
 
 /// Ids taken from the store at a time.
-const IDS: i64 = 64;
+pub(super) const IDS: i64 = 64;
 
 /// Ids that were taken from the store and have named no job yet. After a
 /// transaction that failed they must be forgotten.

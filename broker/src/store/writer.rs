@@ -326,7 +326,10 @@ fn sort(error: &warrant_migrations::Error) -> Sort {
         warrant_migrations::Error::Sql(sql) => sql.sort(),
         warrant_migrations::Error::Url
         | warrant_migrations::Error::Migrate(_)
-        | warrant_migrations::Error::Outdated(_) => Sort::Refused,
+        | warrant_migrations::Error::Outdated(_)
+        | warrant_migrations::Error::Role(_)
+        | warrant_migrations::Error::Lacking { .. }
+        | warrant_migrations::Error::MayNotMigrate(_) => Sort::Refused,
     }
 }
 

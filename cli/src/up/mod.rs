@@ -122,6 +122,14 @@ fn database(options: &Up, file: &Path) -> Result<OsString, Failure> {
 fn database_url(given: Option<&str>, file: &Path) -> Result<OsString, Failure> {
     match given.filter(|url| !url.is_empty()) {
         Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            let by_variable = std::env::var_os("WARRANT_DATABASE_URL");
+            if has_password(url) && by_variable.as_deref() != Some(url.as_ref()) {
+                return Err(Failure::Usage(
+                    "--database: every user of this machine can read the password in an argument; \
+                     give the URL as WARRANT_DATABASE_URL"
+                        .to_owned(),
+                ));
+            }
             Ok(url.into())
         }
         Some(_) => Err(Failure::Usage(
@@ -133,6 +141,17 @@ fn database_url(given: Option<&str>, file: &Path) -> Result<OsString, Failure> {
             Ok(url)
         }
     }
+}
+
+/// Whether a URL holds a password: before its host, or as a parameter.
+fn has_password(url: &str) -> bool {
+    let (before, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let authority = before.split('/').nth(2).unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':')
+        || parameters
+            .split('&')
+            .any(|part| part.starts_with("password="))
 }
 
 /// The arguments of a service with a configuration file and a database.
@@ -189,6 +208,20 @@ mod tests {
         ] {
             assert_eq!(reachable_url(listen.parse().unwrap()), url);
         }
+    }
+
+    #[test]
+    fn t108_a_password_in_an_argument_is_refused() {
+        for url in [
+            "postgres://u:canary@h/d",
+            "postgresql://h/d?user=u&password=canary",
+        ] {
+            let Err(Failure::Usage(message)) = database_url(Some(url), Path::new("/x")) else {
+                panic!("{url} is taken");
+            };
+            assert!(message.contains("WARRANT_DATABASE_URL") && !message.contains("canary"));
+        }
+        database_url(Some("postgres://u@h/d"), Path::new("/x")).unwrap();
     }
 
     #[test]

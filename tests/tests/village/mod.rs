@@ -2,4 +2,5 @@
 
 mod crash;
 mod identity;
+mod rotation;
 mod warrants;

@@ -1,0 +1,5 @@
+//! What administrators do: roles of databases, backups, secrets from files.
+
+mod backup;
+mod check;
+mod roles;
