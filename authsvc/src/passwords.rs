@@ -151,15 +151,22 @@ impl Turn<'_> {
     }
 }
 
+/// Whether `password` can be one. U+FFFD cannot be in it: it stands for
+/// whatever was no UTF-8 in a form, and would be all of that at once.
+pub(crate) fn is_possible(password: &Secret) -> bool {
+    let text = password.expose();
+    (1..=MAX_BYTES).contains(&text.len()) && !text.contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// The hash to store for a new `password`, in PHC form.
 ///
-/// Errors: the password is empty or longer than 1024 bytes, or the hashing
-/// failed.
+/// Errors: the password is empty, longer than 1024 bytes or holds U+FFFD, or
+/// the hashing failed.
 pub(crate) fn hash(params: &Params, password: &Secret) -> Result<String> {
     let bytes = password.expose().as_bytes();
-    if bytes.is_empty() || bytes.len() > MAX_BYTES {
+    if !is_possible(password) {
         return Err(Error::invalid(format!(
-            "a password has 1 to {MAX_BYTES} bytes, not {}",
+            "a password has 1 to {MAX_BYTES} bytes, not {}, and no U+FFFD",
             bytes.len()
         )));
     }

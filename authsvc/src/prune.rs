@@ -17,6 +17,9 @@ const EVERY: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_millis(50);
 /// The most rows of one step.
 const STEP: i64 = 500;
+/// How long what was used up or revoked is remembered after it is over: a
+/// clock that was ahead and is set right must bring nothing back.
+const MARGIN_US: i64 = 86_400_000_000;
 /// How long a code that was used is remembered: as long as anybody can be
 /// expected to try it again.
 const CODES_US: i64 = 86_400_000_000;
@@ -35,19 +38,19 @@ pub(crate) async fn prune(db: Db) {
     }
 }
 
-/// Forget what was over at `now_us`, each step a transaction of its own.
+/// Forget what was over at `now_us`, some of it a day later, each step a transaction of its own.
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn prune_once(db: &Db, now_us: i64) -> Result<()> {
     loop {
         let mut tx = db.begin().await?;
         let forgotten = [
-            jtis::prune(&mut tx, now_us, STEP).await?,
-            proofs::prune(&mut tx, now_us, STEP).await?,
+            jtis::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
+            proofs::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
             sessions::prune(&mut tx, now_us, STEP).await?,
             codes::prune(&mut tx, now_us.saturating_sub(CODES_US), STEP).await?,
             devices::prune(&mut tx, now_us.saturating_sub(DEVICES_US), STEP).await?,
-            revocations::prune(&mut tx, now_us, STEP).await?,
+            revocations::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
         ];
         tx.commit().await?;
         if forgotten.into_iter().all(|rows| rows < STEP as u64) {

@@ -335,6 +335,59 @@ fn t99_the_throttle_comes_before_pam() {
 }
 
 #[test]
+fn t99_attempts_over_the_network_do_not_lock_an_account_of_the_machine() {
+    let Some(machine) = Machine::start(&[]) else {
+        return;
+    };
+    // Twenty failures lock the account, at the console as well, for good.
+    let tally = machine.path("tally");
+    fs::create_dir(&tally).unwrap();
+    let faillock = format!(
+        "pam_faillock.so dir={} deny=20 unlock_time=0",
+        tally.display()
+    );
+    let counted = |before: &str| {
+        format!(
+            "{before}auth required {faillock} preauth\n\
+             auth [success=1 default=ignore] pam_unix.so\n\
+             auth [default=die] {faillock} authfail\n\
+             auth sufficient {faillock} authsucc\n\
+             account required pam_unix.so\n"
+        )
+    };
+    let rules = machine.path("pam.d/rules");
+    let before = fs::read_to_string(&rules).unwrap();
+    let asked = before.lines().next().unwrap();
+    fs::write(&rules, counted(&format!("{asked}\n"))).unwrap();
+    let wrong: Vec<_> = std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..200)
+            .map(|_| scope.spawn(|| machine.login("ann", "wrong", "192.0.2.1")))
+            .collect();
+        logins
+            .into_iter()
+            .map(|login| login.join().unwrap())
+            .collect()
+    });
+    let refused = wrong.iter().filter(|answer| is_refused(answer)).count();
+    assert!((10..=18).contains(&refused), "{refused}");
+    // As many failures are in the tally as got to PAM, and ann is not locked.
+    assert_eq!(machine.asked().len(), refused);
+    let record = fs::metadata(tally.join("ann")).unwrap().len();
+    assert!(record > 0, "pam_faillock did not count");
+    assert!(is_token(&machine.login("ann", "right+horse", "192.0.2.2")));
+    // A source that is throttled does not get there at all.
+    let asked = machine.asked().len();
+    for _ in 0..50 {
+        machine.login("ann", "wrong", "192.0.2.1");
+    }
+    assert!(
+        machine.asked().len() <= asked + 1,
+        "{}",
+        machine.asked().len()
+    );
+}
+
+#[test]
 fn without_warrant_pam_a_login_is_answered_503() {
     let Some(mut machine) = Machine::start(&[]) else {
         return;

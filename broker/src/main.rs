@@ -62,6 +62,9 @@ enum Role {
     /// Read, check and prune the audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Print who may use which route: method, path, scope of the token, least
+    /// role.
+    Routes,
     /// Print the OpenAPI document of a dialect.
     Openapi {
         /// Which.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         | Role::Migrate { .. }
         | Role::Backup { .. }
         | Role::SkipIds { .. }
+        | Role::Routes
         | Role::Openapi { .. } => 1,
     };
     match run(arguments) {
@@ -131,6 +135,11 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Role::SkipIds { count } => {
             let next = runtime.block_on(app::skip_ids(&config, count))?;
             println!("the next id is above {next}");
+        }
+        Role::Routes => {
+            for route in http::access::listed() {
+                println!("{}", route.join(" "));
+            }
         }
         Role::Openapi { .. } => {
             println!("{}", http::flux::document().to_pretty_json()?);

@@ -121,6 +121,29 @@ impl Cluster {
         self.control(&["-w", "-m", "immediate", "stop"]);
     }
 
+    /// Run `sql` in the database of this URL, as one that every house here
+    /// has, and wait until it is done.
+    pub fn run_sql(&self, url: &str, sql: &str) {
+        let name = url.rsplit('/').next().unwrap();
+        let host = self.dir.path().to_str().unwrap();
+        self.run(
+            "psql",
+            &[
+                "-h",
+                host,
+                "-U",
+                "postgres",
+                "-d",
+                name,
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                sql,
+            ],
+        );
+    }
+
     fn control(&self, arguments: &[&str]) {
         let data = self.data();
         let head = ["-D", data.to_str().unwrap(), "-s"];

@@ -129,6 +129,11 @@ impl House {
         house
     }
 
+    /// The URL of the broker's database.
+    pub fn broker_database(&self) -> &str {
+        &self.database.broker
+    }
+
     /// A path in the house's own directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -237,6 +242,16 @@ impl House {
         self.broker.take().unwrap().wait()
     }
 
+    /// The broker's process id.
+    pub fn broker_pid(&self) -> i32 {
+        self.broker.as_ref().unwrap().pid()
+    }
+
+    /// The auth service's process id.
+    pub fn authsvc_pid(&self) -> i32 {
+        self.authsvc.as_ref().unwrap().pid()
+    }
+
     /// Every process of the house, the services included.
     pub fn processes(&self) -> Vec<Process> {
         processes::marked(&self.mark)
@@ -304,8 +319,12 @@ impl House {
     /// Log in as a user with the form.
     pub fn login(&self, name: &str) -> Flux {
         let form = format!("username={name}&password={}", Self::password(name));
-        let answer = self.nobody().post_form("/v1/login/access-token", &form);
-        self.client(&answer)
+        self.client(&self.exchange_form(&form))
+    }
+
+    /// Exchange a login form.
+    pub fn exchange_form(&self, form: &str) -> Answer {
+        self.nobody().post_form("/v1/login/access-token", form)
     }
 
     /// Run a command of the auth service; returns what it prints.

@@ -15,6 +15,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 
+use crate::database::{Created, Database};
 use crate::flux::{Address, Flux};
 use crate::service::{self, Service, Variables};
 use crate::wait::{until, until_within};
@@ -54,7 +55,18 @@ pub const CAROL: Account = Account {
     uid: 54_013,
 };
 
-const PEOPLE: [Account; 3] = [ALICE, BOB, CAROL];
+/// A person who watches over everybody's jobs, where the plan says so.
+pub const OLGA: Account = Account {
+    name: "olga",
+    uid: 54_014,
+};
+/// A person who will not stay.
+pub const DAVE: Account = Account {
+    name: "dave",
+    uid: 54_015,
+};
+
+const PEOPLE: [Account; 5] = [ALICE, BOB, CAROL, OLGA, DAVE];
 
 /// Everything of the village is below this directory.
 const ROOT: &str = "/srv";
@@ -67,6 +79,7 @@ pub struct Plan {
     variables: Variables,
     policy: Vec<String>,
     pam: bool,
+    database: Option<Database>,
 }
 
 impl Plan {
@@ -81,6 +94,13 @@ impl Plan {
     #[must_use]
     pub fn policy(mut self, line: &str) -> Self {
         self.policy.push(line.to_owned());
+        self
+    }
+
+    /// The services keep their records in a database of this sort.
+    #[must_use]
+    pub fn on(mut self, database: Database) -> Self {
+        self.database = Some(database);
         self
     }
 
@@ -115,6 +135,8 @@ pub struct Village {
     shim: Option<Service>,
     authsvc: Option<Service>,
     broker: Option<Service>,
+    /// A database elsewhere; dropped after those who use it.
+    database: Option<Created>,
 }
 
 impl Village {
@@ -127,7 +149,11 @@ impl Village {
         leave_the_machine();
         write_accounts();
         lay_out();
+        let name = format!("warrant_village_{}", std::process::id());
+        let elsewhere = plan.database.clone();
+        let elsewhere = elsewhere.filter(|database| *database != Database::Sqlite);
         let mut village = Self {
+            database: elsewhere.map(|database| database.create(&path(""), &name)),
             plan,
             address: Address::unknown(),
             shim: None,
@@ -201,7 +227,16 @@ impl Village {
         let own = own
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value));
-        own.chain(self.plan.variables.clone()).collect()
+        let elsewhere = self.database.iter().flat_map(|database| {
+            [
+                ("AUTHSVC__DATABASE__URL", &database.authsvc),
+                ("BROKER__DATABASE__URL", &database.broker),
+            ]
+        });
+        let elsewhere = elsewhere.map(|(name, url)| (name.to_owned(), url.clone()));
+        own.chain(elsewhere)
+            .chain(self.plan.variables.clone())
+            .collect()
     }
 
     fn start(&self, name: &str, account: Account) -> Service {
@@ -320,6 +355,16 @@ impl Village {
     /// Run a command of the auth service under its account; returns what it prints.
     pub fn authsvc_command(&self, words: &[&str], stdin: &str) -> String {
         self.command(AUTHSVC, "warrant-authsvc", words, stdin)
+    }
+
+    /// Run a command of the broker under its account; returns what it prints.
+    pub fn broker_command(&self, words: &[&str]) -> String {
+        self.command(BROKER, "warrant-broker", words, "")
+    }
+
+    /// Wait until the broker ends by itself.
+    pub fn broker_ended(&mut self) -> std::process::ExitStatus {
+        self.broker.take().unwrap().wait()
     }
 
     /// The rows of the broker's audit trail, after it was seen that it holds.

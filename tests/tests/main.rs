@@ -12,6 +12,7 @@
 mod access;
 mod architecture;
 mod audit;
+mod away;
 mod cli;
 mod clients;
 mod crash;
@@ -19,6 +20,8 @@ mod engine;
 mod faults;
 mod flux;
 mod hostile;
+mod injection;
 mod operations;
+mod secrets;
 mod tls;
 mod village;

@@ -33,6 +33,11 @@ use crate::user_name::{UserName, shown};
 /// database is lost without a word.
 const LONGEST: Duration = Duration::from_secs(29);
 
+/// Refusals are answered at multiples of this time after the attempt, so that
+/// the little that takes longer for a known user, or for an account that there
+/// is, cannot be seen.
+const REFUSED_EVERY: Duration = Duration::from_millis(4);
+
 /// Somebody who wants a token.
 #[derive(Debug)]
 pub(crate) struct Attempt {
@@ -130,6 +135,7 @@ impl Login {
     }
 
     async fn answer(&self, attempt: Attempt, event: &Event) -> Result<Granted, Refusal> {
+        let began = tokio::time::Instant::now();
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
@@ -148,6 +154,9 @@ impl Login {
             None => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
+                if let Err(Refusal::Wrong(_)) = &checked {
+                    tokio::time::sleep_until(next_step(began)).await;
+                }
                 checked?
             }
             Some(system) => {
@@ -225,4 +234,10 @@ impl Login {
             (None, _) | (_, None) => Ok(None),
         }
     }
+}
+
+/// The next moment at which a refusal of what began at `began` is answered.
+fn next_step(began: tokio::time::Instant) -> tokio::time::Instant {
+    let steps = began.elapsed().as_micros() / REFUSED_EVERY.as_micros() + 1;
+    began + REFUSED_EVERY.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX))
 }

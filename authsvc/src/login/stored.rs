@@ -19,7 +19,7 @@ impl Login {
         once: Option<Once>,
         source: &Source,
     ) -> Result<Proven, Refusal> {
-        if password.expose().len() > passwords::MAX_BYTES {
+        if !passwords::is_possible(&password) {
             return Err(Wrong::Password.into());
         }
         let turn = self.hasher.turn().await?;

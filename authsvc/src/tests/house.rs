@@ -84,6 +84,16 @@ impl Answer {
     }
 }
 
+/// A connection that is kept.
+pub(super) struct Line(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
+
+impl Line {
+    pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        self.0.ready().await.unwrap();
+        Answer::read(self.0.send_request(request).await.unwrap()).await
+    }
+}
+
 /// The form of an exchange, field by field.
 pub(super) fn exchange_fields(token: &str) -> Vec<(&'static str, &str)> {
     vec![
@@ -145,18 +155,22 @@ impl House {
         &self,
         requests: impl Iterator<Item = Request<Full<Bytes>>>,
     ) -> Vec<Answer> {
+        let mut line = self.line().await;
+        let mut answers = Vec::new();
+        for request in requests {
+            answers.push(line.ask(request).await);
+        }
+        answers
+    }
+
+    /// A connection that is kept.
+    pub(super) async fn line(&self) -> Line {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
         tokio::spawn(connection);
-        let mut answers = Vec::new();
-        for request in requests {
-            sender.ready().await.unwrap();
-            let response = sender.send_request(request).await.unwrap();
-            answers.push(Answer::read(response).await);
-        }
-        answers
+        Line(sender)
     }
 
     /// Do `sql` to the database, which is SQLite.

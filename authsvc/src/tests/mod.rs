@@ -3,6 +3,7 @@
 mod api_keys;
 mod audit;
 mod certificates;
+mod clocks;
 mod dpop;
 mod handshake;
 mod house;
@@ -11,5 +12,8 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod passwords;
+mod ranks;
 mod throttle;
+mod timing;
 mod warrants;

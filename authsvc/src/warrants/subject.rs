@@ -72,7 +72,8 @@ impl Subjects {
                 claims
             }
         };
-        (now_s < claims.exp).then_some(claims)
+        // Once more: the clock may have been set since.
+        is_alive(&claims, now_s).then_some(claims)
     }
 
     /// What `token` says, whatever its audience, if it is an access token of
@@ -94,8 +95,7 @@ impl Subjects {
             .ok()?
             .claims;
         let complete = !claims.sub.is_empty() && !claims.jti.is_empty();
-        let begun = claims.iat <= now_s.saturating_add(SKEW_S);
-        (complete && begun && now_s < claims.exp).then(|| Verified {
+        (complete && is_alive(&claims, now_s)).then(|| Verified {
             claims: Arc::new(claims),
             kid: kid.into(),
         })
@@ -115,4 +115,9 @@ impl Subjects {
     fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Verified>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it has begun, as far as clocks agree, and has not ended.
+fn is_alive(claims: &AccessClaims, now_s: u64) -> bool {
+    claims.iat <= now_s.saturating_add(SKEW_S) && now_s < claims.exp
 }

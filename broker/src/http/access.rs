@@ -91,6 +91,26 @@ pub(super) static TABLE: [Route; 30] = [
     open(Method::GET, "/redoc"),
 ];
 
+/// The table for people: of each route its method, its path, the scope that it
+/// takes and the least role; `-` where nothing is taken.
+pub fn listed() -> impl Iterator<Item = [&'static str; 4]> {
+    TABLE.iter().map(|route| {
+        let [scope, role] = match route.need {
+            Need::Nothing => ["-", "-"],
+            Need::Token(scope, role) => [scope.name(), role_name(role)],
+        };
+        [route.method.as_str(), route.path, scope, role]
+    })
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Operator => "operator",
+        Role::Administrator => "administrator",
+    }
+}
+
 /// What the table says of a route.
 enum Found {
     Need(Need),

@@ -1,6 +1,6 @@
 //! What listens: the dialects, the token endpoints, the documents.
 
-mod access;
+pub mod access;
 pub mod auth;
 mod authsvc;
 mod credentials;

@@ -28,14 +28,8 @@ impl Door {
     ///
     /// Errors: the auth service refuses.
     pub(crate) async fn open(address: SocketAddr, user: &str) -> anyhow::Result<Self> {
-        let form = format!("username={user}&password={}", PASSWORD.replace(' ', "+"));
-        let request = http::with_body(
-            "POST",
-            "/v1/login/access-token",
-            None,
-            "application/x-www-form-urlencoded",
-            &form,
-        );
+        let login = [("username", user), ("password", PASSWORD)];
+        let request = http::form("/v1/login/access-token", &login);
         let mut connection = Connection::open(address).await?;
         let answer = connection.ask_json(&request).await?;
         let token = answer.get("access_token").and_then(|token| token.as_str());

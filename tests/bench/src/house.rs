@@ -9,10 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
+use warrant_migrations::{Db, on};
 
 use crate::cluster::Cluster;
 use crate::door::{Door, PASSWORD};
@@ -150,6 +152,8 @@ impl House {
             .env("BROKER__LISTEN__ADDRESS_FILE", &listening)
             .env("BROKER__AUTH__SOCKET", dir.join("auth.sock"))
             .env("BROKER__SPOOL__DIR", dir.join("spool"))
+            // All the load comes from one address.
+            .env("BROKER__LIMITS__UNAUTHENTICATED_PER_MINUTE", "0")
             .env("BROKER__ENGINE__SHIM", self.programs.join("warrant-shim"));
         if let Some(cores) = self.cores {
             command.env("BROKER__ENGINE__CORES", cores.to_string());
@@ -182,6 +186,33 @@ impl House {
             .arg(&file);
         process::run(command).await?;
         Ok(Door::open(self.door.address, name).await?.token)
+    }
+
+    /// Add a client that acts by itself, as the superuser; returns its secret.
+    ///
+    /// Errors: the auth service refuses.
+    pub(crate) async fn add_client(&self, id: &str) -> anyhow::Result<String> {
+        let mut command = Self::authsvc(&self.programs, self.dir.path(), &self.auth_url);
+        command.args(["client", "add", id, "--owner", SUPERUSER]);
+        command.args(["--grant", "client_credentials"]);
+        let secret = String::from_utf8(process::run(command).await?)?;
+        Ok(secret.trim().to_owned())
+    }
+
+    /// The superuser's stored hash: it names the cost in force.
+    ///
+    /// Errors: the database does not answer, or there is no superuser.
+    pub(crate) async fn stored_hash(&self) -> anyhow::Result<String> {
+        const SQL: &str = "select password_hash from users where name = $1";
+        let db = Db::open(&self.auth_url).await?;
+        let mut conn = db.read().await?;
+        let hash: Option<String> = on!(&mut conn, |db| sqlx::query_scalar(SQL)
+            .bind(SUPERUSER)
+            .fetch_optional(db)
+            .await)?;
+        drop(conn);
+        db.close().await;
+        hash.context("the superuser has no password")
     }
 
     /// Have one job take the whole machine, so that whatever is submitted

@@ -41,6 +41,17 @@ pub(crate) fn with_body(
     text.into_bytes()
 }
 
+/// A request with a form, ready to be sent. Spaces are escaped; nothing else
+/// has to be.
+pub(crate) fn form(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={}", value.replace(' ', "+")))
+        .collect();
+    let kind = "application/x-www-form-urlencoded";
+    with_body("POST", path, None, kind, &fields.join("&"))
+}
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub(crate) struct Answer<'a> {

@@ -35,6 +35,11 @@ impl Latencies {
         self.per_mille(990)
     }
 
+    /// What all of them took at most.
+    pub(crate) fn most(&self) -> Duration {
+        self.per_mille(1000)
+    }
+
     fn per_mille(&self, share: usize) -> Duration {
         let rank = (self.0.len() * share).div_ceil(1000);
         let found = self.0.get(rank.saturating_sub(1));
@@ -60,7 +65,7 @@ impl Until {
 }
 
 /// What came of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Run {
     /// How long each answer took.
     pub(crate) latencies: Latencies,
@@ -107,6 +112,44 @@ pub(crate) async fn ask(
                 }
                 took.push(sent.elapsed());
             }
+        });
+    }
+    let mut took = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        took.extend(done??);
+    }
+    Ok(Run {
+        took: began.elapsed(),
+        latencies: Latencies::new(took),
+    })
+}
+
+/// On a connection for each of `first`, ask it, and then what `next` makes of
+/// each answer.
+///
+/// Errors: any answer but 200, or one that `next` makes nothing of.
+pub(crate) async fn chains(
+    address: SocketAddr,
+    first: Vec<Vec<u8>>,
+    next: fn(&[u8]) -> anyhow::Result<Vec<u8>>,
+    until: Until,
+) -> anyhow::Result<Run> {
+    let mut open = Vec::with_capacity(first.len());
+    for request in first {
+        open.push((Connection::open(address).await?, request));
+    }
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (mut connection, mut request) in open {
+        tasks.spawn(async move {
+            let mut took = Vec::with_capacity(4096);
+            while began.elapsed() < until.time && took.len() < until.count {
+                let sent = Instant::now();
+                let answer = connection.ask(&request).await?;
+                took.push(sent.elapsed());
+                request = next(answer.body)?;
+            }
+            anyhow::Ok(took)
         });
     }
     let mut took = Vec::new();

@@ -35,7 +35,7 @@ use house::{Database, House, Site};
 use machine::Machine;
 use parts::start::Starts;
 use parts::submit::Submits;
-use parts::{Bench, Sizes, list, memory, multi, shim, start, submit, token};
+use parts::{Bench, Sizes, auth, list, memory, multi, shim, start, submit, token};
 use report::Table;
 
 /// The longest that everything may take.
@@ -79,6 +79,9 @@ enum Part {
     List,
     /// Logins.
     Token,
+    /// The auth service: every way to a token, questions about tokens, and
+    /// many logins at once.
+    Auth,
     /// Resident memory.
     Memory,
     /// Multi-user mode: all of the above that is different there.
@@ -236,6 +239,9 @@ async fn measure(
         let house = House::open(&bench.site, database, None).await?;
         show(token::measure(bench, &house, on).await?);
         house.close().await?;
+    }
+    if wanted(Part::Auth) {
+        auth::measure(bench, database, &mut show).await?;
     }
     if wanted(Part::Start) {
         let house = House::open(&bench.site, database, None).await?;

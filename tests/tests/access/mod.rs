@@ -2,6 +2,7 @@
 
 mod credentials;
 mod dpop;
+mod floods;
 mod keys;
 mod limits;
 mod revocations;

@@ -2,6 +2,7 @@
 //! does stands beside the bare calls that it cannot do without, measured in
 //! the same run, and their ratio says how many times the bare cost it is.
 
+pub(crate) mod auth;
 pub(crate) mod list;
 pub(crate) mod memory;
 pub(crate) mod multi;
@@ -41,6 +42,10 @@ pub(crate) struct Sizes {
     pub(crate) stores: &'static [i64],
     /// Bare password hashes.
     pub(crate) hashes: usize,
+    /// How many ask the auth service at once: first one alone.
+    pub(crate) asking: [usize; 2],
+    /// Logins at once.
+    pub(crate) logins: usize,
     /// Jobs that a shim starts one after another.
     pub(crate) shim_starts: u64,
     /// Jobs that a shim starts as fast as it can.
@@ -61,6 +66,8 @@ impl Sizes {
         page_time: Duration::from_secs(15),
         stores: &[1_000, 100_000, 1_000_000],
         hashes: 100,
+        asking: [1, 32],
+        logins: 1000,
         shim_starts: 500,
         shim_jobs: 2000,
         shim_running: 1000,
@@ -77,6 +84,8 @@ impl Sizes {
         page_time: Duration::from_secs(1),
         stores: &[1_000, 3_000],
         hashes: 4,
+        asking: [1, 4],
+        logins: 12,
         shim_starts: 10,
         shim_jobs: 40,
         shim_running: 20,

@@ -1,10 +1,8 @@
 //! Exchanging a login for a token. Nearly all of it is one password hash,
 //! which is meant to cost something.
 
-use anyhow::Context;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
-use warrant_migrations::{Db, on};
 
 use super::Bench;
 use super::submit::connected;
@@ -26,7 +24,7 @@ pub(crate) async fn measure(bench: &Bench, house: &House, on: &str) -> anyhow::R
             "token", "p50 ms", "p99 ms", "per s", "bare", "bare is", "ratio",
         ],
     );
-    let stored = stored_hash(&house.auth_url).await?;
+    let stored = house.stored_hash().await?;
     let (hashes, cores) = (bench.sizes.hashes, bench.machine.cores);
     let hash = move |threads| {
         let stored = stored.clone();
@@ -73,18 +71,4 @@ pub(crate) async fn measure(bench: &Bench, house: &House, on: &str) -> anyhow::R
         ]);
     }
     Ok(table)
-}
-
-/// The superuser's stored hash: it names the cost in force.
-async fn stored_hash(url: &str) -> anyhow::Result<String> {
-    const SQL: &str = "select password_hash from users where name = $1";
-    let db = Db::open(url).await?;
-    let mut conn = db.read().await?;
-    let hash: Option<String> = on!(&mut conn, |db| sqlx::query_scalar(SQL)
-        .bind(SUPERUSER)
-        .fetch_optional(db)
-        .await)?;
-    drop(conn);
-    db.close().await;
-    hash.context("the superuser has no password")
 }
