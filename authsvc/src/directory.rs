@@ -9,7 +9,7 @@ use warrant_migrations::{Db, Tx};
 use crate::accounts::Accounts;
 use crate::error::Result;
 use crate::login::Wrong;
-use crate::store::users;
+use crate::store::users::{self, By, User};
 use crate::user_name::UserName;
 
 /// Who has which role, besides those whose row says it.
@@ -50,11 +50,15 @@ pub(crate) struct Principal {
 pub(crate) struct Directory {
     /// The users, where they are kept here.
     pub(crate) db: Db,
-    /// Whether users are rows of the database; else they are accounts alone.
+    /// Whether passwords are kept here.
     pub(crate) stored: bool,
-    /// The accounts, where users must have one.
+    /// Whether the password of an account is enough, without a row.
+    pub(crate) unlisted: bool,
+    /// Whether providers prove users.
+    pub(crate) provided: bool,
+    /// The accounts, where users, or some of them, must have one.
     pub(crate) accounts: Option<Arc<Accounts>>,
-    /// Whether tokens name the account's user id.
+    /// Whether all must have one, whose user id the tokens name.
     pub(crate) with_uid: bool,
     /// Who has which role.
     pub(crate) roles: Roles,
@@ -68,22 +72,45 @@ impl Directory {
         let Ok(name) = UserName::parse(name) else {
             return Ok(Err(Wrong::Name));
         };
-        let mut superuser = false;
-        if self.stored {
-            match users::find(&mut self.db.read().await?, &name).await? {
-                None => return Ok(Err(Wrong::Unknown)),
-                Some(user) if user.disabled => return Ok(Err(Wrong::Disabled)),
-                Some(user) => superuser = user.superuser,
-            }
-        }
+        let row = users::find(&mut self.db.read().await?, &name).await?;
+        let listed = match self.listed(row.as_ref()) {
+            Ok(listed) => listed,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
         let mut uid = None;
-        if let Some(accounts) = &self.accounts {
+        if let Some(accounts) = &self.accounts
+            && (self.with_uid || listed.is_none())
+        {
             match accounts.find_recent(&name).await? {
                 Ok(account) => uid = Some(account.uid),
                 Err(none) => return Ok(Err(Wrong::Account(none))),
             }
         }
+        let superuser = listed.is_some_and(|user| user.superuser);
         Ok(Ok(self.principal(&name, uid, superuser).await?))
+    }
+
+    /// The row of a user, if it is more than a mark that the user was disabled
+    /// once; `None` for users who are accounts alone.
+    ///
+    /// Errors: the user is disabled; nobody proves users of this name.
+    fn listed<'a>(&self, row: Option<&'a User>) -> Result<Option<&'a User>, Wrong> {
+        if row.is_some_and(|row| row.disabled) {
+            return Err(Wrong::Disabled);
+        }
+        match row.filter(|row| self.lists(row)) {
+            None if !self.unlisted => Err(Wrong::Unknown),
+            listed => Ok(listed),
+        }
+    }
+
+    /// Whether somebody still proves the user of this row.
+    pub(crate) fn lists(&self, row: &User) -> bool {
+        match row.by {
+            By::Database => self.stored,
+            By::Oidc => self.provided,
+            By::Pam => false,
+        }
     }
 
     /// The user called `name` with the role that it has now.
@@ -134,14 +161,11 @@ impl Directory {
     ///
     /// Errors: the database did not answer.
     pub(crate) async fn hold(&self, tx: &mut Tx, name: &str) -> Result<bool> {
-        if !self.stored {
-            return Ok(true);
-        }
         let Ok(name) = UserName::parse(name) else {
             return Ok(false);
         };
-        let user = users::hold(tx, &name).await?;
-        Ok(user.is_some_and(|user| !user.disabled))
+        let row = users::hold(tx, &name).await?;
+        Ok(self.listed(row.as_ref()).is_ok())
     }
 }
 

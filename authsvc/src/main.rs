@@ -18,6 +18,7 @@ mod http;
 mod keys;
 mod login;
 mod oauth;
+mod oidc;
 mod opaque;
 mod passwords;
 mod peer;
@@ -30,6 +31,7 @@ mod throttle;
 mod token;
 mod user_name;
 mod warrants;
+mod web;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub(crate) const CODE: &str = "wrc_";
 pub(crate) const DEVICE: &str = "wrd_";
 /// The beginning of a client's secret.
 pub(crate) const CLIENT: &str = "wrs_";
+/// The beginning of what a browser shows.
+pub(crate) const WEB: &str = "wrw_";
 
 /// Characters of 256 bits in base64url.
 const LENGTH: usize = 43;

@@ -151,6 +151,22 @@ impl Turn<'_> {
     }
 }
 
+impl Turn<'_> {
+    /// The hash to store for a new `password`, as [`hash`].
+    ///
+    /// Errors: as [`hash`].
+    pub(crate) async fn hash(self, password: Secret) -> Result<String> {
+        let params = self.hasher.params.clone();
+        let permits = self.permits;
+        tokio::task::spawn_blocking(move || {
+            let _permits = permits;
+            hash(&params, &password)
+        })
+        .await
+        .map_err(|source| Error::unavailable("a password could not be hashed", source))?
+    }
+}
+
 /// Whether `password` can be one. U+FFFD cannot be in it: it stands for
 /// whatever was no UTF-8 in a form, and would be all of that at once.
 pub(crate) fn is_possible(password: &Secret) -> bool {

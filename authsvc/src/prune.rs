@@ -9,7 +9,7 @@ use warrant_migrations::{Db, Result};
 use crate::clock;
 use crate::error;
 use crate::sessions::Sessions;
-use crate::store::{codes, devices, jtis, proofs, revocations, sessions};
+use crate::store::{codes, devices, id_tokens, jtis, proofs, revocations, sessions, sign_ins};
 
 /// How often that is done.
 const EVERY: Duration = Duration::from_secs(60);
@@ -50,6 +50,8 @@ pub(crate) async fn prune_once(db: &Db, now_us: i64) -> Result<()> {
         let forgotten = [
             jtis::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
             proofs::prune(&mut tx, now_us.saturating_sub(PROOFS_US), STEP).await?,
+            id_tokens::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
+            sign_ins::prune(&mut tx, now_us, STEP).await?,
             sessions::prune(&mut tx, now_us, STEP).await?,
             codes::prune(&mut tx, now_us.saturating_sub(CODES_US), STEP).await?,
             devices::prune(&mut tx, now_us.saturating_sub(DEVICES_US), STEP).await?,

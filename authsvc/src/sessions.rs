@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Code,
     /// A user approved a device.
     Device,
+    /// A user signed in with a browser.
+    Web,
     /// A user made an API key. It is kept with the keys.
     Key,
 }
@@ -46,15 +48,22 @@ impl Kind {
             Self::Client => "client",
             Self::Code => "code",
             Self::Device => "device",
+            Self::Web => "web",
             Self::Key => "key",
         }
     }
 
     /// The kind called `name`.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Login, Self::Client, Self::Code, Self::Device]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        let mut kept = [
+            Self::Login,
+            Self::Client,
+            Self::Code,
+            Self::Device,
+            Self::Web,
+        ]
+        .into_iter();
+        kept.find(|kind| kind.name() == name)
     }
 }
 
@@ -364,6 +373,20 @@ impl Opened {
         }
         let mut tx = db.begin().await?;
         let written = self.write(&mut tx, password_us).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
+
+    /// Write the session of a login down whose password is not kept here; false
+    /// where the user may not log in any more.
+    ///
+    /// Errors: the database did not answer.
+    pub(crate) async fn write_held(&self, db: &Db, directory: &Directory) -> Result<bool> {
+        let mut tx = db.begin().await?;
+        if !directory.hold(&mut tx, &self.session.subject).await? {
+            return Ok(false);
+        }
+        let written = self.write(&mut tx, None).await?;
         tx.commit().await?;
         Ok(written)
     }

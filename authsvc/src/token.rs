@@ -59,6 +59,7 @@ impl Minted {
             expires_in: self.life_s,
             refresh_token: refresh.map(|token| token.expose().to_owned()),
             scope,
+            issued_token_type: None,
         }
     }
 }

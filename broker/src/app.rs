@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
+use warrant_door::origin::Origin;
 use warrant_door::tls::Tls;
 use warrant_dpop::Base;
 use warrant_migrations::{Db, Schema};
@@ -118,6 +119,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         )),
         flux,
         own_warrants: config.mode == Mode::MultiUser && config.shim.warrants == Obtained::Client,
+        origin: Arc::new(origin(&config, address)?),
     });
     let places = Places::new(
         config.limits.connections,
@@ -190,7 +192,7 @@ fn gate(
 }
 
 /// The address under which programs of this machine reach what listens on
-/// `address`.
+/// `address`: whoever listens everywhere is reached here at the least.
 fn reached(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -198,6 +200,14 @@ fn reached(address: SocketAddr) -> SocketAddr {
         IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
     };
     SocketAddr::new(ip, address.port())
+}
+
+/// Where browsers find the pages.
+///
+/// Errors: `listen.public_url` has no host.
+fn origin(config: &Config, address: SocketAddr) -> anyhow::Result<Origin> {
+    let url = config.listen.url(reached(address));
+    Origin::of_url(&url).context("listen.public_url: an http or https URL is needed")
 }
 
 /// The name of the account this process runs as.

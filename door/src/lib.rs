@@ -6,6 +6,7 @@
 
 mod framing;
 mod guarded;
+pub mod origin;
 mod places;
 pub mod shape;
 pub mod tls;

@@ -43,12 +43,15 @@ const ADDED_AND_FORGOTTEN: &[&str] = &["select", "insert", "delete"];
 const READ: &[&str] = &["select"];
 
 /// By the auth service.
-const AUTH: [Use; 13] = [
+const AUTH: [Use; 16] = [
     table("users", ALL),
     table("handshake_jtis", ADDED_AND_FORGOTTEN),
+    table("id_tokens", ADDED_AND_FORGOTTEN),
+    table("sign_ins", ADDED_AND_FORGOTTEN),
     table("sessions", ALL),
     // They go with their session.
     table("refresh_tokens", KEPT),
+    table("web_sessions", ADDED),
     table("clients", ALL),
     table("authorization_codes", ALL),
     table("device_codes", ALL),

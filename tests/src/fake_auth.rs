@@ -20,6 +20,9 @@ use crate::house::ADMIN;
 /// All scopes.
 pub const ALL: &str = "read submit control admin";
 
+/// What must come with whatever a browser changes.
+pub const CSRF: &str = "the token of every browser";
+
 /// A running fake. It listens until the test's process ends.
 #[derive(Debug, Clone)]
 pub struct FakeAuth {
@@ -32,7 +35,7 @@ pub struct FakeAuth {
 struct State {
     entries: Vec<Value>,
     feed_is_away: bool,
-    /// API keys and their tokens.
+    /// Credentials and their tokens.
     keys: HashMap<String, String>,
     exchanges: usize,
     /// How long an exchange takes.
@@ -116,7 +119,7 @@ impl FakeAuth {
         self.state().feed_is_away = !there;
     }
 
-    /// Exchange the API key `key` for `token` from now on, after `pause`.
+    /// Exchange the credential `key` for `token` from now on, after `pause`.
     pub fn know(&self, key: &str, token: String, pause: Duration) {
         let mut state = self.state();
         state.keys.insert(key.to_owned(), token);
@@ -188,17 +191,21 @@ impl FakeAuth {
                 (200, json!({"next": after + some.len(), "entries": some}))
             }
             "/internal/credential" => {
+                let asked: Value = serde_json::from_slice(body).unwrap();
                 let (known, pause) = {
                     let mut state = self.state();
                     state.exchanges += 1;
-                    let asked: Value = serde_json::from_slice(body).unwrap();
-                    assert_eq!(asked["kind"], "key");
                     let known = state.keys.get(asked["value"].as_str().unwrap()).cloned();
                     (known, state.pause)
                 };
                 thread::sleep(pause);
                 match known {
-                    Some(token) => (200, json!({"access_token": token, "expires_in": 300})),
+                    Some(token) => {
+                        let csrf = (asked["kind"] == "cookie").then_some(CSRF);
+                        let answer =
+                            json!({"access_token": token, "expires_in": 300, "csrf": csrf});
+                        (200, answer)
+                    }
                     None => (401, json!({"detail": "no"})),
                 }
             }

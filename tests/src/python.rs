@@ -16,6 +16,8 @@ pub enum Client {
     New,
     /// Authlib 1.9.9, for OAuth 2.0.
     OAuth,
+    /// Selenium 4.51.0, which drives Debian's Chromium.
+    Browser,
 }
 
 impl Client {
@@ -24,6 +26,7 @@ impl Client {
             Self::Old => "flux-restful-client-0.2.1",
             Self::New => "flux-restful-1.1.0",
             Self::OAuth => "Authlib-1.9.9",
+            Self::Browser => "selenium-4.51.0",
         }
     }
 
@@ -34,7 +37,12 @@ impl Client {
     pub fn environment(self) -> Option<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let dir = root.join(".dev").join(self.name());
-        if dir.join("installed").exists() {
+        let needs: &[&str] = match self {
+            Self::Old | Self::New | Self::OAuth => &[],
+            Self::Browser => &["/usr/bin/chromium", "/usr/bin/chromedriver"],
+        };
+        let there = needs.iter().all(|program| Path::new(program).exists());
+        if there && dir.join("installed").exists() {
             return Some(dir);
         }
         let why = format!(

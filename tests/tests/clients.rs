@@ -1,6 +1,7 @@
 //! The published Python clients, unmodified, against a whole installation.
 
 use warrant_tests::house::ADMIN;
+use warrant_tests::openid::Provider;
 use warrant_tests::python::Client;
 use warrant_tests::{Database, House, Setup, on_each_database};
 
@@ -50,6 +51,63 @@ fn a_published_library_makes_proofs_of_possession_that_hold_and_others_that_do_n
         Client::OAuth.run(&house, "dpop.py", &[("PUBLIC_URL", PUBLIC)]);
         house.close();
     }
+}
+
+#[test]
+fn t107_users_of_a_certified_openid_provider_sign_in_with_programs_and_browsers() {
+    if Client::OAuth.environment().is_none() {
+        return;
+    }
+    let address = format!("127.0.0.1:{}", free_port());
+    let callback = format!("http://{address}/login/oidc/campus/callback");
+    let secret = "canary-secret-of-the-browsers-client";
+    let Some(provider) = Provider::start(&callback, secret) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let secret_file = dir.path().join("secret");
+    std::fs::write(&secret_file, secret).unwrap();
+    let section = format!(
+        "[{{name=\"campus\", label=\"Campus\", issuer=\"{}\", allow_http=true, \
+         client_id=\"warrant-web\", client_secret_file=\"{}\", \
+         audience=[\"program-rs256\", \"program-es256\", \"program-eddsa\"], \
+         username_strip=\"@example.org\", require={{groups=\"hpc-users\"}}, \
+         roles={{hpc-operators=\"operator\"}}}}]",
+        provider.issuer,
+        secret_file.display()
+    );
+    let house = Setup::on(Database::Sqlite)
+        .set("BROKER__LISTEN__HTTP", &address)
+        .set("AUTHSVC__OAUTH__URL", &format!("http://{address}"))
+        .set("FLUX_AUTH_BACKEND", "shared-secret,oidc")
+        .set("AUTHSVC__OIDC", &section)
+        .open();
+    let variables = [("ISSUER", provider.issuer.as_str())];
+    Client::OAuth.run(&house, "openid.py", &variables);
+    house.close();
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn t113_t116_a_browser_walks_every_page_and_other_pages_cannot_use_it() {
+    if Client::Browser.environment().is_none() {
+        return;
+    }
+    let address = format!("127.0.0.1:{}", free_port());
+    let house = Setup::on(Database::Sqlite)
+        .set("BROKER__LISTEN__HTTP", &address)
+        .set("AUTHSVC__OAUTH__URL", &format!("http://{address}"))
+        .open();
+    house.user("ann");
+    let password = House::password("ann");
+    let person = [("PERSON", "ann"), ("PERSON_PASSWORD", password.as_str())];
+    Client::Browser.run(&house, "browser.py", &person);
+    house.close();
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::directory::{Principal, scopes_of};
 use crate::dpop::KeyProof;
 use crate::error::{Error, Kind};
 use crate::login::{Login, Wrong};
+use crate::oauth::SignedIn;
 use crate::opaque;
 use crate::sessions::{Kind as Began, Session};
 use crate::source::Source;
@@ -53,7 +54,15 @@ pub(crate) struct ApiKeys {
 /// Somebody who asks something about keys.
 #[derive(Debug)]
 pub(crate) struct Asker {
-    claims: Arc<AccessClaims>,
+    subject: String,
+    uid: Option<u32>,
+    role: Role,
+    /// What may be done with what was shown.
+    scopes: Scopes,
+    /// Whether it is a key that asks.
+    by_key: bool,
+    /// The thumbprint of the key to which the token is bound.
+    jkt: Option<String>,
     source: Source,
 }
 
@@ -67,7 +76,7 @@ impl ApiKeys {
         source: Source,
     ) -> Result<Asker, Refused> {
         let refused = match self.claims(token).await {
-            Ok(Some(claims)) => return Ok(Asker { claims, source }),
+            Ok(Some(claims)) => return Ok(Asker::of_token(&claims, source)),
             Ok(None) => Refused::Token,
             Err(error) => error.into(),
         };
@@ -137,7 +146,7 @@ impl ApiKeys {
                 "expires_in_days: 1 to {most} are allowed"
             )));
         }
-        let own = asker.claims.scope;
+        let own = asker.scopes;
         let scopes = new.scopes.unwrap_or(own);
         if scopes.is_empty() {
             return Err(Refused::Form("scopes: at least one is needed".into()));
@@ -145,8 +154,8 @@ impl ApiKeys {
         if !scopes.within(own) {
             return Err(Refused::Scopes);
         }
-        let user = self.user(&asker.claims.sub).await?;
-        if asker.claims.uid.is_some() && asker.claims.uid != user.uid {
+        let user = self.user(&asker.subject).await?;
+        if asker.uid.is_some() && asker.uid != user.uid {
             return Err(Refused::OtherAccount);
         }
         let (id, key) = text::generate()?;
@@ -220,7 +229,7 @@ impl ApiKeys {
         asker.changes_keys()?;
         let subject = asker.subject(user)?;
         // The row's subject is who asks.
-        event.detail = (subject != asker.claims.sub).then(|| format!("of {subject}"));
+        event.detail = (subject != asker.subject).then(|| format!("of {subject}"));
         let place = self.login.audit.place()?;
         let now_us = clock::now_us();
         let mut tx = self.login.db.begin().await?;
@@ -292,10 +301,11 @@ impl ApiKeys {
         let user = self.user(&key.subject).await?;
         // Of another who came by the name later, it is not the key.
         let directory = &self.login.sessions.directory;
-        let later = directory.stored
-            && users::find(&mut self.login.db.read().await?, &name)
-                .await?
-                .is_none_or(|row| row.created_us > key.created_us);
+        let row = users::find(&mut self.login.db.read().await?, &name).await?;
+        let later = match row.filter(|row| directory.lists(row)) {
+            Some(row) => row.created_us > key.created_us,
+            None => !directory.unlisted,
+        };
         if later || (user.uid.is_some() && key.uid != user.uid.map(i64::from)) {
             return Err(Refused::OtherAccount);
         }
@@ -339,14 +349,39 @@ impl ApiKeys {
 impl Asker {
     /// The thumbprint of the key to which the token is bound.
     pub(crate) fn jkt(&self) -> Option<&str> {
-        self.claims.cnf.as_ref().map(|cnf| cnf.jkt.as_str())
+        self.jkt.as_deref()
+    }
+
+    fn of_token(claims: &AccessClaims, source: Source) -> Self {
+        Self {
+            subject: claims.sub.clone(),
+            uid: claims.uid,
+            role: claims.role,
+            scopes: claims.scope,
+            by_key: claims.sid.starts_with(KEY_SESSION),
+            jkt: claims.cnf.as_ref().map(|cnf| cnf.jkt.clone()),
+            source,
+        }
+    }
+
+    /// Whoever is signed in.
+    pub(crate) fn signed_in(user: &SignedIn, source: Source) -> Self {
+        Self {
+            subject: user.session.subject.clone(),
+            uid: user.session.uid,
+            role: user.session.role,
+            scopes: user.scopes,
+            by_key: false,
+            jkt: user.jkt.clone(),
+            source,
+        }
     }
 
     fn event(&self, action: &'static str) -> Event {
         Event {
             action: Some(action),
-            subject: Some(self.claims.sub.clone()),
-            uid: self.claims.uid,
+            subject: Some(self.subject.clone()),
+            uid: self.uid,
             ..Event::new(Sort::Key, self.source.clone())
         }
     }
@@ -354,7 +389,7 @@ impl Asker {
     /// See that it is not a key that asks: who has one for a while could
     /// otherwise have another for good.
     fn changes_keys(&self) -> Result<(), Refused> {
-        if self.claims.sid.starts_with(KEY_SESSION) {
+        if self.by_key {
             return Err(Refused::OfKey);
         }
         Ok(())
@@ -363,9 +398,8 @@ impl Asker {
     /// Whose keys are meant: one's own or, for administrators, those of
     /// `user`.
     fn subject<'a>(&'a self, user: Option<&'a str>) -> Result<&'a str, Refused> {
-        let own = self.claims.sub.as_str();
-        let administers =
-            self.claims.role == Role::Administrator && self.claims.scope.has(Scope::Admin);
+        let own = self.subject.as_str();
+        let administers = self.role == Role::Administrator && self.scopes.has(Scope::Admin);
         match user {
             None => Ok(own),
             Some(user) if user == own || administers => Ok(user),

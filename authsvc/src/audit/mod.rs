@@ -54,6 +54,8 @@ pub(crate) enum Sort {
     Introspect,
     /// The end of a session that nobody asked for.
     Session,
+    /// What somebody does who is signed in with a browser.
+    Web,
     /// An act of an administrator.
     Admin,
 }
@@ -73,6 +75,7 @@ impl Sort {
             Self::Revoke => "revoke",
             Self::Introspect => "introspect",
             Self::Session => "session",
+            Self::Web => "web",
             Self::Admin => "admin",
         }
     }

@@ -92,7 +92,7 @@ async fn look(settings: &Settings, findings: &mut Findings) {
 /// Settings that are allowed, and weak.
 fn look_at_strength(settings: &Settings, findings: &mut Findings) {
     let config = &settings.config;
-    if settings.backend == Backend::None {
+    if !settings.backends.give_tokens() {
         findings.warning("backend", "none: nobody has to prove who they are");
     }
     check_public_url("oauth.url", &config.oauth.url, findings);
@@ -189,7 +189,7 @@ fn look_at_sockets(settings: &Settings, findings: &mut Findings) {
             }
         }
     }
-    if settings.backend == Backend::Pam {
+    if settings.backends.has(Backend::Pam) {
         let found = std::fs::metadata(&config.pam.socket);
         if !found.is_ok_and(|found| found.file_type().is_socket()) {
             let path = config.pam.socket.display();
@@ -233,7 +233,7 @@ fn summary(settings: &Settings) -> String {
     format!(
         "{}, backend {}, token handshake {}, listening on {}{tcp}",
         settings.config.mode.name(),
-        settings.backend.name(),
+        settings.backends.names(),
         if settings.handshake_secret().is_some() {
             "on"
         } else {

@@ -9,7 +9,7 @@ mod keys;
 mod password;
 pub(crate) mod serve;
 mod session;
-mod user;
+pub(crate) mod user;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -9,22 +9,25 @@ use crate::accounts::{self, Accounts};
 use crate::api_keys::ApiKeys;
 use crate::audit::{self, Audit, Event, Sort};
 use crate::clock;
-use crate::config::{self, Backend, Mode, Settings, Superuser};
+use crate::config::{self, Backend, Backends, Mode, Settings, Superuser};
 use crate::directory::{Directory, Roles};
 use crate::dpop::Proofs;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Server, Service};
 use crate::keys::{self, Purpose, Ring};
-use crate::login::{Login, System};
+use crate::login::{Judge, Login, System};
 use crate::oauth::OAuth;
+use crate::oidc::Oidc;
 use crate::passwords::{self, Hasher};
 use crate::prune;
 use crate::sessions::{Counted, Sessions, end_account, until};
 use crate::source::Source;
-use crate::store::{self, users};
+use crate::store;
+use crate::store::users::{self, By};
 use crate::throttle::Throttle;
 use crate::token::Mint;
 use crate::warrants::{Subjects, Warrants};
+use crate::web::{Way, Web};
 
 /// Answer requests until SIGTERM or SIGINT. With `migrate`, the database is
 /// brought up to date first.
@@ -69,7 +72,9 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
     };
     let directory = Directory {
         db: db.clone(),
-        stored: settings.backend != Backend::Pam,
+        stored: settings.backends.stores_passwords(),
+        unlisted: settings.backends.has(Backend::Pam),
+        provided: settings.backends.has(Backend::Oidc),
         accounts: accounts.clone(),
         with_uid: settings.config.mode == Mode::MultiUser,
         roles,
@@ -98,6 +103,13 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         begun: Throttle::default(),
     };
     let proofs = Proofs::open(&settings.config.oauth, &db).await?;
+    let oidc = Oidc::new(
+        settings.oidc.clone(),
+        &settings.config.oauth.url,
+        db.clone(),
+        sessions.clone(),
+        audit.clone(),
+    )?;
     let server = Server::bind(&settings.config.listen)
         .await?
         .recording(audit.clone());
@@ -106,7 +118,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
     tokio::spawn(prune::end_left_groups(sessions.clone()));
     tracing::info!(
         mode = settings.config.mode.name(),
-        backend = settings.backend.name(),
+        backends = settings.backends.names(),
         handshake = settings.handshake_secret().is_some(),
         socket = %settings.config.listen.socket.display(),
         tcp = server.tcp_address().map(tracing::field::display),
@@ -119,11 +131,22 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         throttle: Throttle::default(),
         hasher: Hasher::new(settings.hash_params.clone(), costs.parallel, costs.queue)?,
         sessions,
-        system: (settings.backend == Backend::Pam).then(|| System::new(&settings.config.pam)),
+        judges: judges(&settings.backends),
+        system: settings
+            .backends
+            .has(Backend::Pam)
+            .then(|| System::new(&settings.config.pam)),
         accounts,
+        with_uid: settings.config.mode == Mode::MultiUser,
         audit: audit.clone(),
     };
     let login = Arc::new(login);
+    let pages = &settings.config.oauth.url;
+    let ways = oidc.ways_in().map(|(name, label)| Way {
+        label: format!("Sign in with {label}"),
+        path: format!("/login/oidc/{name}"),
+    });
+    let ways = ways.collect();
     let service = Service {
         api_keys: ApiKeys {
             login: login.clone(),
@@ -131,15 +154,17 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             config: settings.config.api_keys,
         },
         broker_uids: broker_uids(&settings.config)?,
+        web: Web::new(login.clone(), settings.config.web, pages, ways)?,
         login,
         ring,
-        backend: settings.backend,
+        backends: settings.backends.clone(),
         password_login: settings.password_login(),
         handshake_secret: settings.handshake_secret().cloned(),
         token_s: settings.token_life_s(),
         handshake: settings.config.handshake,
         certificates: settings.certificates,
         oauth,
+        oidc,
         broker_uid: match &warrants {
             Some(warrants) => warrants.broker_uid,
             // Both run as one account.
@@ -152,11 +177,21 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
     Ok((server, Arc::new(service)))
 }
 
+/// Who judges passwords, in the order in which they are asked.
+fn judges(backends: &Backends) -> Vec<Judge> {
+    let judge = |backend| match backend {
+        Backend::Database | Backend::SharedSecret => Some(Judge::Stored),
+        Backend::Pam => Some(Judge::System),
+        Backend::None | Backend::Oidc => None,
+    };
+    backends.iter().filter_map(judge).collect()
+}
+
 /// The accounts that users must have: in multi-user mode, and wherever their
 /// passwords are those of accounts.
 fn accounts(settings: &Settings) -> Option<Arc<Accounts>> {
     let config = &settings.config;
-    let needed = config.mode == Mode::MultiUser || settings.backend == Backend::Pam;
+    let needed = config.mode == Mode::MultiUser || settings.backends.has(Backend::Pam);
     let range = config.accounts.min_uid..=config.accounts.max_uid;
     needed.then(|| Arc::new(Accounts::new(range)))
 }
@@ -237,6 +272,7 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
     let now_us = clock::now_us();
     let known = users::find(&mut db.read().await?, name).await?;
     let unchanged = match &known {
+        Some(user) if user.by != By::Database => false,
         Some(user) => passwords::matches(&user.password_hash, password)?,
         None => false,
     };

@@ -9,16 +9,16 @@ use warrant_migrations::{Db, Tx};
 use super::{password, say};
 use crate::audit::{self, Event, Sort};
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Backend, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::passwords;
 use crate::sessions::{end_account, until};
 use crate::source::Source;
-use crate::store::users;
+use crate::store::users::{self, By};
 use crate::user_name::UserName;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum UserCommand {
+pub(crate) enum UserCommand {
     /// Add a user. The password is read from standard input.
     Add {
         /// 1 to 32 of A-Z a-z 0-9 _ . @ -
@@ -61,7 +61,7 @@ pub(super) enum UserCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct PasswordFrom {
+pub(crate) struct PasswordFrom {
     /// Read the password from this file instead.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -72,7 +72,7 @@ impl UserCommand {
     ///
     /// Errors: the user does not exist, or does already; the name or the
     /// password is not allowed; the database did not answer.
-    pub(super) async fn run(self, settings: &Settings, db: &Db) -> Result<()> {
+    pub(crate) async fn run(self, settings: &Settings, db: &Db) -> Result<()> {
         let new_hash = |from: &PasswordFrom| {
             let password = password::read(from.password_file.as_deref())?;
             passwords::hash(&settings.hash_params, &password)
@@ -113,7 +113,16 @@ impl UserCommand {
             Self::Disable { name } => {
                 let name = UserName::parse(&name)?;
                 let mut tx = db.begin().await?;
-                found(&name, users::set_disabled(&mut tx, &name, true).await?)?;
+                let known = users::set_disabled(&mut tx, &name, true).await?;
+                // Others may prove users who have no row yet.
+                let proven = proven_elsewhere(settings).filter(|_| !known);
+                let marked = match proven {
+                    Some(by) => {
+                        users::insert_proven(&mut tx, &name, by, None, true, now_us).await?
+                    }
+                    None => false,
+                };
+                found(&name, known || marked)?;
                 end(tx, &name, "user-disabled", "user-disable").await?;
             }
             Self::Enable { name } => {
@@ -132,6 +141,15 @@ impl UserCommand {
         }
         Ok(())
     }
+}
+
+/// Who proves users that are not listed here, if anybody does.
+fn proven_elsewhere(settings: &Settings) -> Option<By> {
+    let backends = &settings.backends;
+    if backends.has(Backend::Pam) {
+        return Some(By::Pam);
+    }
+    backends.has(Backend::Oidc).then_some(By::Oidc)
 }
 
 /// End what the user has, record what was done and commit; returns when whoever
@@ -172,6 +190,7 @@ async fn list(db: &Db, as_json: bool) -> Result<()> {
                     "name": user.name,
                     "superuser": user.superuser,
                     "disabled": user.disabled,
+                    "backend": user.by.name(),
                     "created_us": user.created_us,
                     "password_changed_us": user.password_changed_us,
                 })
@@ -186,7 +205,12 @@ async fn list(db: &Db, as_json: bool) -> Result<()> {
             "user"
         };
         let state = if user.disabled { "disabled" } else { "enabled" };
-        say(&format!("{:<32} {role:<13} {state}", user.name))?;
+        let by = match user.by {
+            By::Database => "",
+            By::Pam => " (pam)",
+            By::Oidc => " (oidc)",
+        };
+        say(&format!("{:<32} {role:<13} {state}{by}", user.name))?;
     }
     Ok(())
 }

@@ -86,15 +86,16 @@ impl Environment {
         if let Some(service) = &self.pam_service {
             config.pam.service.clone_from(service);
         }
-        if let Some(backend) = self.backend()? {
-            config.backend = Some(backend);
+        if let Some(backends) = self.backends()? {
+            config.backend = None;
+            config.backends = backends;
         }
         Ok(())
     }
 
-    fn backend(&self) -> Result<Option<Backend>> {
-        if let Some(name) = &self.auth_backend {
-            return Backend::parse(name)
+    fn backends(&self) -> Result<Option<Vec<Backend>>> {
+        if let Some(names) = &self.auth_backend {
+            return Backend::parse_list(names)
                 .map(Some)
                 .map_err(|why| Error::invalid(format!("FLUX_AUTH_BACKEND: {why}")));
         }
@@ -102,8 +103,8 @@ impl Environment {
             return Ok(None);
         };
         match required.to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Ok(Some(Backend::SharedSecret)),
-            "0" | "false" | "no" | "off" => Ok(Some(Backend::None)),
+            "1" | "true" | "yes" | "on" => Ok(Some(vec![Backend::SharedSecret])),
+            "0" | "false" | "no" | "off" => Ok(Some(vec![Backend::None])),
             _ => Err(Error::invalid(
                 "FLUX_REQUIRE_AUTH: 1, true, yes, on and 0, false, no, off are allowed",
             )),

@@ -1,11 +1,14 @@
 //! What the service is told: defaults, then the file, then `AUTHSVC__…` in
 //! the environment, then the `FLUX_…` variables of [`dropin`].
 
+mod backends;
 mod dropin;
 mod multi_user;
 mod oauth;
+mod oidc;
 mod settings;
 mod tls;
+mod web;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,11 +21,14 @@ use warrant_upkeep::has_password;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+pub(crate) use backends::{Backend, Backends};
 pub(crate) use dropin::Environment;
 pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Proof, Warrants};
 pub(crate) use oauth::OAuth;
+pub(crate) use oidc::{Provider, Providers, Section, is_endpoint, is_loopback};
 pub(crate) use settings::{Settings, Superuser};
 pub(crate) use tls::{Certificates, Tls};
+pub(crate) use web::Web;
 
 /// The longest life of an access token, in minutes. Old signing keys stay
 /// published for as long.
@@ -37,6 +43,9 @@ pub(crate) struct Config {
     /// How users prove who they are; unset means `shared-secret` where there
     /// is a shared secret, else `database`.
     pub(crate) backend: Option<Backend>,
+    /// Several of them, in the order in which they are asked; instead of
+    /// `backend`.
+    pub(crate) backends: Vec<Backend>,
     /// The file that holds the secret of the handshake.
     pub(crate) shared_secret_file: Option<PathBuf>,
     /// Users who are administrators whatever their row says.
@@ -60,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) api_keys: ApiKeys,
     /// OAuth 2.0.
     pub(crate) oauth: OAuth,
+    /// The pages on which people sign in.
+    pub(crate) web: Web,
     /// Users who log in by certificate.
     pub(crate) certificates: Certificates,
     /// Password hashes, and how much they may cost.
@@ -70,60 +81,12 @@ pub(crate) struct Config {
     pub(crate) warrants: Warrants,
     /// The `pam` backend.
     pub(crate) pam: Pam,
+    /// The providers of the `oidc` backend.
+    pub(crate) oidc: Providers,
     /// Login payloads encoded with the shared secret.
     pub(crate) handshake: Handshake,
     /// A superuser to create or update at every start.
     pub(crate) superuser: SuperuserConfig,
-}
-
-/// How users prove who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backend {
-    /// Nobody has to; no tokens are given.
-    None,
-    /// By user name and password.
-    Database,
-    /// As `database`, and there must be a shared secret.
-    SharedSecret,
-    /// By the name and password of an account of this machine.
-    Pam,
-}
-
-impl Backend {
-    /// The name that the configuration and `GET /v1/auth` use.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Database => "database",
-            Self::SharedSecret => "shared-secret",
-            Self::Pam => "pam",
-        }
-    }
-
-    /// The backend called `name`.
-    ///
-    /// Errors: there is none; the text says which there are.
-    fn parse(name: &str) -> Result<Self, String> {
-        match name {
-            "none" => Ok(Self::None),
-            "database" => Ok(Self::Database),
-            "shared-secret" => Ok(Self::SharedSecret),
-            "pam" => Ok(Self::Pam),
-            "oidc" => Err(format!(
-                "the {name} backend is not available yet; choose none, database, shared-secret or pam"
-            )),
-            _ => Err(format!(
-                "{name:?} is none of none, database, shared-secret, pam"
-            )),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Backend {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        Self::parse(&name).map_err(serde::de::Error::custom)
-    }
 }
 
 /// Where the users are kept.
@@ -391,6 +354,7 @@ mod tests {
         let keys = [
             "mode",
             "backend",
+            "backends",
             "shared_secret_file",
             "admin_users",
             "operator_users",
@@ -482,14 +446,14 @@ mod tests {
     }
 
     #[test]
-    fn backends_of_later_are_refused_in_so_many_words() {
-        let message = parse("backend = 'oidc'").unwrap_err().message;
-        assert!(message.contains("not available yet"), "{message}");
-        let message = parse("backend = 'ldap'").unwrap_err().message;
-        assert!(
-            message.contains("none, database, shared-secret, pam"),
-            "{message}"
-        );
+    fn a_backend_that_is_none_is_refused_with_those_that_are() {
+        for text in ["backend = 'ldap'", "backends = ['database', 'ldap']"] {
+            let message = parse(text).unwrap_err().message;
+            assert!(
+                message.contains("none, database, shared-secret, pam, oidc"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use argon2::Params;
 
-use super::{Backend, Config, Environment, MAX_TOKEN_MINUTES};
+use super::{Backends, Config, Environment, MAX_TOKEN_MINUTES, Provider};
 use crate::certificates::Users;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -15,7 +15,9 @@ use crate::user_name::UserName;
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// How users prove who they are.
-    pub(crate) backend: Backend,
+    pub(crate) backends: Backends,
+    /// The OpenID providers.
+    pub(crate) oidc: Vec<Provider>,
     /// The secret of the handshake; without one, it is not enabled.
     pub(crate) shared_secret: Option<Secret>,
     /// Users who are administrators whatever their row says.
@@ -65,6 +67,7 @@ impl Settings {
         check_numbers(&config)?;
         config.check_multi_user()?;
         config.check_oauth()?;
+        config.check_web()?;
         config.check_tls()?;
         let from_file = |key: &str, path: &Option<_>| {
             path.as_deref()
@@ -75,16 +78,7 @@ impl Settings {
             Some(secret) => Some(secret),
             None => from_file("shared_secret_file", &config.shared_secret_file)?,
         };
-        let backend = match config.backend {
-            Some(backend) => backend,
-            None if shared_secret.is_some() => Backend::SharedSecret,
-            None => Backend::Database,
-        };
-        if serves && backend == Backend::SharedSecret && shared_secret.is_none() {
-            return Err(Error::invalid(
-                "the shared-secret backend needs a secret: set FLUX_SECRET_KEY or shared_secret_file",
-            ));
-        }
+        let backends = Backends::resolve(&config, shared_secret.is_some(), serves)?;
         let password = match environment.token {
             Some(token) => Some(token),
             None => from_file("superuser.password_file", &config.superuser.password_file)?,
@@ -107,7 +101,12 @@ impl Settings {
             &config.operator_users,
         )?;
         Ok(Self {
-            backend,
+            backends,
+            oidc: if serves {
+                config.providers()?
+            } else {
+                Vec::new()
+            },
             shared_secret,
             admin_users,
             operator_users,
@@ -142,10 +141,7 @@ impl Settings {
 
     /// Whether a user name and a password are accepted.
     pub(crate) fn password_login(&self) -> bool {
-        match self.backend {
-            Backend::None => false,
-            Backend::Database | Backend::SharedSecret | Backend::Pam => true,
-        }
+        self.backends.take_passwords()
     }
 
     /// The secret of the handshake, where the handshake is enabled: with any
@@ -225,6 +221,7 @@ fn hash_params(config: &Config) -> Result<Params> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Backend;
     use super::*;
 
     fn resolve(variables: &[(&str, &str)]) -> Result<Settings> {
@@ -271,11 +268,18 @@ mod tests {
         ];
         for (variables, backend) in cases {
             assert_eq!(
-                resolve(variables).unwrap().backend,
-                backend,
+                resolve(variables).unwrap().backends.names(),
+                backend.name(),
                 "{variables:?}"
             );
         }
+    }
+
+    #[test]
+    fn backends_are_named_with_commas_in_their_order() {
+        let settings = resolve(&[("FLUX_AUTH_BACKEND", "pam, database")]).unwrap();
+        assert_eq!(settings.backends.names(), "pam, database");
+        assert!(settings.password_login());
     }
 
     #[test]
@@ -308,8 +312,9 @@ mod tests {
     fn a_refused_variable_is_named_with_what_is_allowed() {
         let cases = [
             ("FLUX_REQUIRE_AUTH", "maybe", "off are allowed"),
-            ("FLUX_AUTH_BACKEND", "oidc", "not available yet"),
-            ("FLUX_AUTH_BACKEND", "ldap", "shared-secret, pam"),
+            ("FLUX_AUTH_BACKEND", "oidc", "[[oidc]]"),
+            ("FLUX_AUTH_BACKEND", "none,pam", "none stands alone"),
+            ("FLUX_AUTH_BACKEND", "ldap", "shared-secret, pam, oidc"),
             ("FLUX_SERVER_MODE", "multi", "single-user and multi-user"),
             ("FLUX_MIN_UID", "many", "1 to 60000"),
             ("FLUX_MIN_UID", "0", "1 to 60000"),

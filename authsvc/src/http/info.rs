@@ -15,9 +15,10 @@ use crate::store;
 /// How to authenticate. Source: `GET /v1/auth` of the Flux RESTful API.
 pub(super) async fn get_auth(State(service): State<Arc<Service>>) -> Json<AuthInfo> {
     Json(AuthInfo {
-        backend: service.backend.name().into(),
+        backend: service.backends.first_name().into(),
         password_login: service.password_login,
         shared_secret_handshake: service.handshake_secret.is_some(),
+        oidc: service.oidc.advertised(),
     })
 }
 

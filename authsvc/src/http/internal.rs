@@ -13,11 +13,15 @@ use warrant_api::credential::{Credential, CredentialKind, Exchanged};
 use warrant_api::revocation::{MOST_REVOCATIONS, Revocations};
 
 use super::{Fault, Service};
-use crate::api_keys::Refused;
+use crate::config::Grants;
 use crate::error::{Error, Result};
+use crate::login::Refusal;
 use crate::peer::Peer;
+use crate::secret::Secret;
 use crate::source::Source;
 use crate::store::revocations;
+use crate::warrants::Warrants;
+use crate::web::NotSignedIn;
 
 /// Proof that it is the broker who asks.
 pub(super) struct Broker;
@@ -52,21 +56,71 @@ pub(super) async fn exchange_credential(
         let detail = "The body must be JSON with kind and value.";
         Fault::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     })?;
-    let minted = match credential.kind {
-        CredentialKind::Key => service.api_keys.exchange(&credential.value, source).await,
-        CredentialKind::Cookie | CredentialKind::Basic => Err(Refused::Key("kind")),
-    };
-    // Whatever is wrong with it, it does not count, and that is all they hear.
-    let minted = minted.map_err(|refused| match refused.is_ours() {
-        true => Fault::from(refused),
-        false => Fault::new(StatusCode::UNAUTHORIZED, "The credential does not count."),
-    })?;
-    let exchanged = Exchanged {
-        access_token: minted.token.expose().to_owned(),
-        expires_in: minted.life_s,
-    };
+    let exchanged = match credential.kind {
+        CredentialKind::Key => of_key(&service, &credential.value, source).await,
+        CredentialKind::Cookie => of_cookie(&service, credential.value, source).await,
+        CredentialKind::Basic => of_basic(&service, credential.value, source).await,
+    }?;
     let uncached = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((uncached, Json(exchanged)).into_response())
+}
+
+/// Whatever is wrong with a credential, it does not count, and that is all that
+/// anybody hears.
+fn counts_not() -> Fault {
+    Fault::new(StatusCode::UNAUTHORIZED, "The credential does not count.")
+}
+
+async fn of_key(service: &Service, key: &str, source: Source) -> Result<Exchanged, Fault> {
+    let minted = service.api_keys.exchange(key, source).await;
+    let minted = minted.map_err(|refused| match refused.is_ours() {
+        true => Fault::from(refused),
+        false => counts_not(),
+    })?;
+    Ok(Exchanged {
+        access_token: minted.token.expose().to_owned(),
+        expires_in: minted.life_s,
+        csrf: None,
+    })
+}
+
+async fn of_cookie(service: &Service, cookie: String, source: Source) -> Result<Exchanged, Fault> {
+    // Where clients get their own warrants, the broker has no use for cookies.
+    let clients = |warrants: &Warrants| warrants.grants == Grants::Client;
+    if service.warrants.as_ref().is_some_and(clients) {
+        return Err(counts_not());
+    }
+    let exchanged = service.web.exchange(&Secret::new(cookie), source).await;
+    let (minted, csrf) = exchanged.map_err(|refused| match refused {
+        NotSignedIn::No(_) => counts_not(),
+        NotSignedIn::Failed(_) => Fault::later("Nobody can tell now.", 1),
+    })?;
+    Ok(Exchanged {
+        access_token: minted.token.expose().to_owned(),
+        expires_in: minted.life_s,
+        csrf: Some(csrf),
+    })
+}
+
+async fn of_basic(service: &Service, value: String, source: Source) -> Result<Exchanged, Fault> {
+    if !service.password_login {
+        return Err(counts_not());
+    }
+    let exchanged = service
+        .web
+        .exchange_basic(&Secret::new(value), source)
+        .await;
+    let granted = exchanged.map_err(|refusal| match refusal {
+        Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope | Refusal::Possession(_) => {
+            counts_not()
+        }
+        Refusal::Throttled(_) | Refusal::Busy | Refusal::Failed(_) => refusal.into(),
+    })?;
+    Ok(Exchanged {
+        access_token: granted.access_token,
+        expires_in: granted.expires_in,
+        csrf: None,
+    })
 }
 
 /// Where to go on.

@@ -6,7 +6,7 @@ mod fault;
 mod info;
 mod internal;
 mod keys;
-mod oauth;
+pub(crate) mod oauth;
 mod possession;
 mod server;
 mod token;
@@ -30,14 +30,16 @@ use warrant_api::oauth::FORWARDED_HEADER;
 use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::certificates::Users;
-use crate::config::{Backend, Handshake};
+use crate::config::{Backends, Handshake};
 use crate::dpop::Proofs;
 use crate::keys::Ring;
 use crate::login::Login;
 use crate::oauth::OAuth;
+use crate::oidc::Oidc;
 use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::warrants::Warrants;
+use crate::web::{self, Web};
 
 /// The longest body, in bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -52,7 +54,7 @@ pub(crate) struct Service {
     /// The keys to publish.
     pub(crate) ring: Ring,
     /// How users prove who they are.
-    pub(crate) backend: Backend,
+    pub(crate) backends: Backends,
     /// Whether a user name and a password are accepted.
     pub(crate) password_login: bool,
     /// The secret of the handshake, where it is enabled.
@@ -65,6 +67,8 @@ pub(crate) struct Service {
     pub(crate) certificates: Option<Users>,
     /// Gives tokens to clients.
     pub(crate) oauth: OAuth,
+    /// The OpenID providers.
+    pub(crate) oidc: Oidc,
     /// The broker's user id.
     pub(crate) broker_uid: u32,
     /// Gives out warrants, in multi-user mode.
@@ -73,6 +77,8 @@ pub(crate) struct Service {
     pub(crate) proofs: Proofs,
     /// The API keys.
     pub(crate) api_keys: ApiKeys,
+    /// The pages on which people sign in.
+    pub(crate) web: Web,
     /// Who may ask what the broker alone may ask.
     pub(crate) broker_uids: Vec<u32>,
     /// Where logins and warrants are recorded.
@@ -86,7 +92,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
     let bodies = Router::new()
         .route("/oauth/token", post(oauth::give_token))
         .route("/oauth/device_authorization", post(oauth::begin_device))
-        .route("/oauth/device", post(oauth::decide_device))
+        .route("/oauth/device", post(web::decide_device))
         .route("/oauth/revoke", post(oauth::revoke_token))
         .route("/oauth/introspect", post(oauth::introspect_token))
         .route_layer(middleware::from_fn(oauth::without_query));
@@ -104,9 +110,12 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/internal/credential", post(internal::exchange_credential))
         .route(
             "/oauth/authorize",
-            get(oauth::show_authorize).post(oauth::authorize_code),
+            get(web::show_authorize).post(web::decide_authorize),
         )
         .merge(bodies)
+        // The link of a device has its code in the address.
+        .route("/oauth/device", get(web::show_device))
+        .merge(web::routes())
         .route(
             "/.well-known/oauth-authorization-server",
             get(oauth::get_metadata),

@@ -120,7 +120,7 @@ pub(super) async fn login(
             StatusCode::BAD_REQUEST,
             format!(
                 "The {} auth backend does not support password login.",
-                service.backend.name()
+                service.backends.first_name()
             ),
         ));
     }

@@ -1,29 +1,31 @@
 //! From a name and a password to an access token.
 
 mod certificate;
+mod ordered;
 mod refusal;
 mod stored;
 mod system;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
 pub(crate) use certificate::Certified;
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
+pub(crate) use wanted::{Proven, Wanted};
 
-use crate::accounts::{Accounts, Found};
+use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
 use crate::dpop::KeyProof;
 use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
-use crate::sessions::{Kind, Opened, Opening, Sessions, within};
+use crate::sessions::Sessions;
 use crate::source::Source;
 use crate::throttle::{Throttle, Verdict};
 use crate::token::Audience;
@@ -38,9 +40,9 @@ const LONGEST: Duration = Duration::from_secs(29);
 /// is, cannot be seen.
 const REFUSED_EVERY: Duration = Duration::from_millis(4);
 
-/// Somebody who wants a token.
+/// Somebody who wants something for a name and a password: commonly tokens.
 #[derive(Debug)]
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<W = Asked> {
     /// The name, as given.
     pub(crate) user: String,
     /// The password.
@@ -48,7 +50,7 @@ pub(crate) struct Attempt {
     /// What makes the attempt's payload good for one use.
     pub(crate) once: Option<Once>,
     /// What is asked for.
-    pub(crate) asked: Asked,
+    pub(crate) asked: W,
     /// Where it comes from.
     pub(crate) source: Source,
 }
@@ -72,6 +74,25 @@ pub(crate) struct Asked {
     pub(crate) proof: Option<KeyProof>,
 }
 
+/// Who judges passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The database, by the hashes kept there.
+    Stored,
+    /// PAM.
+    System,
+}
+
+impl Judge {
+    /// Its backend, for the audit trail.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "database",
+            Self::System => "pam",
+        }
+    }
+}
+
 /// Judges attempts.
 #[derive(Debug)]
 pub(crate) struct Login {
@@ -81,11 +102,14 @@ pub(crate) struct Login {
     pub(crate) throttle: Throttle,
     /// Turns at hashing.
     pub(crate) hasher: Hasher,
-    /// Who judges the passwords of accounts, where users are accounts with
-    /// the system's own passwords.
+    /// Who judges passwords, in the order in which they are asked.
+    pub(crate) judges: Vec<Judge>,
+    /// Who asks PAM, where it is one of them.
     pub(crate) system: Option<System>,
-    /// The accounts, where users must have one.
+    /// The accounts, where users, or some of them, must have one.
     pub(crate) accounts: Option<Arc<Accounts>>,
+    /// Whether all must have one.
+    pub(crate) with_uid: bool,
     /// What the users get.
     pub(crate) sessions: Arc<Sessions>,
     /// Where each attempt is recorded.
@@ -93,7 +117,7 @@ pub(crate) struct Login {
 }
 
 /// A user whose password was right.
-struct Proven {
+struct Checked {
     name: UserName,
     uid: Option<u32>,
     superuser: bool,
@@ -101,20 +125,36 @@ struct Proven {
     password_us: Option<i64>,
 }
 
+impl Checked {
+    /// By PAM.
+    fn by_system(name: &UserName, account: Account) -> Self {
+        Self {
+            name: name.clone(),
+            uid: Some(account.uid),
+            superuser: false,
+            password_us: None,
+        }
+    }
+}
+
 impl Login {
     /// Judge `attempt`. It is judged to the end, counted and recorded, even if
     /// the caller hangs up meanwhile.
     ///
     /// Errors: [`Refusal`].
-    pub(crate) async fn judge(self: Arc<Self>, attempt: Attempt) -> Result<Granted, Refusal> {
+    pub(crate) async fn judge<W: Wanted>(
+        self: Arc<Self>,
+        attempt: Attempt<W>,
+    ) -> Result<W::Given, Refusal> {
         let judged = tokio::spawn(async move {
             let user = shown(&attempt.user).to_owned();
             let mut event = Event::new(Sort::Login, attempt.source.clone());
-            event.audience = Some(attempt.asked.audience.name().to_owned());
+            event.audience = Some(attempt.asked.audience().to_owned());
             event.subject = UserName::parse(&attempt.user)
                 .ok()
                 .map(|name| name.to_string());
-            let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &event)).await {
+            let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &mut event)).await
+            {
                 Ok(answer) => answer,
                 Err(late) => Err(Error::unavailable("a login took too long", late).into()),
             };
@@ -134,7 +174,11 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-    async fn answer(&self, attempt: Attempt, event: &Event) -> Result<Granted, Refusal> {
+    async fn answer<W: Wanted>(
+        &self,
+        attempt: Attempt<W>,
+        event: &mut Event,
+    ) -> Result<W::Given, Refusal> {
         let began = tokio::time::Instant::now();
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
@@ -150,66 +194,38 @@ impl Login {
             Verdict::Refuse(wait_s) => return Err(Refusal::Throttled(wait_s)),
         }
         let name = name.as_ref();
-        let proven = match &self.system {
-            None => {
+        let mut by = self.judges.first().copied();
+        let checked = match (&self.system, self.judges.as_slice()) {
+            (_, [Judge::Stored]) => {
                 let checked = self.check_stored(name, password, once, &source).await;
                 self.count(&checked, name, &source);
                 if let Err(Refusal::Wrong(_)) = &checked {
                     tokio::time::sleep_until(next_step(began)).await;
                 }
-                checked?
+                checked
             }
-            Some(system) => {
+            (Some(system), [Judge::System]) => {
                 self.check_system(system, name, password, once, &source)
-                    .await?
+                    .await
             }
+            (Some(system), [_, ..]) => {
+                self.check_ordered(system, name, password, once, &source, &mut by)
+                    .await
+            }
+            (None, _) | (Some(_), []) => Err(Wrong::Unknown.into()),
         };
+        event.detail = by.map(|judge| judge.name().to_owned());
+        let checked = checked?;
         let directory = &self.sessions.directory;
         let user = directory
-            .principal(&proven.name, proven.uid, proven.superuser)
+            .principal(&checked.name, checked.uid, checked.superuser)
             .await?;
-        let scopes = within(asked.scopes, asked.most, user.role).ok_or(Refusal::Scope)?;
-        let place = self.audit.place()?;
-        let opened = self.sessions.open(Opening {
-            kind: Kind::Login,
+        let proven = Proven {
             user,
-            scopes,
-            client_id: asked.client_id,
-            jkt: asked.proof.as_ref().map(|proof| proof.jkt.clone()),
-            source: source.to_string(),
-            token_s: asked.token_s,
-            refresh_s: asked.refresh_s,
-            audience: asked.audience,
-        })?;
-        // The password may have been changed while this one was checked.
-        if !self.write(&opened, asked.proof.as_ref(), &proven).await? {
-            return Err(Wrong::Password.into());
-        }
-        tracing::info!(user = ?opened.session.subject, %source, "logged in");
-        place.granted(Event {
-            uid: proven.uid,
-            jti: Some(opened.jti),
-            ..event.clone()
-        });
-        Ok(opened.granted)
-    }
-
-    /// Write the session down, and use the proof where there is one; as
-    /// [`Opened::write`].
-    async fn write(
-        &self,
-        opened: &Opened,
-        proof: Option<&KeyProof>,
-        user: &Proven,
-    ) -> Result<bool, Refusal> {
-        let Some(proof) = proof else {
-            return Ok(opened.write_alone(&self.db, user.password_us).await?);
+            uid: checked.uid,
+            password_us: checked.password_us,
         };
-        let mut tx = self.db.begin().await?;
-        proof.spend(&mut tx).await?;
-        let written = opened.write(&mut tx, user.password_us).await?;
-        tx.commit().await?;
-        Ok(written)
+        asked.give(self, proven, source, event).await
     }
 
     /// Count a failure.
@@ -230,8 +246,10 @@ impl Login {
     /// The account called `name`, where users must have one.
     async fn account(&self, name: Option<&UserName>) -> Result<Option<Found>, Refusal> {
         match (&self.accounts, name) {
-            (Some(accounts), Some(name)) => Ok(Some(accounts.find(name).await?)),
-            (None, _) | (_, None) => Ok(None),
+            (Some(accounts), Some(name)) if self.with_uid || self.judges != [Judge::Stored] => {
+                Ok(Some(accounts.find(name).await?))
+            }
+            (Some(_) | None, _) => Ok(None),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Passwords whose hashes are kept in the database.
 
-use super::{Login, Proven, Refusal, Wrong};
+use super::{Checked, Login, Refusal, Wrong};
+use crate::accounts::Found;
 use crate::handshake::{self, Once};
 use crate::passwords::{self, Verified};
 use crate::secret::Secret;
 use crate::source::Source;
-use crate::store::{jtis, users};
+use crate::store::jtis;
+use crate::store::users::{self, By, User};
 use crate::user_name::UserName;
 
 impl Login {
@@ -18,7 +20,7 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         source: &Source,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         if !passwords::is_possible(&password) {
             return Err(Wrong::Password.into());
         }
@@ -28,6 +30,8 @@ impl Login {
             Some(name) => users::find(&mut self.db.read().await?, name).await?,
             None => None,
         };
+        // Whose password is kept elsewhere is not known here.
+        let user = user.filter(|user| user.by == By::Database);
         let account = self.account(name).await?;
         let stored = user.as_ref().map(|user| user.password_hash.clone());
         let renew = user.as_ref().is_some_and(|user| !user.disabled);
@@ -36,6 +40,17 @@ impl Login {
         if user.disabled {
             return Err(Wrong::Disabled.into());
         }
+        self.settle(&user, verified, account, once).await
+    }
+
+    /// The user of `row`, where the hash was the password's.
+    pub(super) async fn settle(
+        &self,
+        row: &User,
+        verified: Verified,
+        account: Option<Found>,
+        once: Option<Once>,
+    ) -> Result<Checked, Refusal> {
         let renewed = match verified {
             Verified::Wrong => return Err(Wrong::Password.into()),
             Verified::Right => None,
@@ -43,19 +58,19 @@ impl Login {
         };
         let account = account.transpose().map_err(Wrong::Account)?;
         if renewed.is_some() || once.is_some() {
-            self.record(&user, renewed, once).await?;
+            self.record(row, renewed, once).await?;
         }
-        Ok(Proven {
-            name: UserName::parse(&user.name).map_err(|_| Wrong::Name)?,
+        Ok(Checked {
+            name: UserName::parse(&row.name).map_err(|_| Wrong::Name)?,
             uid: account.map(|account| account.uid),
-            superuser: user.superuser,
-            password_us: Some(user.password_changed_us),
+            superuser: row.superuser,
+            password_us: Some(row.password_changed_us),
         })
     }
 
     async fn record(
         &self,
-        user: &users::User,
+        user: &User,
         renewed: Option<String>,
         once: Option<Once>,
     ) -> Result<(), Refusal> {

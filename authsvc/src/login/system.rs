@@ -16,19 +16,19 @@ use tokio::time::Instant;
 use warrant_pam::{FRAME_BYTES, Question, Verdict};
 use zeroize::Zeroizing;
 
-use super::{Login, Proven, Refusal, Wrong};
+use super::{Checked, Login, Refusal, Wrong};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::handshake::{self, Once};
 use crate::passwords::Busy;
 use crate::secret::Secret;
 use crate::source::Source;
-use crate::store::jtis;
+use crate::store::{jtis, users};
 use crate::user_name::UserName;
 
 /// When a failure is answered, counted from the login's turn. PAM's own delay
 /// is not waited for, so that failures do not hold turns that others need.
-const FAILED_AFTER: Duration = Duration::from_secs(2);
+pub(super) const FAILED_AFTER: Duration = Duration::from_secs(2);
 /// How long a login waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long PAM may take.
@@ -43,7 +43,7 @@ pub(crate) struct System {
     turns: Arc<Semaphore>,
 }
 
-type Turn = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+pub(super) type Turn = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl System {
     /// Ask as `pam` says.
@@ -56,7 +56,10 @@ impl System {
         }
     }
 
-    async fn turn(&self) -> Result<Turn, Busy> {
+    /// Wait for a turn.
+    ///
+    /// Errors: [`Busy`].
+    pub(super) async fn turn(&self) -> Result<Turn, Busy> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Busy)?;
         let turn = tokio::time::timeout(TURN_PATIENCE, self.turns.clone().acquire_owned())
             .await
@@ -67,7 +70,7 @@ impl System {
 
     /// Whether PAM accepts `password` for `name`; what can be no password is
     /// none.
-    async fn accepts(&self, name: &UserName, password: &Secret) -> Result<bool> {
+    pub(super) async fn accepts(&self, name: &UserName, password: &Secret) -> Result<bool> {
         let password = password.expose().as_bytes();
         let Ok(question) = Question::new(&self.service, name.as_str(), password) else {
             return Ok(false);
@@ -104,7 +107,7 @@ impl Login {
         password: Secret,
         once: Option<Once>,
         source: &Source,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let turn = system.turn().await?;
         self.check_again(name, source)?;
         let began = Instant::now();
@@ -124,7 +127,7 @@ impl Login {
         checked
     }
 
-    async fn spend(&self, once: &Once) -> Result<(), Refusal> {
+    pub(super) async fn spend(&self, once: &Once) -> Result<(), Refusal> {
         let mut tx = self.db.begin().await?;
         if !jtis::spend(&mut tx, &once.id, once.ends_us).await? {
             return Err(Refusal::Payload(handshake::Refused::Undecodable));
@@ -137,18 +140,17 @@ impl Login {
         system: &System,
         name: Option<&UserName>,
         password: Secret,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<Checked, Refusal> {
         let name = name.ok_or(Wrong::Name)?;
         let account = self.account(Some(name)).await?.ok_or(Wrong::Unknown)?;
         let account = account.map_err(Wrong::Account)?;
+        let row = users::find(&mut self.db.read().await?, name).await?;
+        if row.is_some_and(|row| row.disabled) {
+            return Err(Wrong::Disabled.into());
+        }
         if !system.accepts(name, &password).await? {
             return Err(Wrong::Password.into());
         }
-        Ok(Proven {
-            name: name.clone(),
-            uid: Some(account.uid),
-            superuser: false,
-            password_us: None,
-        })
+        Ok(Checked::by_system(name, account))
     }
 }

@@ -137,6 +137,14 @@ fn told(oauth: &OAuth, refused: &Refused, redirect_uri: &str, state: &str) -> St
     redirect::with(redirect_uri, &fields)
 }
 
+/// Tell the client of `request` that it is `refused`.
+pub(crate) fn refuse(oauth: &OAuth, request: &Request, refused: Refused) -> Unfit {
+    Unfit::Told {
+        redirect: told(oauth, &refused, &request.redirect_uri, &request.state),
+        refused,
+    }
+}
+
 /// Let the client of `request` have tokens of `user`: the address to send the
 /// user to, with a code for the client in it. Nobody gives more than the token
 /// may be used for with which it is given.
@@ -150,15 +158,7 @@ pub(crate) async fn grant(
 ) -> Result<String, Unfit> {
     let most = request.client.scopes.and(user.scopes);
     let Some(scopes) = within(request.scopes, most, user.session.role) else {
-        return Err(Unfit::Told {
-            redirect: told(
-                oauth,
-                &Refused::Scope,
-                &request.redirect_uri,
-                &request.state,
-            ),
-            refused: Refused::Scope,
-        });
+        return Err(refuse(oauth, request, Refused::Scope));
     };
     let place = oauth.audit.place().map_err(Refused::from)?;
     let now_us = clock::now_us();

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use warrant_api::oauth::{CERTIFICATE_GRANT, DEVICE_GRANT};
 use warrant_api::scope::Scopes;
+use warrant_api::token::EXCHANGE_GRANT;
 use warrant_migrations::Db;
 
 use super::Refused;
@@ -28,18 +29,21 @@ pub(crate) enum Grant {
     AuthorizationCode,
     /// Tokens for a device. Source: RFC 8628.
     DeviceCode,
+    /// Tokens for an ID token. Source: RFC 8693.
+    TokenExchange,
     /// Tokens for a user's certificate.
     Certificate,
 }
 
 impl Grant {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Password,
         Self::RefreshToken,
         Self::ClientCredentials,
         Self::AuthorizationCode,
         Self::DeviceCode,
+        Self::TokenExchange,
         Self::Certificate,
     ];
 
@@ -51,14 +55,16 @@ impl Grant {
             Self::ClientCredentials => "client_credentials",
             Self::AuthorizationCode => "authorization_code",
             Self::DeviceCode => DEVICE_GRANT,
+            Self::TokenExchange => EXCHANGE_GRANT,
             Self::Certificate => CERTIFICATE_GRANT,
         }
     }
 
-    /// The grant called `name`; those with long names also by their last word.
+    /// The grant called `name`; those with long names also by the last word.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         match name {
             "device_code" => return Some(Self::DeviceCode),
+            "token-exchange" => return Some(Self::TokenExchange),
             "certificate" => return Some(Self::Certificate),
             _ => {}
         }

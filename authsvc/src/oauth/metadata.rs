@@ -3,7 +3,6 @@
 
 use warrant_api::oauth::{Metadata, MtlsAliases};
 use warrant_api::scope::Scope;
-use warrant_api::token::EXCHANGE_GRANT;
 
 use super::{Grant, OAuth};
 
@@ -11,15 +10,19 @@ use super::{Grant, OAuth};
 pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
     let at = |path: &str| format!("{}{path}", oauth.config.url);
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let mut grants: Vec<_> = Grant::ALL
+    let grants: Vec<_> = Grant::ALL
         .into_iter()
-        .filter(|grant| oauth.config.password_grant || *grant != Grant::Password)
-        .filter(|grant| oauth.user_certificates || *grant != Grant::Certificate)
+        .filter(|grant| match grant {
+            Grant::Password => oauth.config.password_grant,
+            Grant::TokenExchange => exchanges,
+            Grant::Certificate => oauth.user_certificates,
+            Grant::RefreshToken
+            | Grant::ClientCredentials
+            | Grant::AuthorizationCode
+            | Grant::DeviceCode => true,
+        })
         .map(Grant::name)
         .collect();
-    if exchanges {
-        grants.push(EXCHANGE_GRANT);
-    }
     let secret = ["client_secret_basic", "client_secret_post"];
     let certificate = oauth.client_certificates.then_some("tls_client_auth");
     let secret: Vec<_> = secret.into_iter().chain(certificate).collect();

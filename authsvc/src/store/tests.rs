@@ -772,3 +772,112 @@ async fn a_device_waits_is_decided_about_once_and_is_forgotten() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_browsers_session_is_found_used_and_ended_by_its_own_user_alone() {
+    use super::web_sessions::{self, WebSession};
+    on_both(async |db| {
+        let mut tx = db.begin().await.unwrap();
+        for (id, subject, used_us) in [
+            ("one", "ann", 10),
+            ("two", "ann", 20),
+            ("three", "ann", 30),
+            ("four", "bob", 40),
+        ] {
+            let session = Session {
+                kind: Kind::Web,
+                last_used_us: used_us,
+                ..session(id, subject, 1_000_000)
+            };
+            assert!(sessions::insert(&mut tx, &session, None).await.unwrap());
+            let web = WebSession {
+                session_id: id.into(),
+                agent: format!("browser {id}"),
+                ends_us: 1_000_000,
+            };
+            let hash = format!("hash of {id}");
+            web_sessions::insert(&mut tx, &hash, &web).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        let found = web_sessions::find(&mut conn, "hash of two").await.unwrap();
+        assert_eq!(found.unwrap().agent, "browser two");
+        assert_eq!(web_sessions::find(&mut conn, "two").await.unwrap(), None);
+        assert_eq!(web_sessions::list(&mut conn, "ann").await.unwrap().len(), 3);
+        drop(conn);
+
+        let mut tx = db.begin().await.unwrap();
+        let end = web_sessions::end_own(&mut tx, "bob", "one", false, 50).await;
+        assert_eq!(end.unwrap(), 0);
+        let end = web_sessions::end_own(&mut tx, "ann", "one", false, 50).await;
+        assert_eq!(end.unwrap(), 1);
+        let used = Session {
+            last_used_us: 60,
+            expires_us: 90,
+            role: Role::Administrator,
+            ..session("one", "ann", 0)
+        };
+        assert!(!web_sessions::touch(&mut tx, &used).await.unwrap());
+        let used = Session {
+            id: "two".into(),
+            ..used
+        };
+        assert!(web_sessions::touch(&mut tx, &used).await.unwrap());
+        let over = Session {
+            last_used_us: 90,
+            ..used.clone()
+        };
+        assert!(!web_sessions::touch(&mut tx, &over).await.unwrap());
+        assert_eq!(
+            web_sessions::end_oldest(&mut tx, "ann", 1, 61)
+                .await
+                .unwrap(),
+            1
+        );
+        tx.commit().await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        let two = sessions::find(&mut conn, "two").await.unwrap().unwrap();
+        assert_eq!(
+            (two.role, two.expires_us, two.ended_us),
+            (Role::Administrator, 90, None)
+        );
+        let three = sessions::find(&mut conn, "three").await.unwrap().unwrap();
+        assert_eq!(three.ended_reason.as_deref(), Some("too-many"));
+        drop(conn);
+
+        let mut tx = db.begin().await.unwrap();
+        let end = web_sessions::end_own(&mut tx, "ann", "two", true, 62).await;
+        assert_eq!(end.unwrap(), 0);
+        let end = web_sessions::end_own(&mut tx, "ann", "four", true, 62).await;
+        assert_eq!(end.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let mut conn = db.read().await.unwrap();
+        let (_, entries) = revocations::list(&mut conn, 0, 9).await.unwrap();
+        let told: Vec<_> = entries.iter().map(|entry| entry.value.as_str()).collect();
+        assert_eq!(told, ["one", "three", "two"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_password_is_changed_by_whoever_knew_the_present_one() {
+    on_both(async |db| {
+        insert(db, "ann").await;
+        let ann = name("ann");
+        let mut tx = db.begin().await.unwrap();
+        let change = users::change_password(&mut tx, &ann, "new", 6, 9).await;
+        assert!(!change.unwrap());
+        let change = users::change_password(&mut tx, &ann, "new", 7, 9).await;
+        assert!(change.unwrap());
+        users::set_disabled(&mut tx, &ann, true).await.unwrap();
+        let change = users::change_password(&mut tx, &ann, "newer", 9, 10).await;
+        assert!(!change.unwrap());
+        tx.commit().await.unwrap();
+        let ann = find(db, "ann").await.unwrap();
+        assert_eq!(
+            (ann.password_hash.as_str(), ann.password_changed_us),
+            ("new", 9)
+        );
+    })
+    .await;
+}

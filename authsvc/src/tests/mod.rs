@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod audit;
+mod backends;
 mod certificates;
 mod clocks;
 mod dpop;
@@ -12,8 +13,12 @@ mod limits;
 mod login;
 mod multi_user;
 mod oauth;
+mod oidc;
 mod passwords;
+mod provider;
 mod ranks;
+mod sign_in;
 mod throttle;
 mod timing;
 mod warrants;
+mod web;

@@ -2,6 +2,7 @@
 //! that is not in it is nobody's.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{ALLOW, HeaderValue};
@@ -13,6 +14,7 @@ use warrant_api::token::Role;
 use warrant_door::shape;
 
 use super::Shared;
+use super::browser;
 use super::flux::fault::Fault;
 use super::limits::Allowance;
 use super::listen::LengthTwice;
@@ -54,7 +56,7 @@ const fn with(scope: Scope, method: Method, path: &'static str) -> Route {
 }
 
 /// Every route of the main listener. HEAD is GET without the body.
-pub(super) static TABLE: [Route; 30] = [
+pub(super) static TABLE: [Route; 42] = [
     with(Scope::Read, Method::GET, "/v1/jobs"),
     with(Scope::Read, Method::GET, "/v1/jobs/search"),
     with(Scope::Submit, Method::POST, "/v1/jobs/submit"),
@@ -68,6 +70,7 @@ pub(super) static TABLE: [Route; 30] = [
         path: "/v1/service/stop",
         need: Need::Token(Scope::Admin, Role::Administrator),
     },
+    with(Scope::Read, Method::GET, "/v1/session"),
     with(Scope::Read, Method::GET, "/v1/keys"),
     with(Scope::Control, Method::POST, "/v1/keys"),
     with(Scope::Control, Method::DELETE, "/v1/keys"),
@@ -81,9 +84,20 @@ pub(super) static TABLE: [Route; 30] = [
     open(Method::GET, "/oauth/authorize"),
     open(Method::POST, "/oauth/authorize"),
     open(Method::POST, "/oauth/device_authorization"),
+    open(Method::GET, "/oauth/device"),
     open(Method::POST, "/oauth/device"),
     open(Method::POST, "/oauth/revoke"),
     open(Method::POST, "/oauth/introspect"),
+    open(Method::GET, "/login"),
+    open(Method::POST, "/login"),
+    open(Method::GET, "/login/oidc/{name}"),
+    open(Method::GET, "/login/oidc/{name}/callback"),
+    open(Method::POST, "/logout"),
+    open(Method::GET, "/account"),
+    open(Method::POST, "/account/sessions"),
+    open(Method::POST, "/account/keys"),
+    open(Method::POST, "/account/keys/revoke"),
+    open(Method::POST, "/account/password"),
     open(Method::GET, "/openapi.json"),
     open(Method::GET, "/docs"),
     open(Method::GET, "/docs/"),
@@ -185,8 +199,8 @@ async fn admitted(
         headers: request.headers(),
     };
     let admitted = shared.gate.admit(&asked, source, &shared.limits).await;
-    let caller = match admitted {
-        Ok(caller) => Caller { source, ..caller },
+    let (caller, by) = match admitted {
+        Ok((caller, by)) => (Caller { source, ..caller }, by),
         Err(turned) => {
             if let Some(refusal) = refused(shared.limits.source(source)) {
                 return refusal;
@@ -201,16 +215,22 @@ async fn admitted(
     if let Some(refusal) = refused(allowance) {
         return refusal;
     }
-    let allowed = match check_role(&caller, role) {
-        Ok(()) => shared
+    let asked = browser::check(&by, request.method(), request.headers(), &shared.origin);
+    let allowed = match (asked, check_role(&caller, role)) {
+        (Err(unasked), _) => {
+            let fault = Fault::detail(StatusCode::FORBIDDEN, unasked.text());
+            Err((fault, unasked.reason()))
+        }
+        (Ok(()), Ok(())) => shared
             .gate
             .check_scope(&caller, scope)
             .map_err(|fault| (fault, "scope")),
-        Err(error) => Err((error.into(), "role")),
+        (Ok(()), Err(error)) => Err((error.into(), "role")),
     };
     let mut response = match allowed {
         Ok(()) => {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(Arc::new(by));
             next.run(request).await
         }
         Err((fault, reason)) => {

@@ -20,6 +20,7 @@ use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role}
 use warrant_door::shape::API_KEY;
 use warrant_dpop::{Base, Refused as Possessed, SCHEME};
 
+use super::browser::{self, By};
 use super::credentials::{Credentials, Outcome};
 use super::flux::fault::{Challenge, Fault};
 use super::limits::Limits;
@@ -65,6 +66,8 @@ enum Shown<'a> {
     /// As a token that is bound to a key.
     Bound(&'a str),
     Key(&'a str),
+    Cookie(&'a str),
+    Basic(&'a str),
 }
 
 #[derive(Debug, Clone)]
@@ -167,7 +170,8 @@ impl Gate {
         }
     }
 
-    /// Whoever the head of a request proves to be at the other end.
+    /// Whoever the head of a request proves to be at the other end, and by
+    /// what.
     ///
     /// Errors: nobody; 400 where it shows two credentials; 503 where nobody
     /// can tell now.
@@ -176,22 +180,44 @@ impl Gate {
         asked: &Asked<'_>,
         source: Option<IpAddr>,
         limits: &Limits,
-    ) -> Result<Caller, Turned> {
+    ) -> Result<(Caller, By), Turned> {
         if let Some(caller) = &self.anonymous {
-            return Ok(caller.clone());
+            return Ok((caller.clone(), By::Program));
         }
         let away = || Fault::unavailable("The auth service cannot be reached.");
         let shown = shown(asked.headers)?;
         let bad = || match shown {
             Shown::Bound(_) => Fault::unproven(None),
-            Shown::Nothing | Shown::Token(_) | Shown::Key(_) => Fault::bad_token(&self.challenge),
+            Shown::Nothing
+            | Shown::Token(_)
+            | Shown::Key(_)
+            | Shown::Cookie(_)
+            | Shown::Basic(_) => Fault::bad_token(&self.challenge),
         };
-        let verified = match shown {
+        let mut by = By::Program;
+        let (kind, value) = match shown {
             Shown::Nothing => return Err(Fault::not_authenticated(&self.challenge).into()),
-            Shown::Token(token) | Shown::Bound(token) => self.verify(token).await,
-            Shown::Key(key) => match self.exchange(key, source, limits).await? {
-                Outcome::Token(token) => self.verify(&token).await,
+            Shown::Token(token) | Shown::Bound(token) => (None, token),
+            Shown::Key(key) => (Some(CredentialKind::Key), key),
+            Shown::Cookie(cookie) => (Some(CredentialKind::Cookie), cookie),
+            Shown::Basic(value) => {
+                by = By::Basic;
+                (Some(CredentialKind::Basic), value)
+            }
+        };
+        let verified = match kind {
+            None => self.verify(value).await,
+            Some(kind) => match self.exchange(kind, value, source, limits).await? {
+                Outcome::Token { token, csrf } => {
+                    if kind == CredentialKind::Cookie {
+                        // Without one, nothing can be changed.
+                        let csrf = csrf.ok_or_else(away)?;
+                        by = By::Cookie { csrf };
+                    }
+                    self.verify(&token).await
+                }
                 Outcome::Refused => Err(Refused::Invalid),
+                Outcome::Throttled => return Err(Fault::too_many().into()),
                 Outcome::Away => return Err(away().into()),
             },
         };
@@ -209,7 +235,7 @@ impl Gate {
             }
         }
         match self.possessed(asked, shown, &caller, jkt.as_deref()) {
-            Ok(()) => Ok(caller),
+            Ok(()) => Ok((caller, by)),
             Err(unshown) => {
                 let (fault, reason) = unshown.fault();
                 let known = Some((Caller { source, ..caller }, reason));
@@ -244,11 +270,12 @@ impl Gate {
 
     async fn exchange(
         &self,
-        key: &str,
+        kind: CredentialKind,
+        value: &str,
         source: Option<IpAddr>,
         limits: &Limits,
     ) -> Result<Outcome, Fault> {
-        if key.len() > LONGEST {
+        if value.len() > LONGEST {
             return Ok(Outcome::Refused);
         }
         let mut allowance = None;
@@ -256,10 +283,9 @@ impl Gate {
             allowance = limits.source(source);
             allowance.is_none_or(|allowance| allowance.granted)
         };
-        let kind = CredentialKind::Key;
         let exchanged = self
             .credentials
-            .exchange(&self.authsvc, kind, key, source, may_ask);
+            .exchange(&self.authsvc, kind, value, source, may_ask);
         exchanged.await.ok_or_else(Fault::too_many)
     }
 
@@ -417,32 +443,32 @@ fn now_s() -> u64 {
 
 const TWO: &str = "Authorization and X-API-Key hold different credentials: send one of them.";
 
-/// The credential in a request's head.
+/// The credential in a request's head. What a browser shows by itself counts
+/// only where nothing else is shown.
 ///
 /// Errors: there are two that differ.
 fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
-    let (mut bearer, mut bound) = (None, None);
-    let header = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-    if let Some((scheme, token)) = header.and_then(|header| header.split_once(' ')) {
-        let token = Some(token.trim()).filter(|token| !token.is_empty());
-        if scheme.eq_ignore_ascii_case("bearer") {
-            bearer = token;
-        } else if scheme.eq_ignore_ascii_case(SCHEME) {
-            bound = token;
-        }
-    }
+    let authorization = |scheme: &str| {
+        let header = headers.get(AUTHORIZATION)?;
+        let (known, value) = header.to_str().ok()?.split_once(' ')?;
+        let value = value.trim();
+        (known.eq_ignore_ascii_case(scheme) && !value.is_empty()).then_some(value)
+    };
+    let (bearer, basic) = (authorization("bearer"), authorization("basic"));
     let key = headers
         .get(API_KEY)
         .map(|value| value.to_str().unwrap_or_default().trim());
-    if let Some(token) = bound {
+    if let Some(token) = authorization(SCHEME) {
         return match key {
             None => Ok(Shown::Bound(token)),
             Some(_) => Err(Fault::detail(StatusCode::BAD_REQUEST, TWO)),
         };
     }
-    match (bearer, key) {
-        (None, None) => Ok(Shown::Nothing),
-        (Some(one), Some(other)) if one != other => {
+    match (bearer.or(basic), key) {
+        (None, None) if headers.contains_key(AUTHORIZATION) => Ok(Shown::Nothing),
+        (None, None) => Ok(browser::cookie(headers).map_or(Shown::Nothing, Shown::Cookie)),
+        (Some(value), None) if basic.is_some() => Ok(Shown::Basic(value)),
+        (Some(one), Some(other)) if one != other || basic.is_some() => {
             Err(Fault::detail(StatusCode::BAD_REQUEST, TWO))
         }
         (Some(token), None) if !token.starts_with(KEY_PREFIX) => Ok(Shown::Token(token)),

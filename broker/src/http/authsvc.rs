@@ -1,5 +1,5 @@
-//! Token requests are handed on to the auth service as they are, and nothing
-//! of them is kept.
+//! Token requests, and the pages on which people sign in, are handed on to the
+//! auth service as they are, and nothing of them is kept.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE,
+    HOST, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    USER_AGENT, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{Method, Request, Response, StatusCode};
 use axum::response::IntoResponse;
@@ -17,14 +18,43 @@ use axum::routing::{get, post};
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 
 use warrant_api::oauth::FORWARDED_HEADER;
+use warrant_door::origin::FETCH_SITE;
 use warrant_dpop::{HEADER as DPOP, NONCE_HEADER};
 
+use super::browser;
 use super::flux::fault::Fault;
 use super::{Gate, Shared};
 use crate::authsvc::{self, SOURCE};
 
 /// The most a request for a token may hold.
 const REQUEST: usize = 64 * 1024;
+
+/// What of a request's head is handed on, besides cookies of ours.
+const ASKED: [HeaderName; 7] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    ACCEPT,
+    ORIGIN,
+    FETCH_SITE,
+    USER_AGENT,
+    HeaderName::from_static(DPOP),
+];
+/// What of an answer's head is handed back.
+const ANSWERED: [HeaderName; 13] = [
+    CONTENT_TYPE,
+    CACHE_CONTROL,
+    RETRY_AFTER,
+    WWW_AUTHENTICATE,
+    ALLOW,
+    LOCATION,
+    SET_COOKIE,
+    CONTENT_SECURITY_POLICY,
+    REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+    HeaderName::from_static("cross-origin-resource-policy"),
+    HeaderName::from_static(NONCE_HEADER),
+];
 
 /// Marks an answer of the auth service, which stays as it is.
 #[derive(Debug, Clone, Copy)]
@@ -46,10 +76,19 @@ pub(super) fn routes(own_warrants: bool) -> Router<Shared> {
         .route("/oauth/token", post(hand_on))
         .route("/oauth/authorize", get(hand_on).post(hand_on))
         .route("/oauth/device_authorization", post(hand_on))
-        .route("/oauth/device", post(hand_on))
+        .route("/oauth/device", get(hand_on).post(hand_on))
         .route("/oauth/revoke", post(hand_on))
         .route("/oauth/introspect", post(hand_on))
         .route("/.well-known/oauth-authorization-server", get(hand_on))
+        .route("/login", get(hand_on).post(hand_on))
+        .route("/login/oidc/{name}", get(hand_on))
+        .route("/login/oidc/{name}/callback", get(hand_on))
+        .route("/logout", post(hand_on))
+        .route("/account", get(hand_on))
+        .route("/account/sessions", post(hand_on))
+        .route("/account/keys", post(hand_on))
+        .route("/account/keys/revoke", post(hand_on))
+        .route("/account/password", post(hand_on))
 }
 
 async fn hand_on(
@@ -70,14 +109,13 @@ async fn hand_on(
         .uri(path)
         .header(HOST, authsvc::NAME)
         .header(FORWARDED_HEADER, "1");
-    for name in [AUTHORIZATION, CONTENT_TYPE] {
-        if let Some(value) = head.headers.get(&name) {
-            ask = ask.header(name, value);
+    for name in ASKED {
+        for value in head.headers.get_all(&name) {
+            ask = ask.header(&name, value);
         }
     }
-    // However many there are: the auth service refuses more than one.
-    for value in head.headers.get_all(DPOP) {
-        ask = ask.header(DPOP, value);
+    if let Some(cookies) = browser::our_cookies(&head.headers) {
+        ask = ask.header(COOKIE, cookies);
     }
     if let Some(axum::Extension(ConnectInfo(address))) = source
         && let Ok(value) = HeaderValue::from_str(&address.ip().to_string())
@@ -119,11 +157,11 @@ pub(super) async fn forward(
     let (from, bytes) = answer.into_parts();
     let mut reply = (from.status, bytes).into_response();
     reply.extensions_mut().insert(HandedOn);
-    let handed = [CONTENT_TYPE, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE];
-    let nonce = HeaderName::from_static(NONCE_HEADER);
-    for name in handed.into_iter().chain([nonce]) {
-        if let Some(value) = from.headers.get(&name) {
-            reply.headers_mut().insert(name, value.clone());
+    for name in ANSWERED {
+        // What axum put there by itself is not the auth service's.
+        reply.headers_mut().remove(&name);
+        for value in from.headers.get_all(&name) {
+            reply.headers_mut().append(&name, value.clone());
         }
     }
     Ok(reply)

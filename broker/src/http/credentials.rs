@@ -30,10 +30,18 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// What came of an exchange.
 #[derive(Clone)]
 pub(super) enum Outcome {
-    /// This access token.
-    Token(Arc<str>),
+    /// This access token; and, for a cookie, what must come with whatever
+    /// changes something.
+    Token {
+        /// The token.
+        token: Arc<str>,
+        /// Of a cookie.
+        csrf: Option<Arc<str>>,
+    },
     /// The credential does not count.
     Refused,
+    /// Too many passwords were wrong: nothing is looked at for a while.
+    Throttled,
     /// The auth service is away.
     Away,
 }
@@ -143,7 +151,11 @@ async fn ask(
                 Ok(exchanged) => {
                     let life = Duration::from_secs(exchanged.expires_in).min(LONGEST);
                     let keep = life.saturating_sub(MARGIN).max(AWAY.min(life));
-                    (Outcome::Token(exchanged.access_token.into()), keep)
+                    let token = Outcome::Token {
+                        token: exchanged.access_token.into(),
+                        csrf: exchanged.csrf.map(Into::into),
+                    };
+                    (token, keep)
                 }
                 Err(_) => {
                     tracing::error!("the auth service's answer to a credential is unreadable");
@@ -152,6 +164,9 @@ async fn ask(
             }
         }
         Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => (Outcome::Refused, REFUSED),
+        Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+            (Outcome::Throttled, AWAY)
+        }
         Ok(answer) => {
             tracing::warn!(status = %answer.status(), "a credential was not exchanged");
             away

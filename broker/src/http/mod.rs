@@ -3,6 +3,7 @@
 pub mod access;
 pub mod auth;
 mod authsvc;
+mod browser;
 mod credentials;
 mod docs;
 pub mod flux;
@@ -10,12 +11,14 @@ mod keys;
 pub mod limits;
 pub mod listen;
 mod possession;
+mod session;
 mod stream;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
+use warrant_door::origin::Origin;
 
 pub use auth::Gate;
 pub use limits::Limits;
@@ -35,6 +38,8 @@ pub struct Shared {
     pub flux: Arc<flux::Settings>,
     /// Whether users get the warrants for their jobs themselves.
     pub own_warrants: bool,
+    /// Where the pages are that browsers show.
+    pub origin: Arc<Origin>,
 }
 
 impl FromRef<Shared> for Jobs {
@@ -74,5 +79,6 @@ fn routes(own_warrants: bool) -> Router<Shared> {
         .merge(flux)
         .merge(authsvc::routes(own_warrants))
         .merge(keys::routes())
+        .merge(session::routes())
         .merge(docs::routes(document))
 }

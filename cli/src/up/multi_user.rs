@@ -101,7 +101,7 @@ impl Backend {
                 "0" | "false" | "no" | "off"
             )
         });
-        if backend == "none" || waived {
+        if backend.split(',').any(|name| name.trim() == "none") || waived {
             return Err(Failure::Refused(
                 "in multi-user mode everybody must log in: FLUX_AUTH_BACKEND=none and \
                  FLUX_REQUIRE_AUTH=false are for single-user mode"
@@ -112,7 +112,7 @@ impl Backend {
     }
 
     fn is_pam(&self) -> bool {
-        self.0 == "pam"
+        self.0.split(',').any(|name| name.trim() == "pam")
     }
 }
 

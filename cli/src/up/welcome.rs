@@ -191,6 +191,7 @@ mod tests {
             backend: backend.to_owned(),
             password_login: backend != "none",
             shared_secret_handshake: backend == "shared-secret",
+            oidc: None,
         };
         text(URL, Path::new("/s t"), &identity, &auth)
     }

@@ -5,6 +5,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::scope::Scopes;
+use crate::token::Role;
+
+/// The cookie of a browser that somebody signed in with. Its prefix makes
+/// browsers take it over a private connection alone, for this server alone.
+/// Source: RFC 6265bis §4.1.3.2.
+pub const WEB_COOKIE: &str = "__Host-warrant";
+
+/// The header that a page of ours sends with whatever changes something, where
+/// the browser shows the cookie: [`Exchanged::csrf`].
+pub const CSRF_HEADER: &str = "x-warrant-csrf";
+
 /// What sort of credential it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,6 +55,32 @@ pub struct Exchanged {
     pub access_token: String,
     /// Seconds until that ends.
     pub expires_in: u64,
+    /// Of a cookie: what must come with whatever changes something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csrf: Option<String>,
+}
+
+/// Who somebody is, as `GET /v1/session` answers it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// The user's name.
+    pub user: String,
+    /// What the user may do beyond their own jobs.
+    pub role: Role,
+    /// What may be done with what was shown.
+    pub scopes: Scopes,
+    /// Where a browser's cookie was shown: the value of the header
+    /// [`CSRF_HEADER`] for whatever changes something.
+    pub csrf: Option<String>,
+}
+
+impl fmt::Debug for SessionInfo {
+    /// Leaves the token out, so that no log line can hold it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionInfo")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Exchanged {

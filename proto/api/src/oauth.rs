@@ -34,6 +34,10 @@ pub struct Granted {
     /// What the access token may be used for.
     #[schema(value_type = String)]
     pub scope: Scopes,
+    /// What was given, where something was exchanged for it. Source: RFC 8693
+    /// §2.2.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<String>,
 }
 
 impl std::fmt::Debug for Granted {

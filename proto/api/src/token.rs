@@ -23,6 +23,9 @@ pub const EXCHANGE_GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchang
 /// The `subject_token_type` of an access token. Source: RFC 8693 §3.
 pub const ACCESS_TOKEN_URN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+/// The `subject_token_type` of an ID token. Source: RFC 8693 §3.
+pub const ID_TOKEN_URN: &str = "urn:ietf:params:oauth:token-type:id_token";
+
 /// The `requested_token_type` and `issued_token_type` of a warrant.
 pub const WARRANT_URN: &str = "urn:warrant:params:oauth:token-type:warrant";
 
@@ -140,10 +143,23 @@ pub struct OAuthError {
 /// of the Flux RESTful API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuthInfo {
-    /// `none`, `database`, `shared-secret` or `pam`.
+    /// `none`, `database`, `shared-secret`, `pam` or `oidc`; of several, the
+    /// first.
     pub backend: String,
     /// Whether a user name and password are accepted at `/v1/login/access-token`.
     pub password_login: bool,
     /// Whether `/v1/token` accepts a payload encoded with the shared secret.
     pub shared_secret_handshake: bool,
+    /// The first provider whose ID tokens `/oauth/token` exchanges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcInfo>,
+}
+
+/// An OpenID provider whose ID tokens are exchanged for tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OidcInfo {
+    /// Its issuer identifier.
+    pub issuer: String,
+    /// The client that ID tokens must be for.
+    pub audience: String,
 }

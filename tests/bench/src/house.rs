@@ -179,7 +179,7 @@ impl House {
     /// Errors: the auth service refuses.
     pub(crate) async fn add_user(&self, name: &str) -> anyhow::Result<String> {
         let file = self.dir.path().join("password");
-        std::fs::write(&file, PASSWORD)?;
+        write_private(&file, PASSWORD)?;
         let mut command = Self::authsvc(&self.programs, self.dir.path(), &self.auth_url);
         command
             .args(["user", "add", name, "--password-file"])
@@ -309,4 +309,12 @@ fn started_with(path: &Path) -> Vec<i32> {
             named.then_some(id)
         })
         .collect()
+}
+
+/// Write a secret where its owner alone may read it.
+///
+/// Errors: the disk's.
+pub(crate) fn write_private(path: &Path, secret: &str) -> std::io::Result<()> {
+    std::fs::write(path, secret)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }

@@ -18,7 +18,7 @@ use nix::unistd::mkfifo;
 use crate::cluster::Cluster;
 use crate::door::{Door, PASSWORD};
 use crate::ground::{AUTHSVC, Account, BROKER, Ground, USER};
-use crate::house::{Database, Site, children, listening_at};
+use crate::house::{Database, Site, children, listening_at, write_private};
 use crate::process::{self, LOOK, Process};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ impl Village {
             .wait_until(PATIENCE, async || UnixStream::connect(&socket).ok())
             .await?;
         let password = ground.path("auth/password");
-        fs::write(&password, PASSWORD)?;
+        write_private(&password, PASSWORD)?;
         chown(&password, Some(AUTHSVC.uid), None)?;
         let words = ["user", "add", USER.name, "--password-file"];
         let mut add = authsvc(&ground, &auth_url, &words);

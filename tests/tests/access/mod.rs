@@ -1,5 +1,6 @@
 //! Who is let in, by what, to which route, and for how long.
 
+mod cookies;
 mod credentials;
 mod dpop;
 mod floods;

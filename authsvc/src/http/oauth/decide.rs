@@ -1,5 +1,5 @@
-//! Where users decide who may have tokens: for now, for programs that hold
-//! their access token; pages come later.
+//! Where users decide who may have tokens: for programs that hold their access
+//! token. Pages are in `web`.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ async fn signed_in(
 }
 
 /// Let a client have a code, as whoever is signed in. Source: RFC 6749 §4.1.1.
-pub(in super::super) async fn authorize_code(
+pub(crate) async fn authorize_code(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     source: Source,
@@ -89,9 +89,9 @@ pub(in super::super) async fn authorize_code(
     }
 }
 
-/// Say what is wrong with a request for a code. There is no page yet to put
-/// one that is fit to a user.
-pub(in super::super) async fn show_authorize(
+/// Say what is wrong with a request for a code. One that is fit is put to a
+/// user on a page, in a browser.
+pub(crate) async fn show_authorize(
     State(service): State<Arc<Service>>,
     query: Result<Query<AuthorizeRequest>, QueryRejection>,
 ) -> Response {
@@ -102,7 +102,7 @@ pub(in super::super) async fn show_authorize(
     let (status, text) = match &checked {
         Ok(_) => (
             StatusCode::NOT_IMPLEMENTED,
-            "There is no page for this yet: use a program that you are logged in with.",
+            "The page for this is for browsers: open the address in one.",
         ),
         Err(Unfit::Lost(Refused::Failed(_))) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -136,7 +136,7 @@ pub(in super::super) async fn begin_device(
         let Form(form) = form.map_err(|_| {
             Refused::Form("application/x-www-form-urlencoded is needed, each field once")
         })?;
-        if !service.password_login {
+        if !service.backends.give_tokens() {
             return Err(Refused::Grant);
         }
         let claim = claim(&headers, form.client_id, form.client_secret, certificate)?;
@@ -155,7 +155,7 @@ pub(in super::super) async fn begin_device(
 }
 
 /// Decide about a device, as whoever is signed in.
-pub(in super::super) async fn decide_device(
+pub(crate) async fn decide_device(
     State(service): State<Arc<Service>>,
     Extension(peer): Extension<Peer>,
     source: Source,

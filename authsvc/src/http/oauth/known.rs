@@ -101,6 +101,9 @@ pub(in super::super) async fn revoke_token(
 /// What this server does. Source: RFC 8414 §3.
 pub(in super::super) async fn get_metadata(State(service): State<Arc<Service>>) -> Response {
     let cache = [(header::CACHE_CONTROL, "max-age=300")];
-    let about = metadata(&service.oauth, service.warrants.is_some());
+    let about = metadata(
+        &service.oauth,
+        service.warrants.is_some() || service.oidc.exchanges(),
+    );
     (cache, Json(about)).into_response()
 }

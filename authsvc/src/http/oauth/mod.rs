@@ -14,7 +14,8 @@ use serde::Serialize;
 use warrant_api::token::OAuthError;
 use warrant_dpop::{ALGORITHMS, SCHEME};
 
-pub(super) use decide::{authorize_code, begin_device, decide_device, show_authorize};
+pub(super) use decide::begin_device;
+pub(crate) use decide::{authorize_code, decide_device, show_authorize};
 pub(super) use known::{get_metadata, introspect_token, revoke_token};
 pub(super) use token::give_token;
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::{Extension, Form, Json};
 use serde::Deserialize;
 use warrant_api::oauth::Granted;
-use warrant_api::token::EXCHANGE_GRANT;
+use warrant_api::token::{ACCESS_TOKEN_URN, EXCHANGE_GRANT, ID_TOKEN_URN};
 
 use super::super::Service;
 use super::super::certificate::Certificate;
@@ -48,6 +48,14 @@ pub(super) struct TokenForm {
 /// Where tokens are asked for.
 pub(super) const PATH: &str = "/oauth/token";
 
+impl TokenForm {
+    /// Whether somebody else than this service is said to have made what is
+    /// shown.
+    fn shows_id_token(&self) -> bool {
+        self.subject_token_type.as_deref() == Some(ID_TOKEN_URN)
+    }
+}
+
 /// Give a token, or a warrant, for whatever proves that it may be had.
 pub(in super::super) async fn give_token(
     State(service): State<Arc<Service>>,
@@ -67,10 +75,10 @@ pub(in super::super) async fn give_token(
     };
     let grant = form.grant_type.as_deref().and_then(Grant::parse);
     match (form.grant_type.as_deref(), grant) {
-        (Some(EXCHANGE_GRANT), _) => {
+        (Some(EXCHANGE_GRANT), _) if !form.shows_id_token() => {
             exchange::exchange(&service, &headers, form, peer, source).await
         }
-        (Some(name), Some(grant)) if name == grant.name() && service.password_login => {
+        (Some(name), Some(grant)) if name == grant.name() && service.backends.give_tokens() => {
             let given = match begin(&service, &headers, &form, grant, peer, source, &certificate) {
                 Ok((claim, asking)) => {
                     let claim = claim.as_ref();
@@ -142,7 +150,8 @@ fn begin(
     if grant == Grant::Certificate && service.certificates.is_none() {
         return Err(Refused::Grant.into());
     }
-    if grant == Grant::Password && !service.oauth.config.password_grant {
+    let passwords = service.oauth.config.password_grant && service.password_login;
+    if grant == Grant::Password && !passwords {
         return Err(Refused::Grant.into());
     }
     let secret = form.client_secret.clone();
@@ -206,7 +215,33 @@ async fn give(
             let code = form.device_code.ok_or(missing("device_code: required"))?;
             oauth.for_device(&client, &code, &asking, event).await?
         }
+        Grant::TokenExchange => {
+            event.sort = Sort::Login;
+            let id_token = id_token(form)?;
+            let asked = oauth.asked(&client, &asking);
+            let oidc = &service.oidc;
+            oidc.exchange(&id_token, asked, &asking.source, event)
+                .await?
+        }
     })
+}
+
+/// The ID token of an exchange. Source: RFC 8693 §2.1.
+fn id_token(form: TokenForm) -> Result<Secret, Refused> {
+    let wanted = form.requested_token_type.as_deref();
+    if wanted.is_some_and(|wanted| wanted != ACCESS_TOKEN_URN) {
+        return Err(Refused::Form(
+            "requested_token_type: urn:ietf:params:oauth:token-type:access_token is given for an \
+             ID token",
+        ));
+    }
+    if form.actor_token.is_some() || form.job_sha256.is_some() {
+        return Err(Refused::Form(
+            "actor_token, job_sha256: not beside an ID token",
+        ));
+    }
+    form.subject_token
+        .ok_or(Refused::Form("subject_token: required"))
 }
 
 /// Tokens for a user's name and password; without a client, as those who log

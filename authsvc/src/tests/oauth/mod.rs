@@ -21,10 +21,10 @@ use crate::opaque;
 use crate::store::clients::{self, Row};
 
 /// The address of the web client.
-const CALLBACK: &str = "https://app.example.org/callback";
+pub(in crate::tests) const CALLBACK: &str = "https://app.example.org/callback";
 /// A verifier and its challenge. Source: RFC 7636, appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(in crate::tests) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(in crate::tests) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A request with a form to `path`.
 fn form(path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Request<Full<Bytes>> {
@@ -68,17 +68,17 @@ impl Answer {
 
 impl House {
     /// Post a form.
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(in crate::tests) async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(form(path, fields, &[])).await
     }
 
     /// Ask for a token.
-    async fn grant(&self, fields: &[(&str, &str)]) -> Answer {
+    pub(in crate::tests) async fn grant(&self, fields: &[(&str, &str)]) -> Answer {
         self.post("/oauth/token", fields).await
     }
 
     /// Log in with `warrant`, the public client that every installation has.
-    async fn sign_in(&self, user: &str) -> Answer {
+    pub(in crate::tests) async fn sign_in(&self, user: &str) -> Answer {
         let answer = self
             .grant(&[
                 ("grant_type", "password"),
@@ -91,7 +91,7 @@ impl House {
         answer
     }
 
-    async fn refresh(&self, token: &str) -> Answer {
+    pub(in crate::tests) async fn refresh(&self, token: &str) -> Answer {
         self.grant(&[
             ("grant_type", "refresh_token"),
             ("client_id", "warrant"),
@@ -113,7 +113,7 @@ impl House {
 
     /// A confidential client with every grant, whose owner is `ann`; its
     /// secret.
-    async fn confidential(&self, id: &str) -> String {
+    pub(in crate::tests) async fn confidential(&self, id: &str) -> String {
         let secret = format!("secret of {id}: % & + é");
         self.add_client(Row {
             id: id.into(),
@@ -147,12 +147,12 @@ impl House {
         answer.body
     }
 
-    async fn is_active(&self, token: &str) -> bool {
+    pub(in crate::tests) async fn is_active(&self, token: &str) -> bool {
         self.known(token).await["active"].as_bool().unwrap()
     }
 
     /// The revocation feed.
-    async fn revocations(&self) -> Vec<(String, String)> {
+    pub(in crate::tests) async fn revocations(&self) -> Vec<(String, String)> {
         let answer = self.get("/internal/revocations").await;
         let entries = answer.body["entries"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();

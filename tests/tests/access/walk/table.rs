@@ -120,7 +120,17 @@ const DEVICE: &str = "{\"user_code\": \"BCDF-GHJK\", \"decision\": \"approve\"}"
 const LABEL: &str = "{\"label\": \"walk\", \"expires_in_days\": 1}";
 
 /// Every route. Of a route that ends what walkers have the last comes last.
-pub(super) const ROWS: [Row; 35] = [
+pub(super) const ROWS: [Row; 47] = [
+    row("GET /v1/session", "", "", READ),
+    row("GET /login", "", "", all(200)),
+    row("POST /login", "", "", all(403)),
+    row("POST /logout", "", "", all(403)),
+    row("GET /account", "", "", all(303)),
+    row("POST /account/sessions", "", "", all(403)),
+    row("POST /account/keys", "", "", all(403)),
+    row("POST /account/keys/revoke", "", "", all(403)),
+    row("POST /account/password", "", "", all(403)),
+    row("GET /oauth/device", "", "", all(405)),
     row("GET /v1/jobs", "", "", READ),
     row(
         "GET /v1/jobs",
@@ -164,6 +174,13 @@ pub(super) const ROWS: [Row; 35] = [
         "",
         "",
         all(200),
+    ),
+    row("GET /login/oidc/{name}", "/login/oidc/campus", "", all(404)),
+    row(
+        "GET /login/oidc/{name}/callback",
+        "/login/oidc/campus/callback",
+        "",
+        all(404),
     ),
     row("GET /openapi.json", "", "", all(200)),
     row("GET /docs", "", "", all(307)),

@@ -1,0 +1,100 @@
+//! What a user who proved who they are is given.
+
+use std::future::Future;
+
+use warrant_api::oauth::Granted;
+
+use super::{Asked, Login, Refusal, Wrong};
+use crate::audit::Event;
+use crate::directory::Principal;
+use crate::sessions::{Kind, Opening, within};
+use crate::source::Source;
+
+/// A user who proved who they are.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    /// The user, with the role that it has now.
+    pub(crate) user: Principal,
+    /// The account's user id, where users must have one.
+    pub(crate) uid: Option<u32>,
+    /// When the password was set, where it is kept here: what is given counts
+    /// only where it was not changed meanwhile.
+    pub(crate) password_us: Option<i64>,
+}
+
+/// What an attempt is made for.
+pub(crate) trait Wanted: Send + 'static {
+    /// What is given.
+    type Given: Send + 'static;
+
+    /// Whom it is for, in a word, for the audit trail.
+    fn audience(&self) -> &'static str;
+
+    /// Give it to whoever was proven, and record that in `event`.
+    ///
+    /// Errors: [`Refusal`].
+    fn give(
+        self,
+        login: &Login,
+        proven: Proven,
+        source: Source,
+        event: &Event,
+    ) -> impl Future<Output = Result<Self::Given, Refusal>> + Send;
+}
+
+impl Wanted for Asked {
+    type Given = Granted;
+
+    fn audience(&self) -> &'static str {
+        self.audience.name()
+    }
+
+    async fn give(
+        self,
+        login: &Login,
+        proven: Proven,
+        source: Source,
+        event: &Event,
+    ) -> Result<Granted, Refusal> {
+        let scopes = within(self.scopes, self.most, proven.user.role).ok_or(Refusal::Scope)?;
+        let place = login.audit.place()?;
+        let opened = login.sessions.open(Opening {
+            kind: Kind::Login,
+            user: proven.user,
+            scopes,
+            client_id: self.client_id,
+            jkt: self.proof.as_ref().map(|proof| proof.jkt.clone()),
+            source: source.to_string(),
+            token_s: self.token_s,
+            refresh_s: self.refresh_s,
+            audience: self.audience,
+        })?;
+        // The password may have been changed while this one was checked.
+        let (db, password_us) = (&login.db, proven.password_us);
+        let directory = &login.sessions.directory;
+        let written = match (&self.proof, password_us) {
+            (Some(proof), _) => {
+                let mut tx = db.begin().await?;
+                proof.spend(&mut tx).await?;
+                let may = password_us.is_some()
+                    || directory.hold(&mut tx, &opened.session.subject).await?;
+                let written = may && opened.write(&mut tx, password_us).await?;
+                tx.commit().await?;
+                written
+            }
+            (None, Some(_)) => opened.write_alone(db, password_us).await?,
+            (None, None) => opened.write_held(db, directory).await?,
+        };
+        if !written {
+            let changed = password_us.map(|_| Wrong::Password);
+            return Err(changed.unwrap_or(Wrong::Disabled).into());
+        }
+        tracing::info!(user = ?opened.session.subject, %source, "logged in");
+        place.granted(Event {
+            uid: proven.uid,
+            jti: Some(opened.jti),
+            ..event.clone()
+        });
+        Ok(opened.granted)
+    }
+}

@@ -1,0 +1,131 @@
+//! API keys of one's own, on pages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use warrant_api::keys::NewKey;
+use warrant_api::scope::{Scope, Scopes};
+
+use super::visit::{self, Visit};
+use super::{account, in_words, page};
+use crate::api_keys::{Asker, Refused};
+use crate::http::Service;
+
+#[derive(Template)]
+#[template(path = "key.html")]
+struct Page<'a> {
+    csrf: &'a str,
+    user: &'a str,
+    label: &'a str,
+    key: &'a str,
+    scopes: &'a str,
+    ends: &'a str,
+}
+
+/// Make a key, and show it this once.
+pub(super) async fn create(
+    State(service): State<Arc<Service>>,
+    visit: Visit,
+    sent: Result<Form<HashMap<String, String>>, FormRejection>,
+) -> Response {
+    let created = async {
+        let sent = visit::form(sent)?;
+        let field = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
+        let visitor = visit.changes(&service, "key", field("csrf"))?;
+        let ticked = Scope::ALL
+            .into_iter()
+            .filter(|scope| sent.contains_key(scope.name()));
+        let new = NewKey {
+            label: field("label").to_owned(),
+            scopes: Some(ticked.fold(Scopes::NONE, Scopes::with)),
+            expires_in_days: Some(field("days").parse().unwrap_or(0)),
+        };
+        let asker = Asker::signed_in(&visitor.user, visit.source.clone());
+        match service.api_keys.create(&asker, new).await {
+            Ok(created) => {
+                let ends_us = i64::try_from(created.info.expires_s).unwrap_or(0);
+                let page = Page {
+                    csrf: &visitor.csrf,
+                    user: &visitor.user.session.subject,
+                    label: &created.info.label,
+                    key: &created.key,
+                    scopes: &in_words(created.info.scopes).join("; "),
+                    ends: &page::moment(ends_us.saturating_mul(1_000_000)),
+                };
+                Ok(page::page(StatusCode::OK, &page))
+            }
+            Err(refused) => {
+                let (status, problem) = told(&refused);
+                let problem = Some(problem.as_str());
+                Err(account::render(&service, &visit, visitor, status, None, problem).await)
+            }
+        }
+    };
+    match created.await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+/// Which key is to count no more.
+#[derive(Debug, Deserialize)]
+pub(super) struct Which {
+    #[serde(default)]
+    csrf: String,
+    #[serde(default)]
+    id: String,
+}
+
+/// Revoke a key.
+pub(super) async fn revoke(
+    State(service): State<Arc<Service>>,
+    visit: Visit,
+    sent: Result<Form<Which>, FormRejection>,
+) -> Response {
+    let revoked = async {
+        let sent = visit::form(sent)?;
+        let visitor = visit.changes(&service, "key", &sent.csrf)?;
+        let asker = Asker::signed_in(&visitor.user, visit.source.clone());
+        match service.api_keys.revoke(&asker, None, Some(&sent.id)).await {
+            Ok(_) => Ok(page::see_other("/account?done=revoked")),
+            Err(refused) => {
+                let (status, problem) = told(&refused);
+                let problem = Some(problem.as_str());
+                Err(account::render(&service, &visit, visitor, status, None, problem).await)
+            }
+        }
+    };
+    match revoked.await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+/// A refusal in words.
+fn told(refused: &Refused) -> (StatusCode, String) {
+    match refused {
+        Refused::Form(what) => (StatusCode::UNPROCESSABLE_ENTITY, what.clone()),
+        Refused::NoKey => (StatusCode::NOT_FOUND, "There is no such key.".into()),
+        Refused::Full(most) => (
+            StatusCode::CONFLICT,
+            format!("There may be {most} keys: revoke some first."),
+        ),
+        Refused::Busy | Refused::Failed(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Keys cannot be dealt with at the moment.".into(),
+        ),
+        Refused::Token
+        | Refused::Possession(_)
+        | Refused::OfKey
+        | Refused::Scopes
+        | Refused::NotYours
+        | Refused::Key(_)
+        | Refused::User(_)
+        | Refused::OtherAccount => (StatusCode::FORBIDDEN, "This may not be done.".into()),
+    }
+}
