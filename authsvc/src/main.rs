@@ -11,6 +11,7 @@ mod clock;
 mod commands;
 mod config;
 mod directory;
+mod dpop;
 mod error;
 mod handshake;
 mod http;

@@ -9,7 +9,7 @@ use warrant_migrations::{Db, Result};
 use crate::clock;
 use crate::error;
 use crate::sessions::Sessions;
-use crate::store::{codes, devices, id_tokens, jtis, revocations, sessions, sign_ins};
+use crate::store::{codes, devices, id_tokens, jtis, proofs, revocations, sessions, sign_ins};
 
 /// How often that is done.
 const EVERY: Duration = Duration::from_secs(60);
@@ -20,6 +20,9 @@ const STEP: i64 = 500;
 /// How long what was used up or revoked is remembered after it is over: a
 /// clock that was ahead and is set right must bring nothing back.
 const MARGIN_US: i64 = 86_400_000_000;
+/// The same, of proofs of possession: a clock that is further ahead takes none of
+/// those whose clock is right.
+const PROOFS_US: i64 = 120_000_000;
 /// How long a code that was used is remembered: as long as anybody can be
 /// expected to try it again.
 const CODES_US: i64 = 86_400_000_000;
@@ -46,6 +49,7 @@ pub(crate) async fn prune_once(db: &Db, now_us: i64) -> Result<()> {
         let mut tx = db.begin().await?;
         let forgotten = [
             jtis::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
+            proofs::prune(&mut tx, now_us.saturating_sub(PROOFS_US), STEP).await?,
             id_tokens::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
             sign_ins::prune(&mut tx, now_us, STEP).await?,
             sessions::prune(&mut tx, now_us, STEP).await?,

@@ -87,6 +87,8 @@ pub(crate) struct Session {
     pub(crate) scopes: Scopes,
     /// The client that was given the tokens.
     pub(crate) client_id: String,
+    /// The thumbprint of the key to which its tokens are bound.
+    pub(crate) jkt: Option<String>,
     /// Where it began.
     pub(crate) source: String,
     /// When it began.
@@ -112,6 +114,8 @@ pub(crate) struct Opening {
     pub(crate) scopes: Scopes,
     /// The client that is given the tokens.
     pub(crate) client_id: String,
+    /// The thumbprint of the key to which its tokens shall be bound.
+    pub(crate) jkt: Option<String>,
     /// Where it begins.
     pub(crate) source: String,
     /// The life of its access tokens, in seconds.
@@ -206,6 +210,7 @@ impl Sessions {
             by_group: opening.user.by_group,
             scopes: opening.scopes,
             client_id: opening.client_id,
+            jkt: opening.jkt,
             source: opening.source,
             created_us: now_us,
             last_used_us: now_us,

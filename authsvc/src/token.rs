@@ -3,7 +3,10 @@
 use jsonwebtoken::{Algorithm, Header};
 use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
-use warrant_api::token::{ACCESS_TOKEN_TYPE, AUTHSVC_AUDIENCE, AccessClaims, BROKER_AUDIENCE};
+use warrant_api::token::{
+    ACCESS_TOKEN_TYPE, AUTHSVC_AUDIENCE, AccessClaims, BROKER_AUDIENCE, Confirmation,
+};
+use warrant_dpop::SCHEME;
 
 use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
@@ -43,6 +46,8 @@ pub(crate) struct Minted {
     pub(crate) life_s: u64,
     /// The `jti` claim.
     pub(crate) jti: String,
+    /// Whether it is bound to a key.
+    pub(crate) bound: bool,
 }
 
 impl Minted {
@@ -50,7 +55,7 @@ impl Minted {
     pub(crate) fn granted(&self, scope: Scopes, refresh: Option<&Secret>) -> Granted {
         Granted {
             access_token: self.token.expose().to_owned(),
-            token_type: "Bearer".into(),
+            token_type: if self.bound { SCHEME } else { "Bearer" }.into(),
             expires_in: self.life_s,
             refresh_token: refresh.map(|token| token.expose().to_owned()),
             scope,
@@ -101,6 +106,7 @@ impl Mint {
             sid: session.id.clone(),
             client_id: session.client_id.clone(),
             uid: session.uid,
+            cnf: session.jkt.clone().map(|jkt| Confirmation { jkt }),
         };
         let header = Header {
             typ: Some(ACCESS_TOKEN_TYPE.into()),
@@ -113,6 +119,7 @@ impl Mint {
             token: Secret::new(token),
             life_s,
             jti: claims.jti,
+            bound: session.jkt.is_some(),
         })
     }
 }

@@ -3,7 +3,7 @@
 mod administer;
 mod check;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
 use warrant_door::origin::Origin;
 use warrant_door::tls::Tls;
+use warrant_dpop::Base;
 use warrant_migrations::{Db, Schema};
 
 pub use self::administer::{audit, backup, migrate, skip_ids};
@@ -93,7 +94,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     }
     let (disabled, accounts) = mpsc::unbounded_channel();
     let revocations = Revocations::new(authsvc.clone(), disabled);
-    let gate = Arc::new(gate(&config, authsvc, revocations.clone(), address));
+    let gate = Arc::new(gate(&config, authsvc, revocations.clone(), address)?);
     if config.auth.required {
         tokio::spawn(gate.clone().keep_fresh());
         // Until it was read, nobody who must be known is let in.
@@ -172,32 +173,40 @@ fn gate(
     config: &Config,
     authsvc: AuthService,
     revocations: Revocations,
-    address: std::net::SocketAddr,
-) -> Gate {
+    address: SocketAddr,
+) -> anyhow::Result<Gate> {
     let public = config.listen.url(address);
+    let base = Base::parse(&config.listen.url(reached(address)));
+    let base =
+        base.context("listen.public_url: http:// or https://, a host, and perhaps a path")?;
     let anonymous = (!config.auth.required).then(|| http::auth::anonymous(account()));
-    Gate::new(
+    Ok(Gate::new(
         authsvc,
         revocations,
         config.auth.issuer.clone(),
         Challenge::new(&public, "warrant"),
         anonymous,
         config.mode == Mode::MultiUser,
-    )
+        base,
+    ))
+}
+
+/// The address under which programs of this machine reach what listens on
+/// `address`: whoever listens everywhere is reached here at the least.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// Where browsers find the pages.
 ///
 /// Errors: `listen.public_url` has no host.
-fn origin(config: &Config, address: std::net::SocketAddr) -> anyhow::Result<Origin> {
-    // Whoever listens everywhere is reached here at the least.
-    let here = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
-    };
-    let here = std::net::SocketAddr::new(here, address.port());
-    let url = config.listen.url(here);
+fn origin(config: &Config, address: SocketAddr) -> anyhow::Result<Origin> {
+    let url = config.listen.url(reached(address));
     Origin::of_url(&url).context("listen.public_url: an http or https URL is needed")
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 use ureq::http::HeaderMap;
 use ureq::http::header::WWW_AUTHENTICATE;
+use warrant_dpop::SCHEME;
 
 use crate::clock::now_s;
 use crate::failure::Failure;
@@ -139,13 +140,31 @@ pub(crate) fn check_challenge(headers: &HeaderMap, server: &Server) -> Result<()
     }
 }
 
+/// What a server says of a proof that it does not take; `None` where it
+/// challenges for none. Source: RFC 9449 §7.1.
+pub(crate) fn proof_refused(headers: &HeaderMap) -> Option<String> {
+    let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter();
+    let parameters = challenges
+        .find_map(|value| parameters_of("dpop", value.to_str().ok()?).map(str::to_owned))?;
+    let mark = "error_description=\"";
+    let said = parameters.find(mark).and_then(|at| {
+        let rest = parameters.get(at + mark.len()..)?;
+        rest.split('"').next().map(str::to_owned)
+    });
+    Some(said.unwrap_or_default())
+}
+
 /// What follows `Bearer` in a list of challenges.
 fn bearer_parameters(challenges: &str) -> Option<&str> {
+    parameters_of("bearer", challenges)
+}
+
+fn parameters_of<'a>(wanted: &str, challenges: &'a str) -> Option<&'a str> {
     let scheme_at = |at: usize| {
         let rest = challenges.get(at..)?.trim_start();
-        let (scheme, parameters) = rest.split_at_checked("bearer".len())?;
+        let (scheme, parameters) = rest.split_at_checked(wanted.len())?;
         let ends = parameters.is_empty() || parameters.starts_with([' ', ',']);
-        (ends && scheme.eq_ignore_ascii_case("bearer")).then_some(parameters)
+        (ends && scheme.eq_ignore_ascii_case(wanted)).then_some(parameters)
     };
     std::iter::once(0)
         .chain(challenges.match_indices(',').map(|(at, _)| at + 1))
@@ -178,18 +197,31 @@ fn leads_elsewhere(realm: &str, server: &Server) -> bool {
 #[derive(Deserialize)]
 struct Issued {
     access_token: String,
+    #[serde(default)]
+    token_type: String,
     #[serde(default = "shortest_life_s")]
     expires_in: u64,
+}
+
+/// A token that was issued to us.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// The token.
+    pub(crate) text: Secret,
+    /// Its life in seconds.
+    pub(crate) life_s: u64,
+    /// Whether it is bound to the key that we proved to hold.
+    pub(crate) bound: bool,
 }
 
 fn shortest_life_s() -> u64 {
     600
 }
 
-/// Read the answer of a token endpoint: the token and its life in seconds.
+/// Read the answer of a token endpoint.
 ///
 /// Errors: `Refused` when it holds no token that could be sent in a header.
-pub(crate) fn read_issued(body: &str) -> Result<(Secret, u64), Failure> {
+pub(crate) fn read_issued(body: &str) -> Result<Token, Failure> {
     serde_json::from_str::<Issued>(body)
         .ok()
         .filter(|issued| {
@@ -199,7 +231,11 @@ pub(crate) fn read_issued(body: &str) -> Result<(Secret, u64), Failure> {
                     .bytes()
                     .all(|byte| byte.is_ascii_graphic())
         })
-        .map(|issued| (Secret::new(issued.access_token), issued.expires_in))
+        .map(|issued| Token {
+            bound: issued.token_type.eq_ignore_ascii_case(SCHEME),
+            text: Secret::new(issued.access_token),
+            life_s: issued.expires_in,
+        })
         .ok_or_else(|| Failure::Refused("the server's answer to the login holds no token".into()))
 }
 
@@ -315,8 +351,11 @@ mod tests {
         assert!(read_issued("{\"access_token\":\"a\\r\\nX: y\"}").is_err());
         assert!(read_issued(r#"{"access_token":""}"#).is_err());
         assert!(read_issued("no").is_err());
-        let (token, life) = read_issued(r#"{"access_token":"a.b","token_type":"Bearer"}"#).unwrap();
-        assert_eq!((token.reveal(), life), ("a.b", 600));
+        let token = read_issued(r#"{"access_token":"a.b","token_type":"Bearer"}"#).unwrap();
+        assert_eq!((token.text.reveal(), token.life_s), ("a.b", 600));
+        assert!(!token.bound);
+        let token = read_issued(r#"{"access_token":"a.b","token_type":"DPoP"}"#).unwrap();
+        assert!(token.bound);
     }
 
     #[test]

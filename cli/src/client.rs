@@ -10,10 +10,14 @@ use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{Response, StatusCode};
 use warrant_api::oauth::CERTIFICATE_GRANT;
 use warrant_api::token::{ACCESS_TOKEN_URN, AUTHSVC_AUDIENCE, EXCHANGE_GRANT, WARRANT_URN};
+use warrant_dpop::{HEADER, NONCE_HEADER, SCHEME};
 
-use crate::auth::{Credentials, check_challenge, handshake, read_issued, subject};
+use crate::auth::{
+    Credentials, Token, check_challenge, handshake, proof_refused, read_issued, subject,
+};
 use crate::clock::now_s;
 use crate::failure::Failure;
+use crate::prover::{KeyFile, Prover, TOKEN_ROUTE, offered, passing_key};
 use crate::refusal::describe;
 use crate::secret::Secret;
 use crate::server::Server;
@@ -87,6 +91,8 @@ pub(crate) struct Client {
     /// Where a token may be left by `login`.
     token_file: Option<TokenFile>,
     bearer: Option<Secret>,
+    /// Proves that we hold the key to which that is bound, where it is.
+    prover: Option<Prover>,
     /// Whether that is an API key, in whose place nothing else is shown.
     is_key: bool,
     agent: Agent,
@@ -112,6 +118,12 @@ impl Client {
                 && (any_user || token.user == credentials.user)
                 && token.expires_at > now_s() + NEARLY_OVER_S
         });
+        // A token whose key is gone is of no use.
+        let prover = usable.as_ref().and_then(|token| {
+            let key = KeyFile::beside(token_file.as_ref()?.path()).read()?;
+            Some(Prover::new(key, token.bound.clone()?))
+        });
+        let usable = usable.filter(|token| token.bound.is_none() || prover.is_some());
         let trust = Trust::default();
         Self {
             agent: agent(&server, Some(patience), &trust),
@@ -119,6 +131,7 @@ impl Client {
             patience,
             trust,
             bearer: usable.map(|token| Secret::new(token.access_token)),
+            prover,
             is_key: false,
             server,
             credentials,
@@ -142,6 +155,7 @@ impl Client {
         match key {
             Some(_) => Self {
                 bearer: key,
+                prover: None,
                 is_key: true,
                 ..self
             },
@@ -173,8 +187,8 @@ impl Client {
     /// Exchange the credentials for a token and store it for later commands.
     pub(crate) fn login(&mut self) -> Result<StoredToken, Failure> {
         let file = self.place_for_token()?;
-        let (bearer, life_s) = self.exchange()?;
-        self.keep(&file, self.credentials.user.clone(), bearer, life_s)
+        let (token, prover) = self.exchange(true)?;
+        self.keep(&file, self.credentials.user.clone(), token, prover)
     }
 
     /// Get a token by the certificate and key in these files, from the auth
@@ -208,9 +222,9 @@ impl Client {
                 describe(answer.status, &answer.body)
             )));
         }
-        let (bearer, life_s) = read_issued(&answer.body)?;
-        let user = subject(&bearer).unwrap_or_else(|| self.credentials.user.clone());
-        self.keep(&file, user, bearer, life_s)
+        let token = read_issued(&answer.body)?;
+        let user = subject(&token.text).unwrap_or_else(|| self.credentials.user.clone());
+        self.keep(&file, user, token, None)
     }
 
     /// Where the server says that clients with certificates get tokens.
@@ -243,14 +257,16 @@ impl Client {
         &mut self,
         file: &TokenFile,
         user: String,
-        bearer: Secret,
-        life_s: u64,
+        token: Token,
+        prover: Option<Prover>,
     ) -> Result<StoredToken, Failure> {
+        let bearer = token.text;
         let token = StoredToken {
             host: self.server.to_string(),
             user,
             access_token: bearer.reveal().to_owned(),
-            expires_at: now_s().saturating_add(life_s),
+            expires_at: now_s().saturating_add(token.life_s),
+            bound: prover.as_ref().map(|prover| prover.base().to_owned()),
         };
         file.write(&token).map_err(|error| {
             Failure::Refused(format!(
@@ -259,6 +275,7 @@ impl Client {
             ))
         })?;
         self.bearer = Some(bearer);
+        self.prover = prover;
         Ok(token)
     }
 
@@ -278,18 +295,23 @@ impl Client {
                 self.server
             )));
         }
-        check_challenge(response.headers(), &self.server)?;
+        if self.prover.is_none() || proof_refused(response.headers()).is_none() {
+            check_challenge(response.headers(), &self.server)?;
+        }
         drop(response);
         if let (Some(refused), Some(file)) = (self.bearer.take(), &self.token_file) {
             file.forget(refused.reveal());
         }
-        let (bearer, _) = self.exchange()?;
-        self.bearer = Some(bearer);
+        let (token, prover) = self.exchange(false)?;
+        (self.bearer, self.prover) = (Some(token.text), prover);
         let response = self.attempt(request, stream)?;
         if response.status() == StatusCode::UNAUTHORIZED {
+            let said = proof_refused(response.headers()).unwrap_or_default();
+            let why = if said.is_empty() { "" } else { ": " };
             return Err(Failure::Refused(format!(
-                "{} does not accept the token that it has just issued",
-                self.server
+                "{} does not accept the token that it has just issued{why}{}",
+                self.server,
+                visible(&said)
             )));
         }
         Ok(response)
@@ -301,10 +323,19 @@ impl Client {
         stream: bool,
     ) -> Result<Response<ureq::Body>, Failure> {
         let agent = if stream { &self.streaming } else { &self.agent };
-        let authorization = self
-            .bearer
-            .as_ref()
-            .map(|bearer| format!("Bearer {}", bearer.reveal()));
+        let (method, route) = match request {
+            Request::Get(route, _) => ("GET", route),
+            Request::Delete(route, _) => ("DELETE", route),
+            Request::Post(route, _) | Request::Warranted(route, ..) => ("POST", route),
+        };
+        let (authorization, proof) = match (&self.bearer, &self.prover) {
+            (None, _) => (None, None),
+            (Some(bearer), None) => (Some(format!("Bearer {}", bearer.reveal())), None),
+            (Some(bearer), Some(prover)) => {
+                let proof = prover.proof(method, route, Some(bearer), None)?;
+                (Some(format!("{SCHEME} {}", bearer.reveal())), Some(proof))
+            }
+        };
         let response = match request {
             Request::Get(route, query) => {
                 let mut get = agent.get(self.server.url(route));
@@ -313,6 +344,9 @@ impl Client {
                 }
                 if let Some(value) = authorization {
                     get = get.header(AUTHORIZATION, value);
+                }
+                if let Some(proof) = proof {
+                    get = get.header(HEADER, proof);
                 }
                 get.call()
             }
@@ -324,6 +358,9 @@ impl Client {
                 if let Some(value) = authorization {
                     delete = delete.header(AUTHORIZATION, value);
                 }
+                if let Some(proof) = proof {
+                    delete = delete.header(HEADER, proof);
+                }
                 delete.call()
             }
             Request::Warranted(route, body, warrant) => {
@@ -333,12 +370,18 @@ impl Client {
                 if let Some(value) = authorization {
                     post = post.header(AUTHORIZATION, value);
                 }
+                if let Some(proof) = proof {
+                    post = post.header(HEADER, proof);
+                }
                 post.send_json(body)
             }
             Request::Post(route, body) => {
                 let mut post = agent.post(self.server.url(route));
                 if let Some(value) = authorization {
                     post = post.header(AUTHORIZATION, value);
+                }
+                if let Some(proof) = proof {
+                    post = post.header(HEADER, proof);
                 }
                 match body {
                     Some(body) => post.send_json(body),
@@ -349,16 +392,31 @@ impl Client {
         self.accept(response)
     }
 
-    /// Trade the credentials for a token: its text and its life in seconds.
+    /// Trade the credentials for a token; one that is bound to a key, where the
+    /// server offers that. With `keep`, to the key that is kept beside the
+    /// tokens, which is made where there is none.
     ///
     /// The credentials go to the server that the user named and nowhere else,
     /// whatever the challenge said.
-    fn exchange(&self) -> Result<(Secret, u64), Failure> {
+    fn exchange(&self, keep: bool) -> Result<(Token, Option<Prover>), Failure> {
         if self.server.is_readable_on_the_way() && std::io::stderr().is_terminal() {
             complain("warning: without https the password can be read on its way to the server");
         }
         let password = self.credentials.password(&self.server)?;
         let user = self.credentials.user.as_str();
+        if self.credentials.secret_key.is_none()
+            && let Some(prover) = self.prover_for(&self.server, keep)?
+        {
+            let login = [
+                ("grant_type", "password"),
+                ("username", user),
+                ("password", password.reveal()),
+            ];
+            let answer = self.proved(&self.server, &prover, &login, None)?;
+            let token = self.logged_in(&answer)?;
+            let prover = token.bound.then_some(prover);
+            return Ok((token, prover));
+        }
         let response = match &self.credentials.secret_key {
             Some(key) => self
                 .agent
@@ -375,14 +433,75 @@ impl Client {
         };
         let response = self.accept(response)?;
         let answer = self.read(response)?;
+        Ok((self.logged_in(&answer)?, None))
+    }
+
+    /// The token in the answer to a login.
+    fn logged_in(&self, answer: &Answer) -> Result<Token, Failure> {
         if answer.status != 200 {
             return Err(Failure::Refused(format!(
                 "login of {} failed: {}",
-                visible(user),
+                visible(&self.credentials.user),
                 describe(answer.status, &answer.body)
             )));
         }
         read_issued(&answer.body)
+    }
+
+    /// What proves to `server` that we hold a key, where it binds tokens to
+    /// them; with `keep`, the key that is kept.
+    ///
+    /// Errors: there is no key to be had.
+    fn prover_for(&self, server: &Server, keep: bool) -> Result<Option<Prover>, Failure> {
+        const ABOUT: &str = "/.well-known/oauth-authorization-server";
+        let about = self.agent.get(server.url(ABOUT)).call();
+        let about = about.map_err(|error| self.unreachable(error))?;
+        if about.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        let Some(base) = offered(server, &self.read(about)?.body) else {
+            return Ok(None);
+        };
+        let file = self.token_file.as_ref();
+        let file = file.map(|file| KeyFile::beside(file.path()));
+        let key = match file {
+            Some(file) if keep => file.read_or_make()?,
+            Some(file) => file.read().map_or_else(passing_key, Ok)?,
+            None => passing_key()?,
+        };
+        Ok(Some(Prover::new(key, base)))
+    }
+
+    /// Ask the token endpoint of `server` with `form`, and prove that we hold
+    /// the key; once more where the proof must hold a nonce of the server.
+    /// Source: RFC 9449 §8.
+    fn proved(
+        &self,
+        server: &Server,
+        prover: &Prover,
+        form: &[(&str, &str)],
+        token: Option<&Secret>,
+    ) -> Result<Answer, Failure> {
+        let ask = |nonce: Option<&str>| -> Result<(Answer, Option<String>), Failure> {
+            let proof = prover.proof("POST", TOKEN_ROUTE, token, nonce)?;
+            let post = self
+                .agent
+                .post(server.url(TOKEN_ROUTE))
+                .header(HEADER, proof);
+            let response = self.accept(post.send_form(form.to_vec()))?;
+            let fresh = response.headers().get(NONCE_HEADER);
+            let fresh = fresh.and_then(|nonce| nonce.to_str().ok().map(str::to_owned));
+            Ok((self.read(response)?, fresh))
+        };
+        let (answer, nonce) = ask(None)?;
+        let wanted = answer.status == 400
+            && answer
+                .json()
+                .is_ok_and(|refusal| refusal["error"] == "use_dpop_nonce");
+        match nonce.filter(|_| wanted) {
+            Some(nonce) => ask(Some(&nonce)).map(|(answer, _)| answer),
+            None => Ok(answer),
+        }
     }
 
     /// A warrant for one job, from the auth service at `auth` itself: the
@@ -396,40 +515,43 @@ impl Client {
         job_sha256: &str,
     ) -> Result<Secret, Failure> {
         let password = self.credentials.password(auth)?;
-        let login = [
+        let prover = self.prover_for(auth, false)?;
+        let mut login = vec![
             ("username", self.credentials.user.as_str()),
             ("password", password.reveal()),
             ("audience", AUTHSVC_AUDIENCE),
         ];
-        let (token, _) = self.issued(auth, "/v1/login/access-token", &login)?;
+        let token = match &prover {
+            None => self.issued(auth, "/v1/login/access-token", &login)?,
+            Some(prover) => {
+                login.push(("grant_type", "password"));
+                let answer = self.proved(auth, prover, &login, None)?;
+                given_by(auth, &answer)?
+            }
+        };
+        let prover = prover.filter(|_| token.bound);
         let exchange = [
             ("grant_type", EXCHANGE_GRANT),
-            ("subject_token", token.reveal()),
+            ("subject_token", token.text.reveal()),
             ("subject_token_type", ACCESS_TOKEN_URN),
             ("requested_token_type", WARRANT_URN),
             ("audience", audience),
             ("job_sha256", job_sha256),
         ];
-        let (warrant, _) = self.issued(auth, "/oauth/token", &exchange)?;
-        Ok(warrant)
+        let warrant = match prover {
+            None => self.issued(auth, TOKEN_ROUTE, &exchange)?,
+            Some(prover) => {
+                let answer = self.proved(auth, &prover, &exchange, Some(&token.text))?;
+                given_by(auth, &answer)?
+            }
+        };
+        Ok(warrant.text)
     }
 
-    fn issued(
-        &self,
-        auth: &Server,
-        route: &str,
-        form: &[(&str, &str)],
-    ) -> Result<(Secret, u64), Failure> {
+    fn issued(&self, auth: &Server, route: &str, form: &[(&str, &str)]) -> Result<Token, Failure> {
         let response = self.agent.post(auth.url(route)).send_form(form.to_vec());
         let response = self.accept(response)?;
-        let answer = self.read(response)?;
-        if answer.status != 200 {
-            return Err(Failure::Refused(format!(
-                "{auth} gives no warrant: {}",
-                describe(answer.status, &answer.body)
-            )));
-        }
-        read_issued(&answer.body)
+        given_by(auth, &self.read(response)?)
     }
 
     /// The server that jobs go to.
@@ -486,6 +608,17 @@ impl Client {
             visible(&reason)
         ))
     }
+}
+
+/// The token, or the warrant, in an answer of the auth service at `auth`.
+fn given_by(auth: &Server, answer: &Answer) -> Result<Token, Failure> {
+    if answer.status != 200 {
+        return Err(Failure::Refused(format!(
+            "{auth} gives no warrant: {}",
+            describe(answer.status, &answer.body)
+        )));
+    }
+    read_issued(&answer.body)
 }
 
 /// An agent that keeps statuses as they are, follows no redirect (it could
@@ -702,7 +835,115 @@ mod tests {
             user: "ann".to_owned(),
             access_token: token.to_owned(),
             expires_at: now_s() + 1000,
+            bound: None,
         }
+    }
+
+    fn binding(url: &str) -> Option<String> {
+        let about = json!({
+            "token_endpoint": format!("{url}/oauth/token"),
+            "grant_types_supported": ["password"],
+            "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+        });
+        Some(about.to_string())
+    }
+
+    /// The thumbprint of the key that is proved to be held, for this request.
+    fn proved(received: &Received, token: Option<&str>) -> Option<warrant_dpop::Proof> {
+        let proof = received.headers.get("dpop")?;
+        let path = received.target.split('?').next().unwrap();
+        let url = format!("http://{}{path}", received.headers["host"]);
+        let wanted = warrant_dpop::Wanted {
+            method: &received.method,
+            at: &warrant_dpop::At::parse(&url).unwrap(),
+            token,
+            now_s: now_s(),
+        };
+        warrant_dpop::check([proof.as_bytes()], &wanted).unwrap()
+    }
+
+    /// A server that binds its tokens: each is good for the key that it was
+    /// given to. It says which key it was.
+    fn binding_server(with_nonce: bool) -> FakeServer {
+        let bound = std::cell::RefCell::new(None);
+        FakeServer::described(binding, move |received| {
+            if received.target == TOKEN_ROUTE {
+                let proof = proved(received, None).unwrap();
+                if with_nonce && proof.nonce() != Some("n1") {
+                    let nonce = "DPoP-Nonce: n1\r\n";
+                    return Reply::with_headers(400, nonce, r#"{"error":"use_dpop_nonce"}"#);
+                }
+                assert!(received.body.contains("grant_type=password"));
+                *bound.borrow_mut() = Some(proof.jkt().to_owned());
+                let good = r#"{"access_token":"good","token_type":"DPoP","expires_in":60000}"#;
+                return Reply::json(200, good);
+            }
+            let token = received.headers.get("authorization");
+            let token = token.and_then(|value| value.strip_prefix("DPoP "));
+            match token {
+                None => Reply::with_headers(401, CHALLENGE, "{}"),
+                Some("good") => {
+                    let proof = proved(received, token).unwrap();
+                    assert_eq!(Some(proof.jkt()), bound.borrow().as_deref());
+                    Reply::json(200, &json!({"jkt": proof.jkt()}).to_string())
+                }
+                Some(_) => {
+                    let challenge = "WWW-Authenticate: DPoP error=\"invalid_token\"\r\n";
+                    Reply::with_headers(401, challenge, "{}")
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn t101_where_a_server_binds_tokens_every_request_proves_that_the_key_is_held() {
+        for with_nonce in [false, true] {
+            let server = binding_server(with_nonce);
+            let mut client = server.client();
+            let first = client.answer(&nodes()).unwrap().json().unwrap();
+            let request = Request::Get("/v1/jobs", vec![("limit", "1".into())]);
+            let second = client.answer(&request).unwrap().success().unwrap();
+            assert_eq!(first, second.json().unwrap(), "another key");
+            let posted = Request::Post("/v1/jobs/submit", Some(json!({})));
+            client.answer(&posted).unwrap().success().unwrap();
+            client
+                .answer(&Request::Delete("/v1/keys", vec![]))
+                .unwrap()
+                .success()
+                .unwrap();
+            let logins = if with_nonce { 2 } else { 1 };
+            assert_eq!(server.requests(), 5 + logins);
+        }
+    }
+
+    #[test]
+    fn t101_a_login_keeps_the_key_beside_the_token_and_a_token_without_it_is_not_sent() {
+        let scratch = Scratch::new();
+        let file = TokenFile::at(scratch.path("token.json"));
+        let server = binding_server(false);
+        let client = || server.client_with(None, Some(file.clone()));
+        client().login().unwrap();
+        let kept = file.read().unwrap();
+        assert_eq!(kept.bound.as_deref(), Some(server.url().as_str()));
+        let key = KeyFile::beside(file.path());
+        let jkt = key.read().unwrap().thumbprint();
+        let answer = client().answer(&nodes()).unwrap().json().unwrap();
+        assert_eq!(answer["jkt"], jkt);
+        assert_eq!(server.requests(), 2, "a second login");
+        // A token that counts no more is replaced, with the same key.
+        file.write(&StoredToken {
+            access_token: "over".into(),
+            ..kept
+        })
+        .unwrap();
+        let answer = client().answer(&nodes()).unwrap().json().unwrap();
+        assert_eq!(answer["jkt"], jkt);
+        assert_eq!(server.requests(), 5);
+        assert!(file.read().is_none());
+        client().login().unwrap();
+        std::fs::remove_file(scratch.path("dpop.key")).unwrap();
+        let answer = client().answer(&nodes()).unwrap().json().unwrap();
+        assert_ne!(answer["jkt"], jkt);
     }
 
     #[test]

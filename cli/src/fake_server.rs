@@ -63,16 +63,34 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     pub(crate) fn start(answer: impl Fn(&Received) -> Reply + Send + 'static) -> Self {
+        Self::described(|_| None, answer)
+    }
+
+    /// One that describes itself as `about` says of its address. Who asks for
+    /// that is not counted.
+    pub(crate) fn described(
+        about: impl Fn(&str) -> Option<String>,
+        answer: impl Fn(&Received) -> Reply + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let about = about(&format!("http://{address}"));
         let count = Arc::new(AtomicUsize::new(0));
         let served = Arc::clone(&count);
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let mut connection = connection.unwrap();
-                let number = served.fetch_add(1, Ordering::SeqCst) + 1;
+                let number = served.load(Ordering::SeqCst) + 1;
                 let received = receive(&connection, number);
-                let reply = answer(&received);
+                let asks = received.target == "/.well-known/oauth-authorization-server";
+                let reply = match (&about, asks) {
+                    (Some(about), true) => Reply::json(200, about),
+                    (None, true) => Reply::json(404, "{}"),
+                    (_, false) => {
+                        served.fetch_add(1, Ordering::SeqCst);
+                        answer(&received)
+                    }
+                };
                 connection.write_all(reply.0.as_bytes()).unwrap();
             }
         });

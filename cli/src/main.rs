@@ -14,6 +14,7 @@ mod fake_server;
 mod job;
 mod launch;
 mod prompt;
+mod prover;
 mod refusal;
 #[cfg(test)]
 mod scratch;

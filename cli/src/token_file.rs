@@ -20,6 +20,9 @@ pub(crate) struct StoredToken {
     pub(crate) access_token: String,
     /// When it ends, in seconds since the Unix epoch.
     pub(crate) expires_at: u64,
+    /// Where it is bound to our key: how the server calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bound: Option<String>,
 }
 
 /// The file that holds at most one token: the latest login.
@@ -99,6 +102,7 @@ mod tests {
             user: "ann".to_owned(),
             access_token: text.to_owned(),
             expires_at: 2_000_000_000,
+            bound: None,
         }
     }
 

@@ -25,6 +25,7 @@
 pub mod cluster;
 pub mod database;
 pub mod disk;
+pub mod dpop;
 pub mod fake_auth;
 pub mod flux;
 pub mod handshake;

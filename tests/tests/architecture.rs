@@ -49,10 +49,11 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates of the workspace: what each may use of the others, tests aside.
-const CRATES: [(&str, &[&str]); 13] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("warrant-wire", &[]),
     ("warrant-api", &[]),
     ("warrant-audit", &[]),
+    ("warrant-dpop", &[]),
     ("warrant-migrations", &[]),
     ("warrant-trail", &["warrant-audit", "warrant-migrations"]),
     ("warrant-upkeep", &["warrant-migrations", "warrant-trail"]),
@@ -62,6 +63,7 @@ const CRATES: [(&str, &[&str]); 13] = [
         &[
             "warrant-api",
             "warrant-door",
+            "warrant-dpop",
             "warrant-migrations",
             "warrant-trail",
             "warrant-upkeep",
@@ -73,6 +75,7 @@ const CRATES: [(&str, &[&str]); 13] = [
         &[
             "warrant-api",
             "warrant-door",
+            "warrant-dpop",
             "warrant-migrations",
             "warrant-pam",
             "warrant-trail",
@@ -82,7 +85,7 @@ const CRATES: [(&str, &[&str]); 13] = [
     ),
     ("warrant-pam", &[]),
     ("warrant-shim", &["warrant-wire"]),
-    ("warrant", &["warrant-api", "warrant-wire"]),
+    ("warrant", &["warrant-api", "warrant-dpop", "warrant-wire"]),
     ("warrant-tests", &[]),
 ];
 

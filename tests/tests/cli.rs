@@ -8,7 +8,7 @@ use warrant_tests::house::{ADMIN, ADMIN_PASSWORD, SECRET};
 use warrant_tests::processes::{self, send};
 use warrant_tests::service::{self, Service, Variables};
 use warrant_tests::wait::until;
-use warrant_tests::{House, on_each_database};
+use warrant_tests::{Database, House, Setup, on_each_database};
 
 /// Where the command finds the server and keeps what it remembers.
 struct Shell(Variables);
@@ -98,6 +98,45 @@ fn a_login_is_remembered_and_needs_no_password_again() {
     let without = Shell::new(&url, &house.path("home"), &[]);
     let id = without.prints(&["submit", "--", "true"]);
     assert!(id.trim().parse::<i64>().is_ok(), "{id}");
+    house.close();
+}
+
+#[test]
+fn t101_a_login_is_bound_to_a_key_where_the_server_says_so_and_stolen_in_vain() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap().to_string();
+    drop(port);
+    let url = format!("http://{address}");
+    let house = Setup::on(Database::Sqlite)
+        .set("BROKER__LISTEN__HTTP", &address)
+        .set("AUTHSVC__OAUTH__URL", &url)
+        .open();
+    let home = house.path("home");
+    let login = [("FLUX_USER", ADMIN), ("FLUX_TOKEN", ADMIN_PASSWORD)];
+    Shell::new(&url, &home, &login).prints(&["login"]);
+    let without = Shell::new(&url, &home, &[]);
+    let words = ["submit", "--wait", "--", "echo", "bound"];
+    assert_eq!(without.prints(&words), "bound\n");
+    assert!(without.prints(&["jobs"]).contains("completed"));
+    let state = home.join(".local/state/warrant");
+    let mode = |name: &str| {
+        let found = fs::metadata(state.join(name)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777
+    };
+    assert_eq!((mode("token.json"), mode("dpop.key")), (0o600, 0o600));
+    // Whoever has the file of the token alone has nothing.
+    let kept = fs::read_to_string(state.join("token.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    let token = kept["access_token"].as_str().unwrap();
+    let answer = house.nobody().with_token(token).get("/v1/nodes");
+    assert_eq!(answer.status, 401);
+    let challenge = answer.header("www-authenticate").unwrap();
+    assert!(
+        challenge.starts_with("DPoP error=\"invalid_token\""),
+        "{challenge}"
+    );
+    fs::remove_file(state.join("dpop.key")).unwrap();
+    assert!(!without.run(&["nodes"]).status.success());
     house.close();
 }
 

@@ -40,6 +40,22 @@ on_each_database! {
     }
 }
 
+/// How the server of the next test calls itself.
+const PUBLIC: &str = "https://jobs.example.org/flux";
+
+#[test]
+fn a_published_library_makes_proofs_of_possession_that_hold_and_others_that_do_not() {
+    for nonce in ["false", "true"] {
+        let house = Setup::on(Database::Sqlite)
+            .set("BROKER__LISTEN__PUBLIC_URL", PUBLIC)
+            .set("AUTHSVC__OAUTH__URL", PUBLIC)
+            .set("AUTHSVC__OAUTH__DPOP_NONCE", nonce)
+            .open();
+        Client::OAuth.run(&house, "dpop.py", &[("PUBLIC_URL", PUBLIC)]);
+        house.close();
+    }
+}
+
 #[test]
 fn t107_users_of_a_certified_openid_provider_sign_in_with_programs_and_browsers() {
     if Client::OAuth.environment().is_none() {

@@ -19,6 +19,7 @@ use crate::audit::{Event, Sort};
 use crate::clock;
 use crate::config;
 use crate::directory::{Principal, scopes_of};
+use crate::dpop::KeyProof;
 use crate::error::{Error, Kind};
 use crate::login::{Login, Wrong};
 use crate::oauth::SignedIn;
@@ -60,6 +61,8 @@ pub(crate) struct Asker {
     scopes: Scopes,
     /// Whether it is a key that asks.
     by_key: bool,
+    /// The thumbprint of the key to which the token is bound.
+    jkt: Option<String>,
     source: Source,
 }
 
@@ -78,6 +81,25 @@ impl ApiKeys {
             Err(error) => error.into(),
         };
         Err(self.refuse(Event::new(Sort::Key, source), refused))
+    }
+
+    /// See that `asker` proved to hold the key to which the token is bound.
+    ///
+    /// Errors: the proof does not count, or was used before.
+    pub(crate) async fn possessed(
+        &self,
+        asker: &Asker,
+        proof: Result<Option<KeyProof>, warrant_dpop::Refused>,
+    ) -> Result<(), Refused> {
+        let used = match proof {
+            Ok(None) => Ok(()),
+            Ok(Some(proof)) => proof
+                .spend_alone(&self.login.db)
+                .await
+                .map_err(Refused::from),
+            Err(refused) => Err(Refused::Possession(refused)),
+        };
+        used.map_err(|refused| self.refuse(asker.event("use"), refused))
     }
 
     async fn claims(&self, token: Option<&str>) -> Result<Option<Arc<AccessClaims>>, Error> {
@@ -325,6 +347,11 @@ impl ApiKeys {
 }
 
 impl Asker {
+    /// The thumbprint of the key to which the token is bound.
+    pub(crate) fn jkt(&self) -> Option<&str> {
+        self.jkt.as_deref()
+    }
+
     fn of_token(claims: &AccessClaims, source: Source) -> Self {
         Self {
             subject: claims.sub.clone(),
@@ -332,6 +359,7 @@ impl Asker {
             role: claims.role,
             scopes: claims.scope,
             by_key: claims.sid.starts_with(KEY_SESSION),
+            jkt: claims.cnf.as_ref().map(|cnf| cnf.jkt.clone()),
             source,
         }
     }
@@ -344,6 +372,7 @@ impl Asker {
             role: user.session.role,
             scopes: user.scopes,
             by_key: false,
+            jkt: user.jkt.clone(),
             source,
         }
     }
@@ -398,6 +427,7 @@ pub(crate) fn session_of(key: &ApiKey, user: Principal) -> Result<Session, Error
         by_group: user.by_group,
         scopes: scopes.map_err(|source| Error::unavailable("a key has no scopes", source))?,
         client_id: KEY_CLIENT.into(),
+        jkt: None,
         source: key.last_used_from.clone().unwrap_or_default(),
         created_us: key.created_us,
         last_used_us: key.last_used_us.unwrap_or(key.created_us),

@@ -1,5 +1,6 @@
 //! Why something about keys was refused.
 
+use crate::dpop::Unspent;
 use crate::error::Error;
 use crate::login::Wrong;
 
@@ -8,6 +9,10 @@ use crate::login::Wrong;
 pub(crate) enum Refused {
     /// The token does not count here.
     Token,
+    /// The proof that the token's key is held does not count.
+    Possession(warrant_dpop::Refused),
+    /// There is no room to remember more proofs.
+    Busy,
     /// The token was given for a key: keys make no keys.
     OfKey,
     /// A field of the request is not what it may be.
@@ -42,16 +47,28 @@ impl From<warrant_migrations::Error> for Refused {
     }
 }
 
+impl From<Unspent> for Refused {
+    fn from(unspent: Unspent) -> Self {
+        match unspent {
+            Unspent::Again => Self::Possession(warrant_dpop::Refused::Again),
+            Unspent::Full => Self::Busy,
+            Unspent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
 impl Refused {
     /// Whether it is this service that failed.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self, Self::Failed(_))
+        matches!(self, Self::Busy | Self::Failed(_))
     }
 
     /// The reason in one stable word.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Token => "token",
+            Self::Possession(refused) => refused.word(),
+            Self::Busy => "busy",
             Self::OfKey => "key-makes-key",
             Self::Form(_) => "form",
             Self::Scopes => "scopes",

@@ -62,6 +62,9 @@ pub(super) struct Add {
     /// A program that cannot keep a secret: it gets none.
     #[arg(long, conflicts_with = "certificate")]
     public: bool,
+    /// Give it nothing without a proof of possession (DPoP, RFC 9449).
+    #[arg(long)]
+    dpop: bool,
     /// What it may ask for: password, refresh_token, client_credentials,
     /// authorization_code, device_code, certificate. Give it several times for several.
     #[arg(long = "grant", required = true)]
@@ -262,6 +265,7 @@ impl Add {
             scopes: scopes.to_string(),
             redirect_uris: uris.join("\n"),
             disabled: false,
+            dpop: self.dpop,
             created_us: clock::now_us(),
         })
     }
@@ -283,6 +287,7 @@ async fn list(db: &Db, as_json: bool) -> Result<()> {
                     "scope": client.scopes,
                     "redirect_uris": client.redirect_uris.lines().collect::<Vec<_>>(),
                     "disabled": client.disabled,
+                    "dpop": client.dpop,
                     "created_us": client.created_us,
                 })
             })

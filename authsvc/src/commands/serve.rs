@@ -11,6 +11,7 @@ use crate::audit::{self, Audit, Event, Sort};
 use crate::clock;
 use crate::config::{self, Backend, Backends, Mode, Settings, Superuser};
 use crate::directory::{Directory, Roles};
+use crate::dpop::Proofs;
 use crate::error::{Error, Kind, Result};
 use crate::http::{self, Server, Service};
 use crate::keys::{self, Purpose, Ring};
@@ -101,6 +102,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         typed: Throttle::default(),
         begun: Throttle::default(),
     };
+    let proofs = Proofs::open(&settings.config.oauth, &db).await?;
     let oidc = Oidc::new(
         settings.oidc.clone(),
         &settings.config.oauth.url,
@@ -169,6 +171,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             None => nix::unistd::geteuid().as_raw(),
         },
         warrants,
+        proofs,
         audit,
     };
     Ok((server, Arc::new(service)))
@@ -219,6 +222,7 @@ fn warrants(
     tokio::spawn(keys::watch(dir, ring.clone()));
     Ok(Some(Warrants {
         grants: config.warrants.mode,
+        proof: config.warrants.proof,
         audiences: config.warrants.audiences.clone(),
         life_s: config.warrants.life_s,
         ring,

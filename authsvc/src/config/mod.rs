@@ -23,7 +23,7 @@ use crate::secret::Secret;
 
 pub(crate) use backends::{Backend, Backends};
 pub(crate) use dropin::Environment;
-pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Warrants};
+pub(crate) use multi_user::{Accounts, Grants, Mode, Pam, Proof, Warrants};
 pub(crate) use oauth::OAuth;
 pub(crate) use oidc::{Provider, Providers, Section, is_endpoint, is_loopback};
 pub(crate) use settings::{Settings, Superuser};

@@ -89,12 +89,25 @@ pub(crate) enum Grants {
     Client,
 }
 
+/// What whoever exchanges a token for a warrant must prove, where clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Proof {
+    /// What the token asks for: nothing, unless it is bound to a key.
+    #[default]
+    Any,
+    /// That they hold the key to which the token is bound.
+    Dpop,
+}
+
 /// Warrants for jobs.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Warrants {
     /// Who may have them.
     pub(crate) mode: Grants,
+    /// What they must prove, where clients have them.
+    pub(crate) proof: Proof,
     /// The shims for which there are warrants.
     pub(crate) audiences: Vec<String>,
     /// Their life in seconds, 1 to 60.
@@ -113,6 +126,7 @@ impl Default for Warrants {
     fn default() -> Self {
         Self {
             mode: Grants::Mediated,
+            proof: Proof::Any,
             audiences: vec!["local".into()],
             life_s: MAX_LIFETIME_S,
             keys_dir: "/var/lib/warrant-auth/warrant-keys".into(),

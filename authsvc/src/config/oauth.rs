@@ -1,6 +1,7 @@
 //! The settings of OAuth 2.0.
 
 use serde::Deserialize;
+use warrant_dpop::Base;
 
 use super::settings::in_range;
 use super::{Config, MAX_TOKEN_MINUTES, Mode};
@@ -21,6 +22,8 @@ pub(crate) struct OAuth {
     pub(crate) refresh_days: u64,
     /// Where clients reach this server.
     pub(crate) url: String,
+    /// Whether proofs of possession must hold a nonce of this server.
+    pub(crate) dpop_nonce: bool,
     /// Where clients with certificates reach this service's own address.
     pub(crate) mtls_url: Option<String>,
 }
@@ -32,6 +35,7 @@ impl Default for OAuth {
             access_minutes: 10,
             refresh_days: 30,
             url: "http://127.0.0.1:5000".into(),
+            dpop_nonce: false,
             mtls_url: None,
         }
     }
@@ -91,7 +95,7 @@ fn is_base(url: &str) -> bool {
         .find_map(|scheme| url.strip_prefix(scheme));
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte);
     let good = |rest: &str| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain);
-    host.is_some_and(good) && !url.ends_with('/')
+    host.is_some_and(good) && !url.ends_with('/') && Base::parse(url).is_some()
 }
 
 #[cfg(test)]
@@ -101,7 +105,7 @@ mod tests {
     #[test]
     fn a_value_that_is_not_allowed_is_named() {
         type Change = fn(&mut Config);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 10] = [
             ("oauth.access_minutes", |config| {
                 config.oauth.access_minutes = 0
             }),
@@ -116,6 +120,9 @@ mod tests {
             }),
             ("oauth.url", |config| {
                 config.oauth.url = "https://host?a".into()
+            }),
+            ("oauth.url", |config| {
+                config.oauth.url = "https://host:port".into()
             }),
             ("admin_groups", |config| {
                 config.admin_groups.push("wheel".into())

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use warrant_api::keys::{KeyList, NewKey, RevokedKeys};
 
+use super::possession::shown;
 use super::{Fault, Service};
 use crate::api_keys::{Asker, Refused};
+use crate::peer::Peer;
 use crate::source::Source;
 
 /// Whose keys, where it is not one's own.
@@ -28,13 +30,20 @@ impl FromRequestParts<Arc<Service>> for Asker {
     /// Whoever the one bearer token in the head is of.
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Fault> {
         let source = Source::from_request_parts(parts, service).await?;
-        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let value = values.next().filter(|_| values.next().is_none());
-        let token = value.and_then(|value| {
-            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token)
-        });
-        Ok(service.api_keys.asker(token, source).await?)
+        let shown = shown(&parts.headers);
+        let token = shown.as_ref().map(|shown| shown.token.expose());
+        let asker = service.api_keys.asker(token, source).await?;
+        let peer = Extension::<Peer>::from_request_parts(parts, service).await;
+        // The broker has seen to the proofs of its callers.
+        let vouched = peer
+            .is_ok_and(|Extension(peer)| service.broker_uids.iter().any(|uid| peer.is_user(*uid)));
+        if let Some(shown) = shown.filter(|_| !vouched) {
+            let jkt = asker.jkt();
+            let (method, path) = (parts.method.as_str(), parts.uri.path());
+            let proof = shown.judge(service, &parts.headers, method, path, jkt);
+            service.api_keys.possessed(&asker, proof).await?;
+        }
+        Ok(asker)
     }
 }
 
@@ -96,7 +105,7 @@ pub(super) async fn revoke_all(
 impl From<Refused> for Fault {
     fn from(refused: Refused) -> Self {
         let (status, detail) = match refused {
-            Refused::Token => (
+            Refused::Token | Refused::Possession(_) => (
                 StatusCode::UNAUTHORIZED,
                 "Could not validate credentials".into(),
             ),
@@ -122,7 +131,7 @@ impl From<Refused> for Fault {
             Refused::User(_) | Refused::OtherAccount => {
                 (StatusCode::FORBIDDEN, "The account may not be used.".into())
             }
-            Refused::Failed(_) => {
+            Refused::Busy | Refused::Failed(_) => {
                 return Self::later("Keys cannot be dealt with at the moment.", 5);
             }
         };

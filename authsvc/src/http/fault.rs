@@ -41,6 +41,7 @@ impl From<Refusal> for Fault {
         match refusal {
             Refusal::Wrong(_) => Self::new(StatusCode::BAD_REQUEST, "Incorrect user or password"),
             Refusal::Payload(refused) => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
+            Refusal::Possession(refused) => Self::new(StatusCode::BAD_REQUEST, refused.text()),
             Refusal::Scope => Self::new(StatusCode::BAD_REQUEST, "Nothing may be had by this user"),
             Refusal::Throttled(wait_s) => Self {
                 retry_after_s: Some(wait_s),

@@ -111,7 +111,9 @@ async fn of_basic(service: &Service, value: String, source: Source) -> Result<Ex
         .exchange_basic(&Secret::new(value), source)
         .await;
     let granted = exchanged.map_err(|refusal| match refusal {
-        Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope => counts_not(),
+        Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope | Refusal::Possession(_) => {
+            counts_not()
+        }
         Refusal::Throttled(_) | Refusal::Busy | Refusal::Failed(_) => refusal.into(),
     })?;
     Ok(Exchanged {

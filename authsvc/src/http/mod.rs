@@ -7,6 +7,7 @@ mod info;
 mod internal;
 mod keys;
 pub(crate) mod oauth;
+mod possession;
 mod server;
 mod token;
 
@@ -30,6 +31,7 @@ use crate::api_keys::ApiKeys;
 use crate::audit::Audit;
 use crate::certificates::Users;
 use crate::config::{Backends, Handshake};
+use crate::dpop::Proofs;
 use crate::keys::Ring;
 use crate::login::Login;
 use crate::oauth::OAuth;
@@ -71,6 +73,8 @@ pub(crate) struct Service {
     pub(crate) broker_uid: u32,
     /// Gives out warrants, in multi-user mode.
     pub(crate) warrants: Option<Warrants>,
+    /// Judges proofs that keys are held.
+    pub(crate) proofs: Proofs,
     /// The API keys.
     pub(crate) api_keys: ApiKeys,
     /// The pages on which people sign in.
@@ -124,6 +128,10 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         })
         .fallback(async || Fault::new(StatusCode::NOT_FOUND, "Not Found"))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(
+            service.clone(),
+            possession::with_nonce,
+        ))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn(in_shape))
         .layer(middleware::map_request(as_forwarded))

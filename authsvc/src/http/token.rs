@@ -151,6 +151,7 @@ pub(super) fn legacy(service: &Service, audience: Audience) -> Asked {
         token_s: service.token_s,
         refresh_s: None,
         audience,
+        proof: None,
     }
 }
 

@@ -94,6 +94,7 @@ impl Login {
             user,
             scopes,
             client_id: asked.client_id,
+            jkt: asked.proof.as_ref().map(|proof| proof.jkt.clone()),
             source: source.to_string(),
             token_s: asked.token_s,
             refresh_s: asked.refresh_s,
@@ -102,6 +103,9 @@ impl Login {
         let mut tx = self.db.begin().await?;
         if !directory.hold(&mut tx, name.as_str()).await? {
             return Err(Wrong::Disabled.into());
+        }
+        if let Some(proof) = &asked.proof {
+            proof.spend(&mut tx).await?;
         }
         opened.write(&mut tx, None).await?;
         tx.commit().await?;

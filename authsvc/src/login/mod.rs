@@ -20,6 +20,7 @@ pub(crate) use wanted::{Proven, Wanted};
 
 use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
+use crate::dpop::KeyProof;
 use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
@@ -69,6 +70,8 @@ pub(crate) struct Asked {
     pub(crate) refresh_s: Option<u64>,
     /// Whom the token shall be for.
     pub(crate) audience: Audience,
+    /// The key that was proved to be there, to which the token is bound.
+    pub(crate) proof: Option<KeyProof>,
 }
 
 /// Who judges passwords.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::accounts::NoAccount;
+use crate::dpop::Unspent;
 use crate::error::Error;
 use crate::handshake;
 use crate::passwords::Busy;
@@ -16,6 +17,8 @@ pub(crate) enum Refusal {
     Payload(handshake::Refused),
     /// More was asked for than client and user may have.
     Scope,
+    /// The proof that a key is held was used before.
+    Possession(warrant_dpop::Refused),
     /// Too many failures; seconds until the next attempt is looked at.
     Throttled(u64),
     /// Too many logins at once.
@@ -62,6 +65,7 @@ impl Refusal {
             Self::Wrong(wrong) => wrong.word(),
             Self::Payload(_) => "payload",
             Self::Scope => "scope",
+            Self::Possession(refused) => refused.word(),
             Self::Throttled(_) => "throttled",
             Self::Busy => "busy",
             Self::Failed(_) => "unavailable",
@@ -76,6 +80,7 @@ impl fmt::Display for Refusal {
             Self::Wrong(_) => f.write_str("unknown, disabled or wrong password"),
             Self::Payload(refused) => refused.fmt(f),
             Self::Scope => f.write_str("more was asked for than may be had"),
+            Self::Possession(refused) => refused.fmt(f),
             Self::Throttled(_) => f.write_str("too many failures"),
             Self::Busy => f.write_str("too many logins at once"),
             Self::Failed(error) => error.fmt(f),
@@ -86,6 +91,16 @@ impl fmt::Display for Refusal {
 impl From<Wrong> for Refusal {
     fn from(wrong: Wrong) -> Self {
         Self::Wrong(wrong)
+    }
+}
+
+impl From<Unspent> for Refusal {
+    fn from(unspent: Unspent) -> Self {
+        match unspent {
+            Unspent::Again => Self::Possession(warrant_dpop::Refused::Again),
+            Unspent::Full => Self::Busy,
+            Unspent::Failed(error) => Self::Failed(error),
+        }
     }
 }
 

@@ -63,6 +63,7 @@ impl Wanted for Asked {
             user: proven.user,
             scopes,
             client_id: self.client_id,
+            jkt: self.proof.as_ref().map(|proof| proof.jkt.clone()),
             source: source.to_string(),
             token_s: self.token_s,
             refresh_s: self.refresh_s,
@@ -70,9 +71,19 @@ impl Wanted for Asked {
         })?;
         // The password may have been changed while this one was checked.
         let (db, password_us) = (&login.db, proven.password_us);
-        let written = match password_us {
-            Some(_) => opened.write_alone(db, password_us).await?,
-            None => opened.write_held(db, &login.sessions.directory).await?,
+        let directory = &login.sessions.directory;
+        let written = match (&self.proof, password_us) {
+            (Some(proof), _) => {
+                let mut tx = db.begin().await?;
+                proof.spend(&mut tx).await?;
+                let may = password_us.is_some()
+                    || directory.hold(&mut tx, &opened.session.subject).await?;
+                let written = may && opened.write(&mut tx, password_us).await?;
+                tx.commit().await?;
+                written
+            }
+            (None, Some(_)) => opened.write_alone(db, password_us).await?,
+            (None, None) => opened.write_held(db, directory).await?,
         };
         if !written {
             let changed = password_us.map(|_| Wrong::Password);

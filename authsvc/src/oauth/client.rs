@@ -85,6 +85,9 @@ pub(crate) struct Client {
     pub(crate) scopes: Scopes,
     /// Where codes for it may go.
     pub(crate) redirect_uris: Vec<String>,
+    /// Whether it gets nothing without a proof of possession. Source: RFC 9449
+    /// §5.2, `dpop_bound_access_tokens`.
+    pub(crate) dpop: bool,
     grants: Vec<Grant>,
     secret_hash: Option<String>,
     /// What its certificate must say, where it proves itself by one.
@@ -122,6 +125,7 @@ impl Client {
             redirect_uris: row.redirect_uris.lines().map(str::to_owned).collect(),
             id: row.id,
             label: row.label,
+            dpop: row.dpop,
             owner: row.owner,
             secret_hash: row.secret_hash,
             certificate: certificate.transpose()?,

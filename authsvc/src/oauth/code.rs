@@ -67,12 +67,14 @@ impl OAuth {
             user,
             scopes: scopes.ok_or(Refused::Scope)?,
             client_id: client.id.clone(),
+            jkt: asking.jkt(),
             source: asking.source.to_string(),
             token_s: self.token_s(),
             refresh_s: self.refresh_s(client),
             audience: asking.audience,
         })?;
         codes::spend(&mut tx, &hash, Some(&opened.session.id), now_us).await?;
+        asking.spend_proof(&mut tx).await?;
         opened.write(&mut tx, None).await?;
         tx.commit().await?;
         event.jti = Some(opened.jti);

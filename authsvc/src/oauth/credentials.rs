@@ -32,6 +32,7 @@ impl OAuth {
             user,
             scopes,
             client_id: client.id.clone(),
+            jkt: asking.jkt(),
             source: asking.source.to_string(),
             token_s: self.token_s(),
             // The client has its secret. Source: RFC 6749 §4.4.3.
@@ -40,6 +41,7 @@ impl OAuth {
         })?;
         let mut tx = self.db.begin().await?;
         self.hold(&mut tx, owner, client).await?;
+        asking.spend_proof(&mut tx).await?;
         opened.write(&mut tx, None).await?;
         tx.commit().await?;
         event.jti = Some(opened.jti);

@@ -120,6 +120,7 @@ impl OAuth {
             user,
             scopes: scopes.ok_or(Refused::Scope)?,
             client_id: client.id.clone(),
+            jkt: asking.jkt(),
             source: asking.source.to_string(),
             token_s: self.token_s(),
             refresh_s: self.refresh_s(client),
@@ -133,6 +134,7 @@ impl OAuth {
             return Err(unknown());
         }
         devices::delete(&mut tx, &hash).await?;
+        asking.spend_proof(&mut tx).await?;
         opened.write(&mut tx, None).await?;
         tx.commit().await?;
         event.jti = Some(opened.jti);

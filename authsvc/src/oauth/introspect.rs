@@ -1,6 +1,8 @@
 //! What is known of a token. Source: RFC 7662.
 
 use warrant_api::oauth::Introspection;
+use warrant_api::token::Confirmation;
+use warrant_dpop::SCHEME;
 
 use super::{Client, OAuth, Refused};
 use crate::clock;
@@ -29,9 +31,10 @@ impl OAuth {
         if !user.is_ok_and(|user| user.uid == session.uid) {
             return Ok(Introspection::default());
         }
+        let bound = claims.cnf.is_some();
         Ok(Introspection {
             active: true,
-            token_type: Some("Bearer".into()),
+            token_type: Some(if bound { SCHEME } else { "Bearer" }.into()),
             scope: Some(claims.scope),
             client_id: Some(claims.client_id.clone()),
             username: Some(claims.sub.clone()),
@@ -43,6 +46,7 @@ impl OAuth {
             aud: Some(claims.aud.clone()),
             iat: Some(claims.iat),
             exp: Some(claims.exp),
+            cnf: claims.cnf.clone(),
         })
     }
 
@@ -76,6 +80,7 @@ impl OAuth {
                     sid: Some(session.id),
                     iat: seconds(token.issued_us),
                     exp: seconds(token.expires_us),
+                    cnf: session.jkt.map(|jkt| Confirmation { jkt }),
                     ..Introspection::default()
                 }
             }

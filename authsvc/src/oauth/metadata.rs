@@ -50,6 +50,7 @@ pub(crate) fn metadata(oauth: &OAuth, exchanges: bool) -> Metadata {
         introspection_endpoint_auth_methods_supported: words(&secret),
         code_challenge_methods_supported: words(&["S256"]),
         authorization_response_iss_parameter_supported: true,
+        dpop_signing_alg_values_supported: words(&warrant_dpop::ALGORITHMS),
         mtls_endpoint_aliases: aliases,
     }
 }

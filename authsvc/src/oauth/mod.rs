@@ -29,6 +29,7 @@ use crate::audit::{Audit, Event, Sort};
 use crate::clock;
 use crate::config;
 use crate::directory::Directory;
+use crate::dpop::KeyProof;
 use crate::login::Asked;
 use crate::secret::Secret;
 use crate::sessions::{Kind, Session, Sessions};
@@ -73,6 +74,35 @@ pub(crate) struct Asking {
     pub(crate) scopes: Option<Scopes>,
     /// Whom the token shall be for.
     pub(crate) audience: Audience,
+    /// The key that was proved to be there, to which the token is bound.
+    pub(crate) proof: Option<KeyProof>,
+}
+
+impl Asking {
+    /// The thumbprint of the key that was proved to be there.
+    fn jkt(&self) -> Option<String> {
+        self.proof.as_ref().map(|proof| proof.jkt.clone())
+    }
+
+    /// See that `client` proves as much as it must.
+    ///
+    /// Errors: it must prove that it holds a key.
+    pub(crate) fn fits(&self, client: &Client) -> Result<(), Refused> {
+        if client.dpop && self.proof.is_none() {
+            return Err(Refused::Possession(warrant_dpop::Refused::Missing));
+        }
+        Ok(())
+    }
+
+    /// Use the proof, where there is one.
+    ///
+    /// Errors: it was used before; the database did not answer.
+    async fn spend_proof(&self, tx: &mut Tx) -> Result<(), Refused> {
+        match &self.proof {
+            Some(proof) => Ok(proof.spend(tx).await?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Somebody who is signed in.
@@ -82,6 +112,8 @@ pub(crate) struct SignedIn {
     pub(crate) session: Session,
     /// What the token may be used for.
     pub(crate) scopes: Scopes,
+    /// The thumbprint of the key to which the token is bound.
+    pub(crate) jkt: Option<String>,
 }
 
 impl OAuth {
@@ -113,6 +145,7 @@ impl OAuth {
             token_s: self.token_s(),
             refresh_s: self.refresh_s(client),
             audience: asking.audience,
+            proof: asking.proof.clone(),
         }
     }
 
@@ -175,6 +208,7 @@ impl OAuth {
         }
         Ok(SignedIn {
             scopes: claims.scope,
+            jkt: claims.cnf.as_ref().map(|cnf| cnf.jkt.clone()),
             session,
         })
     }

@@ -3,6 +3,7 @@
 //! session. Source: RFC 6749 §6, RFC 9700 §4.14.2.
 
 use warrant_api::oauth::Granted;
+use warrant_dpop::Refused as Possession;
 use warrant_migrations::Tx;
 
 use super::{Asking, Client, OAuth, Refused};
@@ -69,6 +70,8 @@ impl OAuth {
         let Some(held) = sessions::hold(&mut tx, &session.id, now_us).await? else {
             return Err(Refused::Proof("session-ended"));
         };
+        let jkt = key(&held, client, asking)?;
+        asking.spend_proof(&mut tx).await?;
         match judge(&mut tx, &hash, now_us).await? {
             Use::First => {}
             Use::Again { void } => refresh_tokens::spend(&mut tx, &void, None, now_us).await?,
@@ -84,9 +87,16 @@ impl OAuth {
         if (held.role, held.by_group) != (user.role, user.by_group) {
             sessions::set_role(&mut tx, &held.id, user.role, user.by_group).await?;
         }
+        if let Some(jkt) = jkt
+            .as_deref()
+            .filter(|jkt| held.jkt.as_deref() != Some(jkt))
+        {
+            sessions::set_key(&mut tx, &held.id, jkt).await?;
+        }
         let held = Session {
             role: user.role,
             by_group: user.by_group,
+            jkt,
             ..held
         };
         let (mint, life_s) = (&self.sessions.mint, self.token_s());
@@ -103,6 +113,20 @@ impl OAuth {
         let token = token.ok_or(Refused::Proof("refresh-token"))?;
         let session = sessions::find(&mut conn, &token.session_id).await?;
         session.ok_or(Refused::Proof("session-ended"))
+    }
+}
+
+/// The key of the next access token. A session that began with a proof goes on
+/// with proofs; where the client has no secret, with proofs of the same key.
+/// Source: RFC 9449 §5.
+fn key(held: &Session, client: &Client, asking: &Asking) -> Result<Option<String>, Refused> {
+    match (&held.jkt, asking.jkt()) {
+        (None, shown) => Ok(shown),
+        (Some(_), None) => Err(Refused::Possession(Possession::Missing)),
+        (Some(bound), Some(shown)) if client.is_confidential() || opaque::same(bound, &shown) => {
+            Ok(Some(shown))
+        }
+        (Some(_), Some(_)) => Err(Refused::Possession(Possession::OtherKey)),
     }
 }
 

@@ -1,5 +1,8 @@
 //! Why nothing was given.
 
+use warrant_dpop::Refused as Possession;
+
+use crate::dpop::Unspent;
 use crate::error::Error;
 use crate::login::{Refusal, Wrong};
 
@@ -18,6 +21,11 @@ pub(crate) enum Refused {
     ClientGrant,
     /// What was shown does not count, for this reason.
     Proof(&'static str),
+    /// The proof that a key is held does not count.
+    Possession(Possession),
+    /// The same, where an access token is shown with it; or the token is bound
+    /// to a key and shown without one.
+    Bound(Possession),
     /// More was asked for than may be had.
     Scope,
     /// The audience cannot be had over this connection, or is none.
@@ -56,6 +64,16 @@ impl From<warrant_migrations::Error> for Refused {
     }
 }
 
+impl From<Unspent> for Refused {
+    fn from(unspent: Unspent) -> Self {
+        match unspent {
+            Unspent::Again => Self::Possession(Possession::Again),
+            Unspent::Full => Self::Busy,
+            Unspent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
 impl From<Wrong> for Refused {
     fn from(wrong: Wrong) -> Self {
         Self::Proof(wrong.word())
@@ -68,6 +86,7 @@ impl From<Refusal> for Refused {
             Refusal::Wrong(wrong) => wrong.into(),
             Refusal::Payload(_) => Self::Proof("payload"),
             Refusal::Scope => Self::Scope,
+            Refusal::Possession(refused) => Self::Possession(refused),
             Refusal::Throttled(wait_s) => Self::Throttled(wait_s),
             Refusal::Busy => Self::Busy,
             Refusal::Failed(error) => Self::Failed(error),
@@ -85,6 +104,8 @@ impl Refused {
             Self::Client | Self::ClientCertificate(_) => "invalid_client",
             Self::ClientGrant => "unauthorized_client",
             Self::Proof(_) => "invalid_grant",
+            Self::Bound(Possession::Missing) => "invalid_token",
+            Self::Possession(refused) | Self::Bound(refused) => refused.code(),
             Self::Scope => "invalid_scope",
             Self::Audience => "invalid_target",
             Self::ResponseType => "unsupported_response_type",
@@ -105,6 +126,7 @@ impl Refused {
             Self::Client => "client",
             Self::ClientGrant => "client-grant",
             Self::Proof(reason) | Self::ClientCertificate(reason) => reason,
+            Self::Possession(refused) | Self::Bound(refused) => refused.word(),
             Self::Scope => "scope",
             Self::Audience => "audience",
             Self::ResponseType => "response-type",
@@ -142,6 +164,7 @@ impl Refused {
             }
             Self::ClientGrant => "the client was not registered for this",
             Self::Proof(_) => "what was shown is wrong, over, used or not this client's",
+            Self::Possession(refused) | Self::Bound(refused) => refused.text(),
             Self::Scope => {
                 "scope: read, submit, control and admin, as far as client and user may have them"
             }

@@ -76,6 +76,7 @@ impl Oidc {
             user,
             scopes,
             client_id: asked.client_id,
+            jkt: asked.proof.as_ref().map(|proof| proof.jkt.clone()),
             source: source.to_string(),
             token_s: asked.token_s,
             refresh_s: asked.refresh_s,
@@ -89,6 +90,9 @@ impl Oidc {
         }
         if !id_tokens::spend(&mut tx, &claims.hash, ends_us.saturating_mul(1_000_000)).await? {
             return Err(Refused::Proof("id-token-used"));
+        }
+        if let Some(proof) = &asked.proof {
+            proof.spend(&mut tx).await?;
         }
         opened.write(&mut tx, None).await?;
         tx.commit().await?;

@@ -24,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) redirect_uris: String,
     /// Whether it gets nothing.
     pub(crate) disabled: bool,
+    /// Whether it gets nothing without a proof of possession.
+    pub(crate) dpop: bool,
     /// When it was added, in microseconds since the Unix epoch.
     pub(crate) created_us: i64,
 }
@@ -61,8 +63,8 @@ pub(crate) async fn list(conn: &mut Conn) -> Result<Vec<Row>> {
 /// Errors: the database did not answer.
 pub(crate) async fn insert(tx: &mut Tx, client: &Row) -> Result<bool> {
     const SQL: &str = "insert into clients (id, label, secret_hash, owner, grants, scopes,
-             redirect_uris, disabled, created_us, certificate)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (id) do nothing";
+             redirect_uris, disabled, created_us, certificate, dpop)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (id) do nothing";
     let rows = on!(tx, |db| sqlx::query(SQL)
         .bind(&client.id)
         .bind(&client.label)
@@ -74,6 +76,7 @@ pub(crate) async fn insert(tx: &mut Tx, client: &Row) -> Result<bool> {
         .bind(client.disabled)
         .bind(client.created_us)
         .bind(&client.certificate)
+        .bind(client.dpop)
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;

@@ -8,6 +8,7 @@ pub(crate) mod codes;
 pub(crate) mod devices;
 pub(crate) mod id_tokens;
 pub(crate) mod jtis;
+pub(crate) mod proofs;
 pub(crate) mod refresh_tokens;
 pub(crate) mod revocations;
 pub(crate) mod sessions;

@@ -18,6 +18,7 @@ struct Row {
     by_group: bool,
     scopes: String,
     client_id: String,
+    jkt: Option<String>,
     source: String,
     created_us: i64,
     last_used_us: i64,
@@ -38,6 +39,7 @@ impl Row {
             subject: self.subject,
             by_group: self.by_group,
             client_id: self.client_id,
+            jkt: self.jkt,
             source: self.source,
             created_us: self.created_us,
             last_used_us: self.last_used_us,
@@ -83,17 +85,17 @@ pub(crate) async fn insert(
 ) -> Result<bool> {
     const PLAIN: &str =
         "insert into sessions (id, kind, subject, uid, role, by_group, scopes, client_id, source,
-             created_us, last_used_us, expires_us)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+             created_us, last_used_us, expires_us, jkt)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     const PROVEN: Spelt = Spelt {
         sqlite: "insert into sessions (id, kind, subject, uid, role, by_group, scopes, client_id,
-                     source, created_us, last_used_us, expires_us)
-                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
-                 from users where name = $3 and password_changed_us = $13 and not disabled",
+                     source, created_us, last_used_us, expires_us, jkt)
+                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+                 from users where name = $3 and password_changed_us = $14 and not disabled",
         postgres: "insert into sessions (id, kind, subject, uid, role, by_group, scopes,
-                       client_id, source, created_us, last_used_us, expires_us)
-                   select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
-                   from users where name = $3 and password_changed_us = $13 and not disabled
+                       client_id, source, created_us, last_used_us, expires_us, jkt)
+                   select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+                   from users where name = $3 and password_changed_us = $14 and not disabled
                    for share",
     };
     let sql = match password_us {
@@ -114,7 +116,8 @@ pub(crate) async fn insert(
             .bind(&session.source)
             .bind(session.created_us)
             .bind(session.last_used_us)
-            .bind(session.expires_us);
+            .bind(session.expires_us)
+            .bind(session.jkt.as_deref());
         if let Some(password_us) = password_us {
             query = query.bind(password_us);
         }
@@ -181,6 +184,20 @@ pub(crate) async fn set_role(tx: &mut Tx, id: &str, role: Role, by_group: bool) 
         .bind(id)
         .bind(role_name(role))
         .bind(by_group)
+        .execute(db)
+        .await
+        .map(|_| ()))?;
+    Ok(())
+}
+
+/// Bind the session to another key: the next that its client proved to have.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn set_key(tx: &mut Tx, id: &str, jkt: &str) -> Result<()> {
+    const SQL: &str = "update sessions set jkt = $2 where id = $1";
+    on!(tx, |db| sqlx::query(SQL)
+        .bind(id)
+        .bind(jkt)
         .execute(db)
         .await
         .map(|_| ()))?;

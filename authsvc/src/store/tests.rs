@@ -14,7 +14,8 @@ use super::devices::Device;
 use super::sessions::Of;
 use super::users::User;
 use super::{
-    audit, clients, codes, devices, jtis, ping, refresh_tokens, revocations, sessions, users,
+    audit, clients, codes, devices, jtis, ping, proofs, refresh_tokens, revocations, sessions,
+    users,
 };
 use crate::sessions::{Kind, Session};
 use crate::user_name::UserName;
@@ -201,6 +202,37 @@ async fn a_payload_is_spent_once_and_forgotten_after_its_end() {
 }
 
 #[tokio::test]
+async fn t111_a_proof_is_spent_once_and_there_is_room_for_so_many() {
+    on_both(async |db| {
+        use super::proofs::Spent::{Again, First, Full};
+        let spend = async |mark: &str, expires_us, most| {
+            let mut tx = db.begin().await.unwrap();
+            let spent = proofs::spend(&mut tx, mark, expires_us, most).await;
+            tx.commit().await.unwrap();
+            spent.unwrap()
+        };
+        assert_eq!(spend("a", 10, 2).await, First);
+        assert_eq!(spend("a", 20, 2).await, Again);
+        assert_eq!(spend("b", 20, 4).await, First);
+        for number in 0..10 {
+            spend(&number.to_string(), 20, 4).await;
+        }
+        assert_eq!(spend("full", 20, 4).await, Full);
+        assert_eq!(spend("a", 20, 4).await, Again);
+        let mut tx = db.begin().await.unwrap();
+        assert_eq!(proofs::prune(&mut tx, 10, 100).await.unwrap(), 0);
+        assert_eq!(proofs::prune(&mut tx, 11, 100).await.unwrap(), 1);
+        proofs::prune(&mut tx, 21, 100).await.unwrap();
+        assert_eq!(proofs::keep_secret(&mut tx, "one").await.unwrap(), "one");
+        assert_eq!(proofs::keep_secret(&mut tx, "two").await.unwrap(), "one");
+        tx.commit().await.unwrap();
+        assert_eq!(spend("full", 20, 4).await, First);
+        assert_eq!(spend("a", 20, 4).await, First);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_two_who_spend_one_payload_at_once_one_succeeds() {
     on_both(async |db| {
         let spend = async || {
@@ -366,6 +398,7 @@ fn session(id: &str, subject: &str, expires_us: i64) -> Session {
         by_group: id.starts_with("group"),
         scopes: "read admin".parse().unwrap(),
         client_id: "flux".into(),
+        jkt: id.starts_with("bound").then(|| "thumbprint".into()),
         source: "192.0.2.1".into(),
         created_us: 5,
         last_used_us: 5,
@@ -617,6 +650,7 @@ async fn clients_are_found_as_added() {
             scopes: "read".into(),
             redirect_uris: "a\nb".into(),
             disabled: false,
+            dpop: true,
             created_us: 3,
         };
         let mut tx = db.begin().await.unwrap();

@@ -217,6 +217,7 @@ async fn t105_a_key_makes_no_key_and_none_is_good_for_more_than_its_token() {
         },
         scopes: Scopes::NONE.with(Scope::Control),
         client_id: "another".into(),
+        jkt: None,
         source: "test".into(),
         token_s: 60,
         refresh_s: None,

@@ -356,6 +356,7 @@ async fn add_robot(house: &House, rule: &str) {
         scopes: "read submit".into(),
         redirect_uris: String::new(),
         disabled: false,
+        dpop: false,
         created_us: 0,
     };
     let mut tx = house.db.begin().await.unwrap();

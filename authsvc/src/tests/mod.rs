@@ -5,6 +5,7 @@ mod audit;
 mod backends;
 mod certificates;
 mod clocks;
+mod dpop;
 mod handshake;
 mod house;
 mod keys;

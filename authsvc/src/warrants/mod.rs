@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use warrant_api::token::{AccessClaims, WARRANT_URN, WarrantAnswer};
+use warrant_dpop::Refused as Possession;
 use warrant_wire::{Claims, warrant};
 
 pub(crate) use refused::Refused;
@@ -17,10 +18,11 @@ pub(crate) use subject::Subjects;
 use crate::accounts::Accounts;
 use crate::audit::{Audit, Event, Sort};
 use crate::clock;
-use crate::config::Grants;
+use crate::config::{Grants, Proof};
+use crate::dpop::KeyProof;
 use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
-use crate::opaque::random;
+use crate::opaque::{self, random};
 use crate::peer::Peer;
 use crate::secret::Secret;
 use crate::sessions::Sessions;
@@ -33,6 +35,8 @@ use crate::user_name::UserName;
 pub(crate) struct Exchange {
     /// The access token.
     pub(crate) subject_token: Secret,
+    /// The key that was proved to be held.
+    pub(crate) proof: Option<KeyProof>,
     /// The shim.
     pub(crate) audience: String,
     /// The SHA-256 of the job's launch bytes, in hexadecimal.
@@ -44,6 +48,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Warrants {
     /// Who exchanges tokens.
     pub(crate) grants: Grants,
+    /// What they must prove.
+    pub(crate) proof: Proof,
     /// The shims for which there are warrants.
     pub(crate) audiences: Vec<String>,
     /// The life of a warrant, in seconds.
@@ -109,8 +115,12 @@ impl Warrants {
         event.subject = Some(subject.sub.clone());
         event.uid = subject.uid;
         let uid = self.uid_of(&subject).await?;
+        self.possessed(&subject, exchange.proof.as_ref())?;
         if !self.sessions.counts(&subject).await? {
             return Err(Refused::Ended);
+        }
+        if let Some(proof) = &exchange.proof {
+            proof.spend_alone(&self.sessions.db).await?;
         }
         let place = self.audit.place()?;
         let claims = Claims {
@@ -141,6 +151,20 @@ impl Warrants {
             Grants::Mediated if peer.is_user(self.broker_uid) => Ok(Audience::Broker),
             Grants::Client if self.gives_to_clients(peer) => Ok(Audience::Authsvc),
             Grants::Mediated | Grants::Client => Err(Refused::Peer),
+        }
+    }
+
+    /// See that whoever exchanges `subject` holds the key to which it is bound.
+    /// For its callers, the broker has seen to that.
+    fn possessed(&self, subject: &AccessClaims, proof: Option<&KeyProof>) -> Result<(), Refused> {
+        let refused = |why| Err(Refused::Possession(why));
+        match (self.grants, &subject.cnf, proof) {
+            (Grants::Client, Some(_), None) => refused(Possession::Missing),
+            (Grants::Client, None, _) if self.proof == Proof::Dpop => refused(Possession::Missing),
+            (_, Some(cnf), Some(proof)) if !opaque::same(&cnf.jkt, &proof.jkt) => {
+                refused(Possession::OtherKey)
+            }
+            (Grants::Client | Grants::Mediated, _, _) => Ok(()),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Why there is no warrant.
 
+use warrant_dpop::Refused as Possession;
+
 use crate::accounts::NoAccount;
+use crate::dpop::Unspent;
 use crate::error::Error;
 
 /// Why there is no warrant.
@@ -16,6 +19,10 @@ pub(crate) enum Refused {
     Audience,
     /// The token is not ours, is over, or is for another purpose.
     Subject,
+    /// The proof that the token's key is held does not count.
+    Possession(Possession),
+    /// There is no room to remember more proofs.
+    Busy,
     /// There is no account to be used.
     Account(NoAccount),
     /// The account is another one than that which logged in.
@@ -32,6 +39,16 @@ impl From<Error> for Refused {
     }
 }
 
+impl From<Unspent> for Refused {
+    fn from(unspent: Unspent) -> Self {
+        match unspent {
+            Unspent::Again => Self::Possession(Possession::Again),
+            Unspent::Full => Self::Busy,
+            Unspent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
 impl Refused {
     /// The code of the answer. Source: RFC 6749 §5.2, RFC 8693 §2.2.2 (which
     /// wants `invalid_request` for a subject token that is not accepted).
@@ -43,7 +60,8 @@ impl Refused {
             Self::Form(_) | Self::Subject | Self::Account(_) | Self::OtherAccount | Self::Ended => {
                 "invalid_request"
             }
-            Self::Failed(_) => "temporarily_unavailable",
+            Self::Possession(refused) => refused.code(),
+            Self::Busy | Self::Failed(_) => "temporarily_unavailable",
         }
     }
 
@@ -55,6 +73,8 @@ impl Refused {
             Self::Peer => "peer",
             Self::Audience => "audience",
             Self::Subject => "subject-token",
+            Self::Possession(refused) => refused.word(),
+            Self::Busy => "busy",
             Self::Account(none) => none.word(),
             Self::OtherAccount => "account-changed",
             Self::Ended => "session-ended",
@@ -74,10 +94,11 @@ impl Refused {
             Self::Subject => {
                 "subject_token: not an access token that can be exchanged here, or over"
             }
+            Self::Possession(refused) => refused.text(),
             Self::Account(_) => "the account of the token may not be used",
             Self::OtherAccount => "the account is not the one that logged in; log in again",
             Self::Ended => "the session of the token has ended; log in again",
-            Self::Failed(_) => "warrants cannot be made at the moment",
+            Self::Busy | Self::Failed(_) => "warrants cannot be made at the moment",
         }
     }
 }

@@ -43,6 +43,7 @@ impl Web {
                 token_s: TOKEN_LIFE_S,
                 refresh_s: None,
                 audience: Audience::Broker,
+                proof: None,
             },
             source,
         };

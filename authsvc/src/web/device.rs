@@ -209,6 +209,8 @@ fn refusal(
         | Refused::ClientCertificate(_)
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Possession(_)
+        | Refused::Bound(_)
         | Refused::Audience
         | Refused::ResponseType
         | Refused::Pending

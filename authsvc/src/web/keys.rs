@@ -115,11 +115,12 @@ fn told(refused: &Refused) -> (StatusCode, String) {
             StatusCode::CONFLICT,
             format!("There may be {most} keys: revoke some first."),
         ),
-        Refused::Failed(_) => (
+        Refused::Busy | Refused::Failed(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "Keys cannot be dealt with at the moment.".into(),
         ),
         Refused::Token
+        | Refused::Possession(_)
         | Refused::OfKey
         | Refused::Scopes
         | Refused::NotYours

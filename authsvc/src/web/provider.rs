@@ -149,6 +149,8 @@ fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
         | Refused::ClientCertificate(_)
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Possession(_)
+        | Refused::Bound(_)
         | Refused::Scope
         | Refused::Audience
         | Refused::ResponseType

@@ -92,6 +92,7 @@ impl Web {
             role: proven.user.role,
             by_group: proven.user.by_group,
             client_id: WEB_CLIENT.into(),
+            jkt: None,
             source: source.to_string(),
             created_us: now_us,
             last_used_us: now_us,

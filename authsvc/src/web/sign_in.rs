@@ -188,7 +188,7 @@ impl Wanted for Browser {
 /// how long to wait, in seconds.
 pub(super) fn told(refusal: &Refusal) -> (StatusCode, String, Option<u64>) {
     match refusal {
-        Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope => (
+        Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope | Refusal::Possession(_) => (
             StatusCode::BAD_REQUEST,
             "Incorrect user or password.".into(),
             None,

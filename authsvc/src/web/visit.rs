@@ -102,6 +102,7 @@ async fn find(service: &Service, cookie: &Secret) -> Result<Option<Visitor>, Res
         Ok(session) => Ok(Some(Visitor {
             user: SignedIn {
                 scopes: session.scopes,
+                jkt: None,
                 session,
             },
             csrf: csrf::token(cookie, csrf::Purpose::Session),

@@ -18,6 +18,7 @@ use super::browser;
 use super::flux::fault::Fault;
 use super::limits::Allowance;
 use super::listen::LengthTwice;
+use super::possession::Asked;
 use crate::caller::Caller;
 use crate::service::check_role;
 
@@ -192,14 +193,22 @@ async fn admitted(
     scope: Scope,
     role: Role,
 ) -> Response {
-    let (caller, by) = match shared
-        .gate
-        .admit(request.headers(), source, &shared.limits)
-        .await
-    {
+    let asked = Asked {
+        method: request.method(),
+        path: request.uri().path(),
+        headers: request.headers(),
+    };
+    let admitted = shared.gate.admit(&asked, source, &shared.limits).await;
+    let (caller, by) = match admitted {
         Ok((caller, by)) => (Caller { source, ..caller }, by),
-        Err(fault) => {
-            return refused(shared.limits.source(source)).unwrap_or_else(|| fault.into_response());
+        Err(turned) => {
+            if let Some(refusal) = refused(shared.limits.source(source)) {
+                return refusal;
+            }
+            if let Some((caller, reason)) = &turned.known {
+                shared.jobs.turned_away(caller, route(&request), reason);
+            }
+            return turned.fault.into_response();
         }
     };
     let allowance = shared.limits.principal(&caller, source);
@@ -225,10 +234,7 @@ async fn admitted(
             next.run(request).await
         }
         Err((fault, reason)) => {
-            let path = request.extensions().get::<MatchedPath>();
-            let path = path.map_or("", MatchedPath::as_str);
-            let route = format!("{} {path}", request.method());
-            shared.jobs.turned_away(&caller, route, reason);
+            shared.jobs.turned_away(&caller, route(&request), reason);
             fault.into_response()
         }
     };
@@ -236,6 +242,13 @@ async fn admitted(
         allowance.write(response.headers_mut());
     }
     response
+}
+
+/// A request's route, for the audit trail.
+fn route(request: &Request) -> String {
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or("", MatchedPath::as_str);
+    format!("{} {path}", request.method())
 }
 
 fn source(request: &Request) -> Option<IpAddr> {

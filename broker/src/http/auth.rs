@@ -18,11 +18,13 @@ use warrant_api::keys::KEY_PREFIX;
 use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role};
 use warrant_door::shape::API_KEY;
+use warrant_dpop::{Base, Refused as Possessed, SCHEME};
 
 use super::browser::{self, By};
 use super::credentials::{Credentials, Outcome};
 use super::flux::fault::{Challenge, Fault};
 use super::limits::Limits;
+use super::possession::{Asked, Bound, Possession, Unproven};
 use crate::authsvc::AuthService;
 use crate::caller::{Bearer, Caller};
 use crate::model::Micros;
@@ -53,6 +55,7 @@ pub struct Gate {
     verified: Mutex<HashMap<[u8; 32], Verified>>,
     credentials: Credentials,
     revocations: Revocations,
+    possession: Possession,
 }
 
 /// What a caller shows.
@@ -60,6 +63,8 @@ pub struct Gate {
 enum Shown<'a> {
     Nothing,
     Token(&'a str),
+    /// As a token that is bound to a key.
+    Bound(&'a str),
     Key(&'a str),
     Cookie(&'a str),
     Basic(&'a str),
@@ -68,8 +73,51 @@ enum Shown<'a> {
 #[derive(Debug, Clone)]
 struct Verified {
     caller: Caller,
+    /// The thumbprint of the key to which it is bound.
+    jkt: Option<Arc<str>>,
     exp: u64,
     kid: String,
+}
+
+/// Whoever is not let in.
+pub(super) struct Turned {
+    /// What is answered.
+    pub(super) fault: Fault,
+    /// Whose token was shown, where it would count, and what was wrong with it
+    /// in one stable word.
+    pub(super) known: Option<(Caller, &'static str)>,
+}
+
+impl From<Fault> for Turned {
+    fn from(fault: Fault) -> Self {
+        Self { fault, known: None }
+    }
+}
+
+/// Why a token that counts is not shown as it must be.
+#[derive(Debug, Clone, Copy)]
+enum Unshown {
+    /// As one that is bound to a key though it is not, or the other way round;
+    /// in one stable word.
+    OtherSort(&'static str),
+    /// The proof does not count.
+    Unproven(Unproven),
+}
+
+impl Unshown {
+    /// What is answered, and the reason in one stable word.
+    fn fault(self) -> (Fault, &'static str) {
+        match self {
+            Self::OtherSort(reason) => (Fault::unproven(None), reason),
+            Self::Unproven(Unproven::Refused(refused)) => {
+                (Fault::unproven(Some(refused)), refused.word())
+            }
+            Self::Unproven(Unproven::Full) => {
+                let words = "Too many proofs in too short a time.";
+                (Fault::unavailable(words), "dpop-full")
+            }
+        }
+    }
 }
 
 /// Why a token does not count.
@@ -83,7 +131,8 @@ enum Refused {
 
 impl Gate {
     /// A gate for tokens of `issuer`. With `anonymous`, everybody comes in
-    /// under that name. With `accounts`, a token must name a user id.
+    /// under that name. With `accounts`, a token must name a user id. Clients
+    /// reach it at `base`.
     pub fn new(
         authsvc: AuthService,
         revocations: Revocations,
@@ -91,6 +140,7 @@ impl Gate {
         challenge: Challenge,
         anonymous: Option<Caller>,
         accounts: bool,
+        base: Base,
     ) -> Self {
         Self {
             authsvc,
@@ -103,6 +153,7 @@ impl Gate {
             verified: Mutex::default(),
             credentials: Credentials::default(),
             revocations,
+            possession: Possession::new(base),
         }
     }
 
@@ -126,18 +177,27 @@ impl Gate {
     /// can tell now.
     pub(super) async fn admit(
         &self,
-        headers: &HeaderMap,
+        asked: &Asked<'_>,
         source: Option<IpAddr>,
         limits: &Limits,
-    ) -> Result<(Caller, By), Fault> {
+    ) -> Result<(Caller, By), Turned> {
         if let Some(caller) = &self.anonymous {
             return Ok((caller.clone(), By::Program));
         }
         let away = || Fault::unavailable("The auth service cannot be reached.");
+        let shown = shown(asked.headers)?;
+        let bad = || match shown {
+            Shown::Bound(_) => Fault::unproven(None),
+            Shown::Nothing
+            | Shown::Token(_)
+            | Shown::Key(_)
+            | Shown::Cookie(_)
+            | Shown::Basic(_) => Fault::bad_token(&self.challenge),
+        };
         let mut by = By::Program;
-        let (kind, value) = match shown(headers)? {
-            Shown::Nothing => return Err(Fault::not_authenticated(&self.challenge)),
-            Shown::Token(token) => (None, token),
+        let (kind, value) = match shown {
+            Shown::Nothing => return Err(Fault::not_authenticated(&self.challenge).into()),
+            Shown::Token(token) | Shown::Bound(token) => (None, token),
             Shown::Key(key) => (Some(CredentialKind::Key), key),
             Shown::Cookie(cookie) => (Some(CredentialKind::Cookie), cookie),
             Shown::Basic(value) => {
@@ -157,22 +217,55 @@ impl Gate {
                     self.verify(&token).await
                 }
                 Outcome::Refused => Err(Refused::Invalid),
-                Outcome::Throttled => return Err(Fault::too_many()),
-                Outcome::Away => return Err(away()),
+                Outcome::Throttled => return Err(Fault::too_many().into()),
+                Outcome::Away => return Err(away().into()),
             },
         };
-        let caller = match verified {
-            Ok(caller) => caller,
-            Err(Refused::Invalid) => return Err(Fault::bad_token(&self.challenge)),
-            Err(Refused::NoKeys) => return Err(away()),
+        let (caller, jkt) = match verified {
+            Ok(verified) => verified,
+            Err(Refused::Invalid) => return Err(bad().into()),
+            Err(Refused::NoKeys) => return Err(away().into()),
         };
         match caller.bearer.as_ref().map(|b| self.revocations.judge(b)) {
-            Some(Standing::Counts) => Ok((caller, by)),
-            Some(Standing::Revoked) | None => Err(Fault::bad_token(&self.challenge)),
-            Some(Standing::Unknown) => Err(Fault::unavailable(
-                "It cannot be told now whose tokens count.",
-            )),
+            Some(Standing::Counts) => {}
+            Some(Standing::Revoked) | None => return Err(bad().into()),
+            Some(Standing::Unknown) => {
+                let words = "It cannot be told now whose tokens count.";
+                return Err(Fault::unavailable(words).into());
+            }
         }
+        match self.possessed(asked, shown, &caller, jkt.as_deref()) {
+            Ok(()) => Ok((caller, by)),
+            Err(unshown) => {
+                let (fault, reason) = unshown.fault();
+                let known = Some((Caller { source, ..caller }, reason));
+                Err(Turned { fault, known })
+            }
+        }
+    }
+
+    /// See that a token that is bound to a key comes with a proof of that key,
+    /// and is not shown as any other.
+    fn possessed(
+        &self,
+        asked: &Asked<'_>,
+        shown: Shown<'_>,
+        caller: &Caller,
+        jkt: Option<&str>,
+    ) -> Result<(), Unshown> {
+        let (token, jkt) = match (shown, jkt) {
+            (Shown::Bound(token), Some(jkt)) => (token, jkt),
+            (Shown::Bound(_), None) => return Err(Unshown::OtherSort("dpop-unbound")),
+            (_, Some(_)) => return Err(Unshown::OtherSort(Possessed::Missing.word())),
+            (_, None) => return Ok(()),
+        };
+        let bound = Bound {
+            token,
+            jkt,
+            user: &caller.name,
+        };
+        let judged = self.possession.judge(asked, &bound, now_s());
+        judged.map_err(Unshown::Unproven)
     }
 
     async fn exchange(
@@ -216,13 +309,13 @@ impl Gate {
         }
     }
 
-    async fn verify(&self, token: &str) -> Result<Caller, Refused> {
+    async fn verify(&self, token: &str) -> Result<(Caller, Option<Arc<str>>), Refused> {
         if token.len() > LONGEST {
             return Err(Refused::Invalid);
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
-        if let Some(caller) = self.remembered(&digest) {
-            return Ok(caller);
+        if let Some(known) = self.remembered(&digest) {
+            return Ok(known);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Invalid)?;
         let ours = header.typ.as_deref() == Some(ACCESS_TOKEN_TYPE)
@@ -252,24 +345,27 @@ impl Gate {
             anonymous: false,
             source: None,
         };
+        let jkt: Option<Arc<str>> = claims.cnf.map(|cnf| cnf.jkt.into());
         self.remember(
             digest,
             Verified {
                 caller: caller.clone(),
+                jkt: jkt.clone(),
                 exp: claims.exp,
                 kid,
             },
         );
-        Ok(caller)
+        Ok((caller, jkt))
     }
 
-    fn remembered(&self, digest: &[u8; 32]) -> Option<Caller> {
+    fn remembered(&self, digest: &[u8; 32]) -> Option<(Caller, Option<Arc<str>>)> {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = verified.get(digest)?;
         let bearer = entry.caller.bearer.as_ref();
         // Once more: the clock may have been set since.
         let begun = bearer.is_some_and(|bearer| has_begun(bearer.marks().iat));
-        (begun && entry.exp > now_s()).then(|| entry.caller.clone())
+        let known = || (entry.caller.clone(), entry.jkt.clone());
+        (begun && entry.exp > now_s()).then(known)
     }
 
     fn remember(&self, digest: [u8; 32], entry: Verified) {
@@ -345,6 +441,8 @@ fn now_s() -> u64 {
     u64::try_from(Micros::now().get() / 1_000_000).unwrap_or_default()
 }
 
+const TWO: &str = "Authorization and X-API-Key hold different credentials: send one of them.";
+
 /// The credential in a request's head. What a browser shows by itself counts
 /// only where nothing else is shown.
 ///
@@ -360,14 +458,19 @@ fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
     let key = headers
         .get(API_KEY)
         .map(|value| value.to_str().unwrap_or_default().trim());
+    if let Some(token) = authorization(SCHEME) {
+        return match key {
+            None => Ok(Shown::Bound(token)),
+            Some(_) => Err(Fault::detail(StatusCode::BAD_REQUEST, TWO)),
+        };
+    }
     match (bearer.or(basic), key) {
         (None, None) if headers.contains_key(AUTHORIZATION) => Ok(Shown::Nothing),
         (None, None) => Ok(browser::cookie(headers).map_or(Shown::Nothing, Shown::Cookie)),
         (Some(value), None) if basic.is_some() => Ok(Shown::Basic(value)),
-        (Some(one), Some(other)) if one != other || basic.is_some() => Err(Fault::detail(
-            StatusCode::BAD_REQUEST,
-            "Authorization and X-API-Key hold different credentials: send one of them.",
-        )),
+        (Some(one), Some(other)) if one != other || basic.is_some() => {
+            Err(Fault::detail(StatusCode::BAD_REQUEST, TWO))
+        }
         (Some(token), None) if !token.starts_with(KEY_PREFIX) => Ok(Shown::Token(token)),
         // What is no key in the place of one is refused as one.
         (_, Some(key)) | (Some(key), _) => Ok(Shown::Key(key)),

@@ -19,6 +19,7 @@ use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 
 use warrant_api::oauth::FORWARDED_HEADER;
 use warrant_door::origin::FETCH_SITE;
+use warrant_dpop::{HEADER as DPOP, NONCE_HEADER};
 
 use super::browser;
 use super::flux::fault::Fault;
@@ -29,16 +30,17 @@ use crate::authsvc::{self, SOURCE};
 const REQUEST: usize = 64 * 1024;
 
 /// What of a request's head is handed on, besides cookies of ours.
-const ASKED: [HeaderName; 6] = [
+const ASKED: [HeaderName; 7] = [
     AUTHORIZATION,
     CONTENT_TYPE,
     ACCEPT,
     ORIGIN,
     FETCH_SITE,
     USER_AGENT,
+    HeaderName::from_static(DPOP),
 ];
 /// What of an answer's head is handed back.
-const ANSWERED: [HeaderName; 12] = [
+const ANSWERED: [HeaderName; 13] = [
     CONTENT_TYPE,
     CACHE_CONTROL,
     RETRY_AFTER,
@@ -51,6 +53,7 @@ const ANSWERED: [HeaderName; 12] = [
     X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
     HeaderName::from_static("cross-origin-resource-policy"),
+    HeaderName::from_static(NONCE_HEADER),
 ];
 
 /// Marks an answer of the auth service, which stays as it is.

@@ -10,6 +10,7 @@ pub mod flux;
 mod keys;
 pub mod limits;
 pub mod listen;
+mod possession;
 mod session;
 mod stream;
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::scope::Scopes;
+use crate::token::Confirmation;
 
 /// The `grant_type` with which a device asks for the token that its user
 /// approved. Source: RFC 8628 §3.4.
@@ -20,9 +21,10 @@ pub const FORWARDED_HEADER: &str = "x-warrant-forwarded";
 /// Tokens, as `POST /oauth/token` answers them. Source: RFC 6749 §5.1.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct Granted {
-    /// The access token, to be sent as `Authorization: Bearer …`.
+    /// The access token, to be sent as `Authorization: Bearer …`, or as
+    /// `Authorization: DPoP …` with a proof.
     pub access_token: String,
-    /// Always `Bearer`.
+    /// `Bearer`; or `DPoP`, where the request showed a proof.
     pub token_type: String,
     /// Seconds until the access token ends.
     pub expires_in: u64,
@@ -149,7 +151,7 @@ impl std::fmt::Debug for Authorized {
 pub struct Introspection {
     /// Whether it counts. Nothing else is said of one that does not.
     pub active: bool,
-    /// `Bearer`, or `refresh_token`.
+    /// `Bearer`, `DPoP`, or `refresh_token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
     /// What it may be used for.
@@ -186,6 +188,9 @@ pub struct Introspection {
     /// When it ends, in seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
+    /// The key to which it is bound. Source: RFC 9449 §6.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
 }
 
 /// What this server does, for clients that find it out by themselves. Source:
@@ -209,6 +214,8 @@ pub struct Metadata {
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
     pub code_challenge_methods_supported: Vec<String>,
     pub authorization_response_iss_parameter_supported: bool,
+    /// Source: RFC 9449 §5.1.
+    pub dpop_signing_alg_values_supported: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtls_endpoint_aliases: Option<MtlsAliases>,
 }

@@ -70,6 +70,20 @@ pub struct AccessClaims {
     /// The user id of the account `sub`, in multi-user mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// The key that whoever shows the token must prove to have, where it is
+    /// bound to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+}
+
+/// How whoever shows a token proves that it is theirs. Source: RFC 7800 §3.1,
+/// RFC 9449 §6.1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    /// The thumbprint of the key that must sign a proof with each request.
+    /// Source: RFC 7638.
+    pub jkt: String,
 }
 
 /// A token, as the token endpoints answer it. Source: RFC 6749 §5.1.

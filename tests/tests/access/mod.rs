@@ -2,6 +2,7 @@
 
 mod cookies;
 mod credentials;
+mod dpop;
 mod floods;
 mod keys;
 mod limits;

@@ -30,6 +30,11 @@ fn exchange(token: &str, job_sha256: &str) -> String {
 /// A village where people obtain their warrants themselves, and the auth
 /// service as they reach it.
 fn client_only() -> Option<(Village, Flux)> {
+    client_only_with("any")
+}
+
+/// The same, where whoever obtains a warrant must prove so much.
+fn client_only_with(proof: &str) -> Option<(Village, Flux)> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let direct = port.local_addr().unwrap();
     drop(port);
@@ -37,6 +42,8 @@ fn client_only() -> Option<(Village, Flux)> {
         .set("AUTHSVC__WARRANTS__MODE", "client")
         .set("BROKER__SHIM__WARRANTS", "client")
         .set("AUTHSVC__LISTEN__TCP", &direct.to_string())
+        .set("AUTHSVC__OAUTH__URL", &format!("http://{direct}"))
+        .set("AUTHSVC__WARRANTS__PROOF", proof)
         .open()?;
     let address = warrant_tests::flux::Address::unknown();
     address.set(direct);
@@ -110,6 +117,24 @@ fn the_command_looks_at_what_it_signs_for_and_signs_by_itself() {
     let Some((village, auth)) = client_only() else {
         return;
     };
+    signs_by_itself(&village, &auth);
+    village.close();
+}
+
+#[test]
+fn t16_where_keys_must_be_held_the_command_holds_one_and_a_stolen_token_gets_no_warrant() {
+    let Some((village, auth)) = client_only_with("dpop") else {
+        return;
+    };
+    signs_by_itself(&village, &auth);
+    let stolen = own_token(&auth, ALICE);
+    let refused = auth.post_form("/oauth/token", &exchange(&stolen, &"0".repeat(64)));
+    let refused = refused.with(400);
+    assert_eq!(refused["error"], "invalid_dpop_proof", "{refused}");
+    village.close();
+}
+
+fn signs_by_itself(village: &Village, auth: &Flux) {
     let _ = village.user(ALICE);
     let url = |flux: &Flux| format!("http://{}", flux.address());
     let home = village.path("home/alice");
@@ -117,7 +142,7 @@ fn the_command_looks_at_what_it_signs_for_and_signs_by_itself() {
         ("PATH", "/usr/bin:/bin"),
         ("HOME", home.to_str().unwrap()),
         ("FLUX_RESTFUL_HOST", &url(&village.nobody())),
-        ("WARRANT_AUTH_HOST", &url(&auth)),
+        ("WARRANT_AUTH_HOST", &url(auth)),
         ("FLUX_USER", "alice"),
         ("FLUX_TOKEN", &Village::password(ALICE)),
     ]
@@ -137,5 +162,4 @@ fn the_command_looks_at_what_it_signs_for_and_signs_by_itself() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "alice\nb c\n");
-    village.close();
 }

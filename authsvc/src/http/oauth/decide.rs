@@ -15,7 +15,8 @@ use warrant_api::oauth::{
 
 use super::super::Service;
 use super::super::certificate::Certificate;
-use super::{answer, bearer, claim, record, uncached};
+use super::super::possession::shown;
+use super::{answer, claim, record, uncached};
 use crate::audit::{Event, Sort};
 use crate::config::Grants;
 use crate::oauth::authorize::{Unfit, scopes};
@@ -34,6 +35,7 @@ async fn signed_in(
     service: &Service,
     peer: Peer,
     headers: &HeaderMap,
+    path: &str,
 ) -> Result<SignedIn, Refused> {
     let audience = match &service.warrants {
         Some(warrants) if warrants.grants == Grants::Client => {
@@ -44,7 +46,18 @@ async fn signed_in(
         }
         Some(_) | None => Audience::Broker,
     };
-    service.oauth.signed_in(&bearer(headers)?, audience).await
+    let shown = shown(headers).ok_or(Refused::Bearer)?;
+    let user = service.oauth.signed_in(&shown.token, audience).await?;
+    let proof = shown.judge(service, headers, "POST", path, user.jkt.as_deref());
+    if let Some(proof) = proof.map_err(Refused::Bound)? {
+        let spent = proof.spend_alone(&service.oauth.db).await;
+        let spent = spent.map_err(Refused::from);
+        if let Err(Refused::Possession(refused)) = spent {
+            return Err(Refused::Bound(refused));
+        }
+        spent?;
+    }
+    Ok(user)
 }
 
 /// Let a client have a code, as whoever is signed in. Source: RFC 6749 §4.1.1.
@@ -58,7 +71,7 @@ pub(crate) async fn authorize_code(
     let mut event = Event::new(Sort::Authorize, source.clone());
     let given = async {
         let Json(asked) = body.map_err(|_| JSON_NEEDED)?;
-        let user = signed_in(&service, peer, &headers).await?;
+        let user = signed_in(&service, peer, &headers, "/oauth/authorize").await?;
         event.subject = Some(user.session.subject.clone());
         event.audience.clone_from(&asked.client_id);
         let request = authorize::check(&service.oauth, &asked).await?;
@@ -133,6 +146,7 @@ pub(in super::super) async fn begin_device(
             source,
             scopes: scopes(form.scope.as_deref())?,
             audience: Audience::Broker,
+            proof: None,
         };
         oauth.begin_device(&client, &asking, &mut event).await
     };
@@ -154,7 +168,7 @@ pub(crate) async fn decide_device(
             user_code,
             decision,
         }) = body.map_err(|_| JSON_NEEDED)?;
-        let user = signed_in(&service, peer, &headers).await?;
+        let user = signed_in(&service, peer, &headers, "/oauth/device").await?;
         event.subject = Some(user.session.subject.clone());
         let oauth = &service.oauth;
         let waiting = device::find(oauth, &user, &user_code, &source).await?;

@@ -1,12 +1,12 @@
 //! An access token for a job's warrant.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use warrant_api::token::{ACCESS_TOKEN_URN, OAuthError, WARRANT_URN};
 
 use super::super::Service;
-use super::token::TokenForm;
+use super::token::{PATH, TokenForm};
 use super::uncached;
 use crate::audit::{Event, Sort};
 use crate::peer::Peer;
@@ -17,11 +17,12 @@ use crate::warrants::{Exchange, Refused};
 /// Source: RFC 8693 §2.
 pub(super) async fn exchange(
     service: &Service,
+    headers: &HeaderMap,
     form: TokenForm,
     peer: Peer,
     source: Source,
 ) -> Response {
-    let unread = match (&service.warrants, read(form)) {
+    let unread = match (&service.warrants, read(service, headers, form)) {
         (Some(warrants), Ok(exchange)) => {
             let answer = warrants.exchange(exchange, peer, source).await;
             return match answer {
@@ -37,7 +38,7 @@ pub(super) async fn exchange(
     refusal(&unread)
 }
 
-fn read(form: TokenForm) -> Result<Exchange, Refused> {
+fn read(service: &Service, headers: &HeaderMap, form: TokenForm) -> Result<Exchange, Refused> {
     if form.subject_token_type.as_deref() != Some(ACCESS_TOKEN_URN) {
         return Err(Refused::Form(
             "subject_token_type: urn:ietf:params:oauth:token-type:access_token is needed",
@@ -51,10 +52,14 @@ fn read(form: TokenForm) -> Result<Exchange, Refused> {
     if form.actor_token.is_some() {
         return Err(Refused::Form("actor_token: nobody acts for another here"));
     }
+    let subject_token = form
+        .subject_token
+        .ok_or(Refused::Form("subject_token: required"))?;
+    let token = Some(subject_token.expose());
+    let proof = service.proofs.check(headers, "POST", PATH, token);
     Ok(Exchange {
-        subject_token: form
-            .subject_token
-            .ok_or(Refused::Form("subject_token: required"))?,
+        proof: proof.map_err(Refused::Possession)?,
+        subject_token,
         audience: form.audience.ok_or(Refused::Form("audience: required"))?,
         job_sha256: form
             .job_sha256
@@ -70,7 +75,7 @@ fn refusal(refused: &Refused) -> Response {
     };
     let mut headers = uncached();
     let status = match refused {
-        Refused::Failed(_) => {
+        Refused::Busy | Refused::Failed(_) => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -79,6 +84,7 @@ fn refusal(refused: &Refused) -> Response {
         | Refused::Peer
         | Refused::Audience
         | Refused::Subject
+        | Refused::Possession(_)
         | Refused::Account(_)
         | Refused::OtherAccount
         | Refused::Ended => StatusCode::BAD_REQUEST,

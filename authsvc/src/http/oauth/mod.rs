@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use warrant_api::token::OAuthError;
+use warrant_dpop::{ALGORITHMS, SCHEME};
 
 pub(super) use decide::begin_device;
 pub(crate) use decide::{authorize_code, decide_device, show_authorize};
@@ -80,6 +81,17 @@ fn refusal(refused: &Refused) -> Response {
             add(header::WWW_AUTHENTICATE, BEARER);
             StatusCode::UNAUTHORIZED
         }
+        Refused::Bound(refused) => {
+            let text = format!(
+                "{SCHEME} error=\"{}\", error_description=\"{refused}\", algs=\"{}\"",
+                Refused::Bound(*refused).code(),
+                ALGORITHMS.join(" ")
+            );
+            if let Ok(challenge) = HeaderValue::from_str(&text) {
+                add(header::WWW_AUTHENTICATE, challenge);
+            }
+            StatusCode::UNAUTHORIZED
+        }
         Refused::Peer => StatusCode::FORBIDDEN,
         Refused::Throttled(wait_s) => {
             add(header::RETRY_AFTER, HeaderValue::from(*wait_s));
@@ -93,6 +105,7 @@ fn refusal(refused: &Refused) -> Response {
         | Refused::Grant
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Possession(_)
         | Refused::Scope
         | Refused::Audience
         | Refused::ResponseType
@@ -120,20 +133,6 @@ fn claim(
 ) -> Result<Option<Claim>, Refused> {
     let header = one_authorization(headers).map_err(|()| Refused::Client)?;
     Claim::read(header, id, secret, certificate.0)
-}
-
-/// The access token of whoever is signed in.
-///
-/// Errors: there is none.
-fn bearer(headers: &HeaderMap) -> Result<Secret, Refused> {
-    let header = one_authorization(headers).ok().flatten();
-    let (scheme, token) = header
-        .and_then(|header| header.split_once(' '))
-        .ok_or(Refused::Bearer)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refused::Bearer);
-    }
-    Ok(Secret::new(token.trim()))
 }
 
 fn one_authorization(headers: &HeaderMap) -> Result<Option<&str>, ()> {

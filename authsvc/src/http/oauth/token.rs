@@ -45,6 +45,9 @@ pub(super) struct TokenForm {
     pub(super) actor_token: Option<Secret>,
 }
 
+/// Where tokens are asked for.
+pub(super) const PATH: &str = "/oauth/token";
+
 impl TokenForm {
     /// Whether somebody else than this service is said to have made what is
     /// shown.
@@ -73,7 +76,7 @@ pub(in super::super) async fn give_token(
     let grant = form.grant_type.as_deref().and_then(Grant::parse);
     match (form.grant_type.as_deref(), grant) {
         (Some(EXCHANGE_GRANT), _) if !form.shows_id_token() => {
-            exchange::exchange(&service, form, peer, source).await
+            exchange::exchange(&service, &headers, form, peer, source).await
         }
         (Some(name), Some(grant)) if name == grant.name() && service.backends.give_tokens() => {
             let given = match begin(&service, &headers, &form, grant, peer, source, &certificate) {
@@ -154,12 +157,15 @@ fn begin(
     let secret = form.client_secret.clone();
     let claim = claim(headers, form.client_id.clone(), secret, certificate.clone())?;
     let asked = form.audience.as_deref();
+    let proof = service.proofs.check(headers, "POST", PATH, None);
+    let proof = proof.map_err(Refused::Possession)?;
     Ok((
         claim,
         Asking {
             source,
             scopes: scopes(form.scope.as_deref())?,
             audience: audience(service, peer, asked).map_err(|_| Refused::Audience)?,
+            proof,
         },
     ))
 }
@@ -184,6 +190,7 @@ async fn give(
         return show_certificate(service, claim, certificate, asking).await;
     }
     let client = oauth.client(claim, grant).await?;
+    asking.fits(&client)?;
     let missing = Refused::Form;
     Ok(match grant {
         Grant::Password | Grant::Certificate => return Err(Refused::Grant.into()),
@@ -273,11 +280,13 @@ async fn asked(
     Ok(match claim {
         Some(claim) => {
             let client = service.oauth.client(Some(claim), grant).await?;
+            asking.fits(&client)?;
             service.oauth.asked(&client, asking)
         }
         None => {
             let mut asked = legacy(service, asking.audience);
             asked.scopes = asking.scopes;
+            asked.proof.clone_from(&asking.proof);
             asked
         }
     })

@@ -127,6 +127,7 @@ impl House {
             scopes: "read submit".into(),
             redirect_uris: CALLBACK.into(),
             disabled: false,
+            dpop: false,
             created_us: 0,
         })
         .await;

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsubmitted};
 use warrant_api::scope::Scope;
+use warrant_dpop::{ALGORITHMS, Refused, SCHEME};
 
 use crate::error::{Error, Kind};
 use crate::http::authsvc::HandedOn;
@@ -97,6 +98,24 @@ impl Fault {
         Self {
             challenge: challenge.header(Some("invalid_token")),
             ..fault
+        }
+    }
+
+    /// 401: the token is bound to a key, and what is shown does not prove that
+    /// it is held; or the token does not count as one that is bound. Source: RFC
+    /// 9449 §7.1.
+    pub fn unproven(refused: Option<Refused>) -> Self {
+        let algs = ALGORITHMS.join(" ");
+        let challenge = match refused {
+            None => format!("{SCHEME} error=\"invalid_token\", algs=\"{algs}\""),
+            Some(refused) => format!(
+                "{SCHEME} error=\"{}\", error_description=\"{refused}\", algs=\"{algs}\"",
+                refused.code()
+            ),
+        };
+        Self {
+            challenge: HeaderValue::from_str(&challenge).ok(),
+            ..Self::detail(StatusCode::UNAUTHORIZED, "Could not validate credentials")
         }
     }
 
