@@ -43,11 +43,13 @@ const ADDED_AND_FORGOTTEN: &[&str] = &["select", "insert", "delete"];
 const READ: &[&str] = &["select"];
 
 /// By the auth service.
-const AUTH: [Use; 16] = [
+const AUTH: [Use; 18] = [
     table("users", ALL),
     table("handshake_jtis", ADDED_AND_FORGOTTEN),
     table("id_tokens", ADDED_AND_FORGOTTEN),
     table("sign_ins", ADDED_AND_FORGOTTEN),
+    table("dpop_proofs", ADDED_AND_FORGOTTEN),
+    table("dpop_secret", ADDED),
     table("sessions", ALL),
     // They go with their session.
     table("refresh_tokens", KEPT),
