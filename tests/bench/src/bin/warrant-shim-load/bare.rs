@@ -59,14 +59,8 @@ pub(crate) fn starts(uid: Option<u32>, count: u64, command: &[PathBuf]) -> anyho
 /// each process: what the account database loads for it stays loaded.
 ///
 /// Errors: it may not run jobs.
-pub(crate) fn look_up(name: &str, uid: u32) -> anyhow::Result<Value> {
-    let (identity, policy) = (
-        Identity {
-            name: name.into(),
-            uid,
-        },
-        Policy::default(),
-    );
+pub(crate) fn look_up(name: String, uid: u32) -> anyhow::Result<Value> {
+    let (identity, policy) = (Identity { name, uid }, Policy::default());
     let asked = clock::monotonic()?;
     let account = account::resolve(&identity, &policy, None);
     let answered = clock::monotonic()?;

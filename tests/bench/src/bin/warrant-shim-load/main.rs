@@ -99,7 +99,7 @@ fn main() -> anyhow::Result<()> {
             count,
             command,
         } => bare::starts(uid, count, &command)?,
-        What::LookUp { user, uid } => bare::look_up(&user, uid)?,
+        What::LookUp { user, uid } => bare::look_up(user, uid)?,
     };
     println!("{found}");
     Ok(())
