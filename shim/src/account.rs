@@ -85,7 +85,7 @@ pub fn resolve(
     let user = User::from_name(&identity.name).map_err(unavailable)?;
     let user = user.ok_or(Refusal::AccountUnknown)?;
     let back = User::from_uid(uid).map_err(unavailable)?;
-    let agrees = |user: &User| user.uid == uid && *user.name == *identity.name;
+    let agrees = |user: &User| user.uid == uid && user.name == identity.name;
     if !agrees(&user) || !back.is_some_and(|back| agrees(&back)) {
         return Err(Refusal::AccountMismatch);
     }

@@ -1,7 +1,5 @@
 //! Whom a run is for, as its warrant says.
 
-use std::rc::Rc;
-
 use crate::policy::Policy;
 
 /// The user ids from here on are not anybody's. Source: chown(2), for which
@@ -16,7 +14,7 @@ pub const NOBODY: [u32; 2] = [65_534, 65_535];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its name.
-    pub name: Rc<str>,
+    pub name: String,
     /// Its user id.
     pub uid: u32,
 }

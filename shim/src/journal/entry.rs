@@ -85,7 +85,7 @@ impl<'a> Entry<'a> {
                     exp_s: from.u64().ok()?,
                 };
                 let uid = from.u32().ok()?;
-                let name = str::from_utf8(from.counted().ok()?).ok()?.into();
+                let name = String::from_utf8(from.counted().ok()?.to_vec()).ok()?;
                 Self::Admitted(warrant, Identity { name, uid }, from.counted().ok()?)
             }
             2 => Self::Started(from.u32().ok()?, from.array().ok()?),

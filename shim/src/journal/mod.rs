@@ -13,11 +13,10 @@
 mod entry;
 mod frames;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use nix::fcntl::renameat;
@@ -71,8 +70,6 @@ struct Index {
     admissions: HashMap<Task, Box<Admission>>,
     /// When the warrants end that must not come again.
     used: HashMap<[u8; 16], u64>,
-    /// The names in them, each kept once.
-    names: HashSet<Rc<str>>,
     waiting: usize,
     high_water_s: u64,
     purged_s: u64,
@@ -334,19 +331,11 @@ impl Index {
                 self.used.insert(warrant.jti, warrant.exp_s);
                 let admission = Admission {
                     warrant: *warrant,
-                    identity: Identity {
-                        name: self
-                            .names
-                            .get(&identity.name)
-                            .unwrap_or(&identity.name)
-                            .clone(),
-                        uid: identity.uid,
-                    },
+                    identity: identity.clone(),
                     state: State::Waiting,
                     place: end.saturating_sub(launch.len() as u64),
                     launch_bytes: launch.len(),
                 };
-                self.names.insert(admission.identity.name.clone());
                 self.admissions.insert(task, Box::new(admission));
             }
             (Entry::Started(attempt, boot_id), Some(admission)) => {
@@ -386,7 +375,6 @@ impl Index {
         self.used.retain(|_, exp_s| *exp_s >= mark);
         self.admissions
             .retain(|_, admission| admission.is_live() || admission.warrant.exp_s >= mark);
-        self.names.retain(|name| Rc::strong_count(name) > 1);
     }
 
     /// About how many bytes would be written if all that counts were.

@@ -135,7 +135,7 @@ impl Order {
         let identity = match from.flag().ok()? {
             true => Some(Identity {
                 uid: from.u32().ok()?,
-                name: str::from_utf8(from.counted().ok()?).ok()?.into(),
+                name: String::from_utf8(from.counted().ok()?.to_vec()).ok()?,
             }),
             false => None,
         };

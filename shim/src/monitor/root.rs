@@ -193,7 +193,7 @@ impl Monitor {
                     iat_s: claims.iat,
                     exp_s: claims.exp,
                 };
-                let (name, uid) = (claims.sub.into(), claims.uid);
+                let (name, uid) = (claims.sub, claims.uid);
                 let identity = Identity { name, uid };
                 root.journal.admit(task_of(run), warrant, identity, launch);
                 root.asked.push(Asked::Admit(peer, run));

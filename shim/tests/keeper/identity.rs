@@ -346,15 +346,7 @@ fn t22_without_the_word_that_its_start_is_on_disk_a_run_does_not_begin() {
     as_root(|house| {
         let launch = house.script("touch ran").encode().unwrap();
         let (name, uid) = ("alice".to_owned(), ALICE);
-        let run = house.keep(
-            Some(Identity {
-                name: name.into(),
-                uid,
-            }),
-            &launch,
-            false,
-            || (),
-        );
+        let run = house.keep(Some(Identity { name, uid }), &launch, false, || ());
         assert_eq!(house.exit_code(run), warrant_shim::keeper::REFUSED);
         assert_eq!(house.record(run), Record::Refused(Refusal::Journal));
         assert!(!house.home("alice").join("ran").exists());

@@ -66,7 +66,7 @@ fn admit_at(journal: &mut Journal, job: u64, launch: &[u8], now_s: u64) {
         iat_s: now_s,
         exp_s: now_s + 60,
     };
-    let name = format!("user{job}").into();
+    let name = format!("user{job}");
     let uid = 1000 + u32::try_from(job % 1000).unwrap();
     journal.admit((job, 0), warrant, Identity { name, uid }, launch);
 }
@@ -101,7 +101,7 @@ fn memory(journal: &Journal) -> Memory {
             assert_eq!(sha256(&launch), admission.warrant.sha256);
             (
                 *task,
-                admission.identity.name.to_string(),
+                admission.identity.name.clone(),
                 admission.state,
                 launch,
             )
