@@ -37,6 +37,8 @@ impl Provider {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let issuer = lines.next().expect("the provider ended").unwrap();
         assert!(issuer.starts_with("http://127.0.0.1:"), "{issuer}");
+        // What it says later must find somebody who reads it.
+        std::thread::spawn(move || lines.for_each(drop));
         Some(Self { child, issuer })
     }
 }
