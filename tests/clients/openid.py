@@ -17,9 +17,21 @@ TYPE = "urn:ietf:params:oauth:token-type:"
 known = requests.get(f"{ISSUER}/.well-known/openid-configuration").json()
 
 
+class Browser(requests.Session):
+    """Sends the cookies that its own policy allows; the library asks another one."""
+
+    def prepare_request(self, request):
+        prepared = super().prepare_request(request)
+        prepared.headers.pop("Cookie", None)
+        cookies = requests.cookies.get_cookie_header(self.cookies, prepared)
+        if cookies:
+            prepared.headers["Cookie"] = cookies
+        return prepared
+
+
 def browser():
     """Browsers take secure cookies from the machine itself without TLS."""
-    session = requests.Session()
+    session = Browser()
     session.headers["Accept"] = "text/html"
     secure = ("http", "https")
     session.cookies.set_policy(DefaultCookiePolicy(secure_protocols=secure))
