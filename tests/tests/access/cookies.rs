@@ -64,8 +64,9 @@ fn t113_a_cookie_reads_and_changes_something_with_its_token_from_our_own_page_al
         assert!(detail.contains("X-Warrant-CSRF"), "{detail}");
         let wrong = ("x-warrant-csrf", "x");
         assert_eq!(post(&[cookie, own, wrong]).status, 403);
+        // The job may be over by now, or cannot be there.
         let fine = post(&[cookie, own, token]).status;
-        assert!([200, 404].contains(&fine), "{path} {fine}");
+        assert!([200, 400, 404].contains(&fine), "{path} {fine}");
     }
     let remove = |headers: &[(&str, &str)]| send(&nobody, Method::DELETE, "/v1/keys", headers);
     assert_eq!(remove(&[cookie, token]).status, 403);
