@@ -9,7 +9,6 @@ use super::{Asked, LONGEST, Login, Refusal, Wrong};
 use crate::audit::{Event, Sort};
 use crate::certificates::{Shown, Users};
 use crate::error::Error;
-use crate::sessions::{Kind, Opening, within};
 use crate::source::Source;
 use crate::throttle::Verdict;
 
@@ -87,19 +86,9 @@ impl Login {
         self.count(&user, Some(&name), &source);
         let user = user?;
         event.uid = user.uid;
-        let scopes = within(asked.scopes, asked.most, user.role).ok_or(Refusal::Scope)?;
+        let opening = asked.opening(user, &source).ok_or(Refusal::Scope)?;
         let place = self.audit.place()?;
-        let opened = self.sessions.open(Opening {
-            kind: Kind::Login,
-            user,
-            scopes,
-            client_id: asked.client_id,
-            jkt: asked.proof.as_ref().map(|proof| proof.jkt.clone()),
-            source: source.to_string(),
-            token_s: asked.token_s,
-            refresh_s: asked.refresh_s,
-            audience: asked.audience,
-        })?;
+        let opened = self.sessions.open(opening)?;
         let mut tx = self.db.begin().await?;
         if !directory.hold(&mut tx, name.as_str()).await? {
             return Err(Wrong::Disabled.into());

@@ -20,12 +20,13 @@ pub(crate) use wanted::{Proven, Wanted};
 
 use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
+use crate::directory::Principal;
 use crate::dpop::KeyProof;
 use crate::error::Error;
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
-use crate::sessions::Sessions;
+use crate::sessions::{Kind, Opening, Sessions, within};
 use crate::source::Source;
 use crate::throttle::{Throttle, Verdict};
 use crate::token::Audience;
@@ -72,6 +73,24 @@ pub(crate) struct Asked {
     pub(crate) audience: Audience,
     /// The key that was proved to be there, to which the token is bound.
     pub(crate) proof: Option<KeyProof>,
+}
+
+impl Asked {
+    /// The session that `user`, who was proven, gets; `None` where more is
+    /// asked for than client and user may have.
+    pub(crate) fn opening(&self, user: Principal, source: &Source) -> Option<Opening> {
+        Some(Opening {
+            kind: Kind::Login,
+            scopes: within(self.scopes, self.most, user.role)?,
+            user,
+            client_id: self.client_id.clone(),
+            jkt: self.proof.as_ref().map(|proof| proof.jkt.clone()),
+            source: source.to_string(),
+            token_s: self.token_s,
+            refresh_s: self.refresh_s,
+            audience: self.audience,
+        })
+    }
 }
 
 /// Who judges passwords.

@@ -7,7 +7,6 @@ use warrant_api::oauth::Granted;
 use super::{Asked, Login, Refusal, Wrong};
 use crate::audit::Event;
 use crate::directory::Principal;
-use crate::sessions::{Kind, Opening, within};
 use crate::source::Source;
 
 /// A user who proved who they are.
@@ -56,19 +55,9 @@ impl Wanted for Asked {
         source: Source,
         event: &Event,
     ) -> Result<Granted, Refusal> {
-        let scopes = within(self.scopes, self.most, proven.user.role).ok_or(Refusal::Scope)?;
+        let opening = self.opening(proven.user, &source).ok_or(Refusal::Scope)?;
         let place = login.audit.place()?;
-        let opened = login.sessions.open(Opening {
-            kind: Kind::Login,
-            user: proven.user,
-            scopes,
-            client_id: self.client_id,
-            jkt: self.proof.as_ref().map(|proof| proof.jkt.clone()),
-            source: source.to_string(),
-            token_s: self.token_s,
-            refresh_s: self.refresh_s,
-            audience: self.audience,
-        })?;
+        let opened = login.sessions.open(opening)?;
         // The password may have been changed while this one was checked.
         let (db, password_us) = (&login.db, proven.password_us);
         let directory = &login.sessions.directory;

@@ -13,7 +13,6 @@ use crate::clock;
 use crate::login::Asked;
 use crate::oauth::Refused;
 use crate::secret::Secret;
-use crate::sessions::{Kind, Opening, within};
 use crate::source::Source;
 use crate::store::id_tokens;
 use crate::throttle::Verdict;
@@ -69,19 +68,9 @@ impl Oidc {
         let user = self.user(provider, &claims).await?;
         event.subject = Some(user.name.clone());
         event.uid = user.uid;
-        let scopes = within(asked.scopes, asked.most, user.role).ok_or(Refused::Scope)?;
+        let opening = asked.opening(user, source).ok_or(Refused::Scope)?;
         let place = self.audit.place()?;
-        let opened = self.sessions.open(Opening {
-            kind: Kind::Login,
-            user,
-            scopes,
-            client_id: asked.client_id,
-            jkt: asked.proof.as_ref().map(|proof| proof.jkt.clone()),
-            source: source.to_string(),
-            token_s: asked.token_s,
-            refresh_s: asked.refresh_s,
-            audience: asked.audience,
-        })?;
+        let opened = self.sessions.open(opening)?;
         let ends_us = i64::try_from(claims.ends_s(now_s)).unwrap_or(i64::MAX);
         let mut tx = self.db.begin().await?;
         let directory = &self.sessions.directory;
