@@ -229,10 +229,7 @@ mod tests {
     }
 
     fn resolve_with(config: Config, variables: &[(&str, &str)]) -> Result<Settings> {
-        let variables: std::collections::HashMap<_, _> = variables.iter().copied().collect();
-        let environment =
-            Environment::read(|name| variables.get(name).map(|value| (*value).to_owned()));
-        Settings::resolve(config, environment)
+        Settings::resolve(config, Environment::read(variables.iter().copied()))
     }
 
     #[test]

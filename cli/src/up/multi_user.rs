@@ -25,13 +25,14 @@ use crate::up::{
 };
 
 /// Those of our variables that the auth service reads.
-const AUTHSVC_VARIABLES: [&str; 10] = [
+const AUTHSVC_VARIABLES: [&str; 11] = [
     "AUTHSVC__",
     "AUTHSVC_LOG",
     "FLUX_ACCESS_TOKEN_EXPIRES_MINUTES",
     "FLUX_ADMIN_USERS",
     "FLUX_OPERATOR_USERS",
     "FLUX_MIN_UID",
+    "FLUX_OIDC_",
     "FLUX_PAM_SERVICE",
     "FLUX_TOKEN",
     "FLUX_USER",
