@@ -54,7 +54,7 @@ fn kid(token: &str) -> String {
 fn t26_t109_ten_rotations_of_both_keys_under_load_lose_no_request() {
     let plan = Plan::default()
         .set("AUTHSVC__WARRANTS__ACTIVATION_S", "6")
-        .set("AUTHSVC__KEYS__ACTIVATION_S", "6")
+        .set("AUTHSVC__KEYS__ACTIVATION_S", "10")
         .set("BROKER__LIMITS__UNAUTHENTICATED_PER_MINUTE", "0");
     let Some(village) = plan.open() else { return };
     let (alice, bob) = (village.user(ALICE), village.user(BOB));
@@ -163,7 +163,7 @@ fn t26_t109_ten_rotations_of_both_keys_under_load_lose_no_request() {
                 village.authsvc_command(&["keys", "rotate"], "");
                 village.authsvc_command(&["keys", "rotate", "--warrant"], "");
                 publish(&village);
-                until_within(Duration::from_secs(20), &format!("round {round}"), || {
+                until_within(Duration::from_secs(30), &format!("round {round}"), || {
                     let now = (signing(&village, &[]), signing(&village, &["--warrant"]));
                     (now.0 != before.0 && now.1 != before.1).then_some(())
                 });
