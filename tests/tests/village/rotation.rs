@@ -18,7 +18,7 @@ use warrant_tests::{Flux, Plan, Village};
 const ROUNDS: usize = 10;
 
 /// Put the public keys of warrants before the shim, as root does.
-fn publish(village: &Village) {
+pub(super) fn publish(village: &Village) {
     let keys = village.authsvc_command(&["keys", "warrant"], "");
     let file = village.path("etc/warrant-keys/authsvc.pub");
     let fresh = file.with_extension("new");
@@ -38,12 +38,12 @@ fn keys(village: &Village, of: &[&str]) -> Vec<(String, String)> {
     lines.collect()
 }
 
-fn signing(village: &Village, of: &[&str]) -> String {
+pub(super) fn signing(village: &Village, of: &[&str]) -> String {
     let mut all = keys(village, of).into_iter();
     all.find(|(_, state)| state == "signing").unwrap().0
 }
 
-fn kid(token: &str) -> String {
+pub(super) fn kid(token: &str) -> String {
     let head = token.split('.').next().unwrap();
     let head = URL_SAFE_NO_PAD.decode(head).unwrap();
     let head: serde_json::Value = serde_json::from_slice(&head).unwrap();
