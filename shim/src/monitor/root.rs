@@ -81,16 +81,13 @@ impl Root {
         for (run, boot_id) in used.collect::<Vec<_>>() {
             // After a crash of the machine, nobody knows whether a record is
             // missing because there never was one.
-            let standing = match boot_id == spool.boot_id() {
-                true => spool.look(run),
-                false => {
-                    self.journal.begun(run);
-                    continue;
-                }
-            };
+            if boot_id != spool.boot_id() {
+                self.journal.begun(run);
+                continue;
+            }
             // Who makes the record, or changes an empty one, decides.
             let lost = Record::Refused(Refusal::LostStart);
-            let cut_off = match standing {
+            let cut_off = match spool.look(run) {
                 Ok(Standing::Missing) => spool.rule_out(run, &lost).is_ok(),
                 Ok(Standing::Free(file, Record::Empty)) => file.write(&lost).is_ok(),
                 Ok(_) | Err(_) => false,
@@ -366,7 +363,7 @@ impl Monitor {
     fn end_left(&self, run: RunId) {
         let Some(cgroups) = &self.cgroups else { return };
         let tend = || {
-            let is_apart = sys::fd::close_all_but(cgroups.raw_fds().collect()).is_ok()
+            let is_apart = sys::fd::close_all_but(cgroups.dirs()).is_ok()
                 && hardening::preparing_keeper().is_ok();
             i32::from(!(is_apart && (0..END_TRIES).any(|_| cgroups.end(run).is_ok())))
         };

@@ -10,12 +10,15 @@ use warrant_wire::record::Record;
 use warrant_wire::{JobSignal, Report, RunId};
 
 use super::peers::Peers;
+use crate::line::Line;
 use crate::spool::{Spool, Standing};
 use crate::sys;
 
 /// A run that the broker awaits a last report of.
 pub(super) struct Watched {
     pub(super) keeper: Keeper,
+    /// Where its keeper will say that it has started, and when.
+    pub(super) line: Option<Line>,
     /// When it started, as far as that was reported.
     pub(super) started_us: Option<u64>,
     /// Whether this monitor saw its keeper alive, or would have made it, so
@@ -56,6 +59,7 @@ impl Watched {
         Self {
             is_witnessed: !matches!(keeper, Keeper::Unclear { .. }),
             keeper,
+            line: None,
             started_us: None,
         }
     }
