@@ -95,7 +95,7 @@ impl<'a> Job<'a> {
 
     /// Starts the ranks and stays until no process is left. Answers how it
     /// ended, and whether output was lost because it could not be written.
-    pub(super) fn run(&mut self, started_us: u64) -> (Outcome, bool) {
+    pub(super) fn run(mut self, started_us: u64) -> (Outcome, bool) {
         if let Err(error) = self.start() {
             self.fail_to_start(&error);
         }
@@ -123,7 +123,6 @@ impl<'a> Job<'a> {
             None => Cause::Exited,
         };
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-        self.clear_up();
         let micros = |time: TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
         let bytes = |kib: i64| u64::try_from(kib).unwrap_or(0).saturating_mul(1024);
         let outcome = Outcome {
@@ -138,16 +137,6 @@ impl<'a> Job<'a> {
             dropped_bytes: self.output.dropped,
         };
         (outcome, self.output.failed)
-    }
-
-    /// Takes back what was made for the processes, now that there are none.
-    pub(super) fn clear_up(&mut self) {
-        if self.cgroup().is_some_and(|cgroup| !cgroup.end()) {
-            self.tell("cgroup-left");
-        }
-        if let Some(session) = self.session.take() {
-            session.close();
-        }
     }
 
     fn tell(&self, event: &str) {
@@ -331,5 +320,17 @@ impl<'a> Job<'a> {
                 false => (0, libc::WEXITSTATUS(*status)),
             })
             .unwrap_or(runner::CANNOT_EXECUTE << 8)
+    }
+}
+
+impl Drop for Job<'_> {
+    /// Takes back what was made for the processes, now that there are none.
+    fn drop(&mut self) {
+        if self.cgroup().is_some_and(|cgroup| !cgroup.end()) {
+            self.tell("cgroup-left");
+        }
+        if let Some(session) = self.session.take() {
+            session.close();
+        }
     }
 }

@@ -198,14 +198,9 @@ fn keep_for<'a>(
         unprepared(error)
     })?;
     // Until here, nothing has been done that the user could notice.
-    let word = assignment.station.line.hear().map(drop);
-    let mut begun = word.ok_or(Refusal::Journal);
+    assignment.station.line.hear().ok_or(Refusal::Journal)?;
     if policy.pam {
-        begun = begun.and_then(|()| job.open_session());
-    }
-    if let Err(refusal) = begun {
-        job.clear_up();
-        return Err(refusal);
+        job.open_session()?;
     }
     Ok(keep_job(job, &assignment, record))
 }
@@ -227,16 +222,13 @@ fn unprepared<E>(_: E) -> Refusal {
 }
 
 /// Starts a job and stays until none of its processes is left.
-fn keep_job(mut job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
+fn keep_job(job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
     let ticket = Ticket {
         keeper_pid: getpid().as_raw(),
         boot_id: assignment.station.spool.boot_id(),
         started_us: clock::now_us(),
     };
-    if let Err(error) = record.write(&Record::Started(ticket)) {
-        job.clear_up();
-        return Err(error);
-    }
+    record.write(&Record::Started(ticket))?;
     // If the monitor is gone, the next one finds the same in the record.
     let _ = assignment.station.line.say(ticket.started_us.cast_signed());
     let (outcome, output_failed) = job.run(ticket.started_us);

@@ -207,7 +207,10 @@ impl Monitor {
         }
         let keeper = match self.hire(order) {
             Ok(spare) => spare.release(true),
-            Err(error) => Watched::new(Keeper::gone(&error)),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
+                Watched::new(Keeper::Gone(errno))
+            }
         };
         self.begin_to_watch(run, keeper);
     }

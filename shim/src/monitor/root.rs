@@ -318,16 +318,6 @@ impl Monitor {
         Ok(())
     }
 
-    /// A run that certainly never began, for a reason that passes, gives its
-    /// admission back to a later attempt.
-    pub(super) fn note_whether_begun(&mut self, run: RunId, has_begun: bool) {
-        match &mut self.root {
-            Some(root) if has_begun => root.journal.begun(run),
-            Some(root) => root.journal.not_begun(run),
-            None => {}
-        }
-    }
-
     /// Notes the last report of a run.
     pub(super) fn conclude(&mut self, last: &Report, is_witnessed: bool) {
         let run = last.run();
@@ -354,8 +344,13 @@ impl Monitor {
         if !matches!(last, Report::Ended { .. }) {
             self.end_left(run);
         }
+        // For a reason that passes: a later attempt may use its admission.
         let never_began = matches!(last, Report::NotStarted { refusal, .. } if refusal.is_none_or(Refusal::is_passing));
-        self.note_whether_begun(run, !never_began);
+        match &mut self.root {
+            Some(root) if never_began => root.journal.not_begun(run),
+            Some(root) => root.journal.begun(run),
+            None => {}
+        }
     }
 
     /// Ends what is left of a run whose keeper has. That may take a while, so

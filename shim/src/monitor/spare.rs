@@ -49,20 +49,19 @@ impl Monitor {
     ///
     /// Errors: there is none, and the run was given to none.
     pub(super) fn hire(&mut self, order: Order) -> io::Result<Spare> {
-        let spare = match self.spare.take().map(|spare| (spare.line.heard(), spare)) {
-            Some((Ok(_), spare)) => spare,
-            Some((Err(Errno::EAGAIN), spare)) => {
+        let mut ready = None;
+        if let Some(spare) = self.spare.take() {
+            match spare.line.heard() {
+                Ok(_) => ready = Some(spare),
                 // It may have to wait for whoever knows the accounts.
-                self.spare = Some(spare);
-                self.make_spare(false)?
+                Err(Errno::EAGAIN) => self.spare = Some(spare),
+                Err(_) => {
+                    audit::line("spare-lost", &[]);
+                    let _ = sys::process::wait_for(spare.pid);
+                }
             }
-            Some((Err(_), spare)) => {
-                audit::line("spare-lost", &[]);
-                let _ = sys::process::wait_for(spare.pid);
-                self.make_spare(false)?
-            }
-            None => self.make_spare(false)?,
-        };
+        }
+        let spare = ready.map_or_else(|| self.make_spare(false), Ok)?;
         order.give(&spare.line, &spare.sheet)?;
         Ok(spare)
     }

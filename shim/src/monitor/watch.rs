@@ -43,11 +43,6 @@ pub(super) enum Keeper {
 }
 
 impl Keeper {
-    /// One that is no more, or never was, because of this error.
-    pub(super) fn gone(error: &io::Error) -> Self {
-        Self::Gone(error.raw_os_error().unwrap_or(Errno::EINVAL as i32))
-    }
-
     pub(super) fn unclear(same_boot: bool) -> Self {
         let signals = Vec::new();
         Self::Unclear { same_boot, signals }
