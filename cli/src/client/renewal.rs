@@ -143,6 +143,15 @@ impl Client {
                 LEGACY_CLIENT_ID,
             ),
         };
+        match self.revoke(&auth, token, client) {
+            Err(Failure::Unreachable(why)) => Err(Failure::Unreachable(format!(
+                "{why}. The login is forgotten here, and counts there until it ends"
+            ))),
+            ended => ended,
+        }
+    }
+
+    fn revoke(&self, auth: &Server, token: &str, client: &str) -> Result<Ended, Failure> {
         let post = self.agent.post(auth.url("/oauth/revoke"));
         let response = self.accept(post.send_form([("token", token), ("client_id", client)]))?;
         let status = response.status();
