@@ -171,7 +171,7 @@ def credentials():
     place = "/root/only"
     os.mkdir(place, 0o700)
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
         "-keyout", f"{place}/key.pem", "-out", "/etc/warrant/certificate.pem")
     with open(f"{place}/secret", "w") as file:
         file.write(new)
@@ -190,7 +190,7 @@ def credentials():
         ('#tcp = ""', 'tcp = "127.0.0.1:5443"'),
         ('#certificate = ""', 'certificate = "/etc/warrant/certificate.pem"'),
         ('#key = ""', 'key = "/run/credentials/warrant-authsvc.service/tls.key"'),
-        ('#url = "http://127.0.0.1:5000"', 'url = "https://localhost:5443"'),
+        ('#url = "http://127.0.0.1:5000"', 'url = "https://127.0.0.1:5443"'),
     ]:
         assert f"\n{line}\n" in text, line
         text = text.replace(f"\n{line}\n", f"\n{now}\n", 1)
@@ -206,7 +206,7 @@ def credentials():
     assert handshake("alice", PASSWORDS["alice"], new) == 200
     assert handshake("alice", PASSWORDS["alice"], old) == 400
     trust = ssl.create_default_context(cafile="/etc/warrant/certificate.pem")
-    address = "https://localhost:5443/v1/auth"
+    address = "https://127.0.0.1:5443/v1/auth"
     assert urllib.request.urlopen(address, timeout=30, context=trust).status == 200
     for account in ("warrant-auth", "warrant", "alice"):
         for name in (f"{place}/secret", f"{place}/key.pem"):
