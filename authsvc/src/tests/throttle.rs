@@ -161,3 +161,21 @@ async fn a_second_source_header_does_not_help_to_choose_a_source() {
     assert_eq!(house.send(doubled("pw", 99)).await.status, 429);
     house.close().await;
 }
+
+#[tokio::test]
+async fn t99_whoever_is_throttled_takes_no_place_of_those_who_wait() {
+    let house = House::open_with(&[], |config| {
+        config.passwords.parallel = 1;
+        config.passwords.queue = 0;
+    })
+    .await;
+    for _ in 0..10 {
+        assert_eq!(house.login("ann", "wrong", "192.0.2.1").await.status, 400);
+    }
+    // No place is free: who would take one is told so.
+    let turn = house.service.login.hasher.turn().await.unwrap();
+    assert_eq!(house.login("ann", "pw", "192.0.2.1").await.status, 429);
+    assert_eq!(house.login("ann", "pw", "192.0.2.2").await.status, 503);
+    drop(turn);
+    house.close().await;
+}
