@@ -71,6 +71,7 @@ fn main() -> ExitCode {
 
 fn run(cli: commands::Cli) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(warrant_door::workers())
         .enable_all()
         .build()?;
     let done = runtime.block_on(cli.run());

@@ -9,7 +9,8 @@ use warrant_migrations::{Db, Result};
 use crate::clock;
 use crate::error;
 use crate::sessions::Sessions;
-use crate::store::{codes, devices, id_tokens, jtis, proofs, revocations, sessions, sign_ins};
+use crate::store::expired::{self, Kept};
+use crate::store::sessions;
 
 /// How often that is done.
 const EVERY: Duration = Duration::from_secs(60);
@@ -28,6 +29,17 @@ const PROOFS_US: i64 = 120_000_000;
 const CODES_US: i64 = 86_400_000_000;
 /// How long a device is told that its codes expired.
 const DEVICES_US: i64 = 600_000_000;
+/// How long each is kept after it is over.
+const MARGINS: [(Kept, i64); 8] = [
+    (Kept::Payloads, MARGIN_US),
+    (Kept::Proofs, PROOFS_US),
+    (Kept::IdTokens, MARGIN_US),
+    (Kept::SignIns, 0),
+    (Kept::Sessions, 0),
+    (Kept::Codes, CODES_US),
+    (Kept::Devices, DEVICES_US),
+    (Kept::Revocations, MARGIN_US),
+];
 /// How often groups are looked at again.
 const GROUPS_EVERY: Duration = Duration::from_secs(10);
 
@@ -47,18 +59,13 @@ pub(crate) async fn prune(db: Db) {
 pub(crate) async fn prune_once(db: &Db, now_us: i64) -> Result<()> {
     loop {
         let mut tx = db.begin().await?;
-        let forgotten = [
-            jtis::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
-            proofs::prune(&mut tx, now_us.saturating_sub(PROOFS_US), STEP).await?,
-            id_tokens::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
-            sign_ins::prune(&mut tx, now_us, STEP).await?,
-            sessions::prune(&mut tx, now_us, STEP).await?,
-            codes::prune(&mut tx, now_us.saturating_sub(CODES_US), STEP).await?,
-            devices::prune(&mut tx, now_us.saturating_sub(DEVICES_US), STEP).await?,
-            revocations::prune(&mut tx, now_us.saturating_sub(MARGIN_US), STEP).await?,
-        ];
+        let mut more = false;
+        for (kept, margin_us) in MARGINS {
+            let before_us = now_us.saturating_sub(margin_us);
+            more |= expired::forget(&mut tx, kept, before_us, STEP).await? == STEP as u64;
+        }
         tx.commit().await?;
-        if forgotten.into_iter().all(|rows| rows < STEP as u64) {
+        if !more {
             return Ok(());
         }
         tokio::time::sleep(REST).await;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use warrant_api::keys::KEY_SESSION;
 use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{AccessClaims, Role};
 
@@ -26,6 +27,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// By what the audit trails call the token: its id, or `key:` and the id
+    /// of the API key that it was given for.
+    pub fn token_id(&self) -> Option<String> {
+        let marks = self.bearer.as_ref()?.marks();
+        let id = if marks.sid.starts_with(KEY_SESSION) {
+            &marks.sid
+        } else {
+            &marks.jti
+        };
+        Some(id.to_string())
+    }
+
     /// Whether the caller may see and cancel every job.
     pub const fn sees_all(&self) -> bool {
         self.reaches(Role::Operator)

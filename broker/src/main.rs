@@ -104,6 +104,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(warrant_door::workers())
         .enable_all()
         .max_blocking_threads(64)
         .build()?;

@@ -102,8 +102,10 @@ pub(crate) enum Command {
     },
     /// List the nodes that are up
     Nodes,
-    /// Log in once; later commands use the token until it ends
+    /// Log in once, for later commands too
     Login(Login),
+    /// End the stored login
+    Logout,
     /// Make, list and revoke API keys, for programs that run without you
     #[command(subcommand)]
     Keys(Keys),
@@ -119,9 +121,24 @@ pub(crate) enum Command {
     },
 }
 
-/// How to log in.
+/// How to log in: with a password, unless another way is named.
 #[derive(Debug, Args)]
 pub(crate) struct Login {
+    /// Show a code, to be typed in on the server's page in a browser anywhere;
+    /// the login goes on until it is ended
+    #[arg(long, conflicts_with_all = ["browser", "certificate"])]
+    pub(crate) device: bool,
+
+    /// Show the address of the server's page, to be opened in a browser on
+    /// this machine; the login goes on until it is ended
+    #[arg(long, conflicts_with = "certificate")]
+    pub(crate) browser: bool,
+
+    /// What the login is good for, with --device and --browser: some of read,
+    /// submit, control and admin [default: all that you may do]
+    #[arg(long, value_name = "SCOPES", value_parser = scopes)]
+    pub(crate) scopes: Option<Scopes>,
+
     /// Log in by this certificate, in PEM, instead of a password
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) certificate: Option<PathBuf>,
@@ -130,7 +147,7 @@ pub(crate) struct Login {
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub(crate) key: Option<PathBuf>,
 
-    /// Address of the auth service, which takes certificates
+    /// Address of the auth service, where the server is none itself
     /// [default: what the server says]
     #[arg(long, value_name = "URL", env = "WARRANT_AUTH_HOST")]
     pub(crate) auth_host: Option<String>,

@@ -56,6 +56,16 @@ impl Credentials {
     }
 }
 
+impl Password {
+    /// Whether it can be had without asking anybody.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        match self {
+            Self::Known(_) | Self::File(_) => true,
+            Self::Ask => false,
+        }
+    }
+}
+
 fn read_password(path: &Path) -> Result<Secret, Failure> {
     let trouble = |why: String| Failure::Refused(format!("the password file {path:?} {why}"));
     let unreadable = |error| trouble(format!("cannot be read: {error}"));
@@ -201,6 +211,8 @@ struct Issued {
     token_type: String,
     #[serde(default = "shortest_life_s")]
     expires_in: u64,
+    #[serde(default)]
+    refresh_token: Option<String>,
 }
 
 /// A token that was issued to us.
@@ -212,6 +224,8 @@ pub(crate) struct Token {
     pub(crate) life_s: u64,
     /// Whether it is bound to the key that we proved to hold.
     pub(crate) bound: bool,
+    /// What gets the next one, where there is one.
+    pub(crate) refresh_token: Option<Secret>,
 }
 
 fn shortest_life_s() -> u64 {
@@ -235,6 +249,7 @@ pub(crate) fn read_issued(body: &str) -> Result<Token, Failure> {
             bound: issued.token_type.eq_ignore_ascii_case(SCHEME),
             text: Secret::new(issued.access_token),
             life_s: issued.expires_in,
+            refresh_token: issued.refresh_token.map(Secret::new),
         })
         .ok_or_else(|| Failure::Refused("the server's answer to the login holds no token".into()))
 }

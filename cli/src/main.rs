@@ -4,6 +4,7 @@
 
 mod args;
 mod auth;
+mod callback;
 mod client;
 mod clock;
 mod commands;
@@ -82,6 +83,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
         Command::Cancel { ids } => return cancel::cancel(&mut client()?, ids, show),
         Command::Nodes => nodes::nodes(&mut client()?, show)?,
         Command::Login(options) => login::login(&mut client()?, options, show)?,
+        Command::Logout => login::logout(&mut client()?, show)?,
         Command::Keys(what) => keys::keys(&mut client()?, what, show)?,
         Command::Up(options) => return up::up(options),
         Command::Audit(Audit::Verify(options)) => return Ok(up::audit::verify(options)),

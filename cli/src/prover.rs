@@ -118,6 +118,11 @@ impl Prover {
         }
     }
 
+    /// With the same key, for the server that calls itself `base`.
+    pub(crate) fn called(self, base: String) -> Self {
+        Self { base, ..self }
+    }
+
     /// How the server calls itself.
     pub(crate) fn base(&self) -> &str {
         &self.base
@@ -159,13 +164,13 @@ struct Described {
 }
 
 /// How `server`, which describes itself so, calls itself, if it binds tokens to
-/// keys like ours and gives them for passwords. One that calls itself by the
+/// keys like ours and gives them by `grant`. One that calls itself by the
 /// name of another is not believed: it gets what the older servers get.
-pub(crate) fn offered(server: &Server, description: &str) -> Option<String> {
+pub(crate) fn offered(server: &Server, description: &str, grant: &str) -> Option<String> {
     let about: Described = serde_json::from_str(description).ok()?;
     let has = |words: &[String], word: &str| words.iter().any(|known| known == word);
     if !has(&about.dpop_signing_alg_values_supported, "EdDSA")
-        || !has(&about.grant_types_supported, "password")
+        || !has(&about.grant_types_supported, grant)
     {
         return None;
     }
@@ -214,7 +219,7 @@ mod tests {
                 "dpop_signing_alg_values_supported": [alg],
                 "grant_types_supported": [grant],
             });
-            offered(&server, &about.to_string())
+            offered(&server, &about.to_string(), "password")
         };
         let own = "http://localhost:5000/oauth/token";
         let base = about(own, "EdDSA", "password");
@@ -230,7 +235,7 @@ mod tests {
         ] {
             assert_eq!(about(other, "EdDSA", "password"), None, "{other}");
         }
-        assert_eq!(offered(&server, "{}"), None);
-        assert_eq!(offered(&server, "<html>"), None);
+        assert_eq!(offered(&server, "{}", "password"), None);
+        assert_eq!(offered(&server, "<html>", "password"), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::terminal::visible;
 const MAX_LENGTH: usize = 1000;
 
 /// One line for an answer that is no success: the `Message`, `Error`, `Errors`
-/// or `detail` of its body, else its status.
+/// or `detail` of its body, the words of an auth service, else its status.
 pub(crate) fn describe(status: u16, body: &str) -> String {
     let mut parts: Vec<String> = Vec::new();
     if let Ok(Value::Object(body)) = serde_json::from_str(body) {
@@ -24,6 +24,9 @@ pub(crate) fn describe(status: u16, body: &str) -> String {
     }
     parts.retain(|part| !part.is_empty());
     if parts.is_empty() {
+        parts.extend(of_oauth(body));
+    }
+    if parts.is_empty() {
         return format!("the server answered with status {status} and gave no reason");
     }
     // "There was an issue." and its cause become one sentence.
@@ -33,6 +36,14 @@ pub(crate) fn describe(status: u16, body: &str) -> String {
     }
     let line: String = parts.join(": ").chars().take(MAX_LENGTH).collect();
     visible(line.trim()).into_owned()
+}
+
+/// The words of an auth service. Source: RFC 6749 §5.2.
+fn of_oauth(body: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(body).ok()?;
+    let said = [&body["error_description"], &body["error"]];
+    let said = said.into_iter().find_map(Value::as_str)?;
+    Some(said.to_owned()).filter(|said| !said.is_empty())
 }
 
 /// One entry of a list: a text, or the validation error of the FastAPI form

@@ -41,6 +41,11 @@ pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "warrant: {message}");
 }
 
+/// Print something to standard error that is no complaint.
+pub(crate) fn tell(message: &str) {
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// Print one line to standard output.
 pub(crate) fn say(line: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{line}").map_err(Failure::of_output)

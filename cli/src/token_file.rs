@@ -1,12 +1,15 @@
 //! The token that `warrant login` leaves for later commands.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now_s;
+use crate::failure::Failure;
+use crate::secret::Secret;
 use crate::state_home::state_home;
 
 /// A token and what it is good for.
@@ -23,7 +26,43 @@ pub(crate) struct StoredToken {
     /// Where it is bound to our key: how the server calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bound: Option<String>,
+    /// What gets the next one, where the login goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) renewal: Option<Renewal>,
 }
+
+/// What gets the next tokens of a login.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Renewal {
+    /// The auth service that gives them, and the only one that is asked.
+    pub(crate) auth: String,
+    /// Where they are bound to our key: how that service calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<String>,
+    /// What is shown for them, once.
+    pub(crate) refresh_token: String,
+}
+
+impl Renewal {
+    /// The one that comes after it; the same where the service gave no other.
+    pub(crate) fn followed(self, next: Option<Secret>) -> Self {
+        let next = next.map(|next| next.reveal().to_owned());
+        Self {
+            refresh_token: next.unwrap_or(self.refresh_token),
+            ..self
+        }
+    }
+}
+
+impl StoredToken {
+    /// Whether a command may begin with it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.expires_at > now_s() + NEARLY_OVER_S
+    }
+}
+
+/// A token that ends within this many seconds is not begun with.
+pub(crate) const NEARLY_OVER_S: u64 = 30;
 
 /// The file that holds at most one token: the latest login.
 #[derive(Debug, Clone)]
@@ -55,11 +94,34 @@ impl TokenFile {
         serde_json::from_slice(&fs::read(&self.0).ok()?).ok()
     }
 
+    /// Keep other commands from changing what is stored, until the lock is
+    /// dropped. Each holds it for as long as one request takes.
+    ///
+    /// Errors: `Refused` when the lock cannot be had.
+    pub(crate) fn lock(&self) -> Result<File, Failure> {
+        let path = self.0.with_extension("lock");
+        let locked = self.make_dir().and_then(|_| {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false);
+            let file = file.mode(0o600).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        });
+        locked.map_err(|error| Failure::Refused(format!("cannot lock {path:?}: {error}")))
+    }
+
+    /// As [`TokenFile::write`].
+    ///
+    /// Errors: `Refused` with the file's name.
+    pub(crate) fn store(&self, token: &StoredToken) -> Result<(), Failure> {
+        self.write(token).map_err(|error| {
+            Failure::Refused(format!("cannot store the token in {:?}: {error}", self.0))
+        })
+    }
+
     /// Replace the file in one step, so that no reader sees half of it.
     pub(crate) fn write(&self, token: &StoredToken) -> io::Result<()> {
-        let dir = self.0.parent().unwrap_or(Path::new("."));
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        let dir = self.make_dir()?;
         let draft = dir.join(format!(".token.{}", std::process::id()));
         // Left by a process of the same id that died on the way.
         let _ = fs::remove_file(&draft);
@@ -69,6 +131,13 @@ impl TokenFile {
             let _ = fs::remove_file(&draft);
         }
         written
+    }
+
+    fn make_dir(&self) -> io::Result<&Path> {
+        let dir = self.0.parent().unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+        Ok(dir)
     }
 
     /// Remove the file if it still holds this token: another login may have
@@ -103,6 +172,7 @@ mod tests {
             access_token: text.to_owned(),
             expires_at: 2_000_000_000,
             bound: None,
+            renewal: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What both services do with whoever connects, before anything is routed:
 //! bounds on connections, and requests that two readers could understand in
-//! two ways are refused.
+//! two ways are refused; and with how many threads they answer.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ pub mod origin;
 mod places;
 pub mod shape;
 pub mod tls;
+mod workers;
 
 pub use guarded::{Guarded, Verdicts};
 pub use places::{Place, Places, network};
+pub use workers::workers;

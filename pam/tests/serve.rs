@@ -21,6 +21,20 @@ const HASH: &str = "$6$rounds=1000$NZ9bP/HaSAEeeaj6$5iHCraKJFAx0Pm7yD.0hHDMvIlMx
 const UNIX: &str = "auth required pam_unix.so\naccount required pam_unix.so\n";
 const PERMIT: &str = "auth required pam_permit.so\naccount required pam_permit.so\n";
 
+/// A module that shows what modules see and may do: with `environment` it lets
+/// nobody in where the process has a variable, with `rename` it takes the user
+/// for another. The numbers are those of `_pam_types.h`.
+const PROBE: &str = r#"
+    extern char **environ;
+    int pam_set_item(void *handle, int item, const void *value);
+    int pam_sm_authenticate(void *handle, int flags, int count, const char **words) {
+        if (count == 1 && words[0][0] == 'e') return environ && *environ ? 7 : 0;
+        return pam_set_item(handle, 2, "locked");
+    }
+    int pam_sm_acct_mgmt(void *handle, int flags, int count, const char **words) { return 0; }
+    int pam_sm_setcred(void *handle, int flags, int count, const char **words) { return 0; }
+"#;
+
 /// Lay the copies over /etc, then become the program.
 const UNDER_COPIES: &str = r#"
     set -e
@@ -164,7 +178,13 @@ fn under_copies(dir: &tempfile::TempDir) -> Command {
 }
 
 fn spawn(dir: &tempfile::TempDir, options: &str) -> Child {
+    spawn_by(dir, &[], options)
+}
+
+/// Start the program by another, which becomes it.
+fn spawn_by(dir: &tempfile::TempDir, by: &[&str], options: &str) -> Child {
     under_copies(dir)
+        .args(by)
         .args([env!("CARGO_BIN_EXE_warrant-pam"), "serve", "--socket"])
         .arg(dir.path().join("pam.sock"))
         .args(options.split_whitespace())
@@ -323,6 +343,75 @@ fn t108_no_password_is_in_its_log_and_it_leaves_no_core() {
     assert_eq!(words[4..6], ["0", "0"], "{core}");
     let maps = of("maps");
     assert!(!maps.contains("libpam"), "the parent has loaded libpam");
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a compiler is run")]
+fn t43_modules_see_no_variable_and_cannot_change_who_is_asked_about() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    let at = |name: &str| machine.dir.path().join(name).display().to_string();
+    fs::write(at("probe.c"), PROBE).unwrap();
+    let compiled = Command::new("cc")
+        .args([
+            "-shared",
+            "-fPIC",
+            "-o",
+            &at("pam_probe.so"),
+            &at("probe.c"),
+        ])
+        .status();
+    assert!(compiled.unwrap().success());
+    for word in ["environment", "rename"] {
+        let module = at("pam_probe.so");
+        let rules = format!("auth required {module} {word}\naccount required {module}\n");
+        fs::write(at(&format!("pam.d/{word}")), rules).unwrap();
+    }
+    let verdict = machine.ask("environment", "ann", "any");
+    assert_eq!(verdict, Verdict::Accepted, "{}", machine.log());
+    assert_eq!(machine.ask("rename", "ann", "any"), Verdict::Denied);
+    // It is the name alone that it minds.
+    assert_eq!(machine.ask("rename", "locked", "any"), Verdict::Accepted);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "somebody else looks at it")]
+fn t85_nobody_without_power_over_all_processes_may_look_into_it() {
+    let Some(dir) = copies() else {
+        return;
+    };
+    // Root in all but that: who looks, and who is looked at.
+    let weaker = ["setpriv", "--bounding-set", "-sys_ptrace", "--"];
+    let child = spawn_by(&dir, &weaker, "--peer-uid 0");
+    let machine = Machine { dir, child };
+    machine.wait_ready();
+    // Once it answers it has done all that it does at its start.
+    assert_eq!(machine.ask("rules", "ann", PASSWORD), Verdict::Accepted);
+    let looks_at = |pid: u32| {
+        // Who may read this link may attach a debugger. Source: proc(5).
+        let link = format!("/proc/{pid}/cwd");
+        let seen = Command::new(weaker[0])
+            .args(&weaker[1..])
+            .args(["readlink", &link])
+            .stderr(Stdio::null())
+            .output();
+        seen.unwrap().status.success()
+    };
+    let mut plain = Command::new(weaker[0])
+        .args(&weaker[1..])
+        .args(["sleep", "60"])
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut seen = looks_at(plain.id());
+    while !seen && Instant::now() < deadline {
+        seen = looks_at(plain.id());
+    }
+    let _ = plain.kill();
+    let _ = plain.wait();
+    assert!(seen, "who looks sees nothing at all");
+    assert!(!looks_at(machine.child.id()), "it may be looked into");
 }
 
 #[test]

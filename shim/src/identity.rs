@@ -1,5 +1,7 @@
 //! Whom a run is for, as its warrant says.
 
+use warrant_wire::Cursor;
+
 use crate::policy::Policy;
 
 /// The user ids from here on are not anybody's. Source: chown(2), for which
@@ -19,13 +21,22 @@ pub struct Identity {
     pub uid: u32,
 }
 
-/// What a keeper needs to run a job as another user.
-#[derive(Debug, Clone, Copy)]
-pub struct OnBehalf<'a> {
-    /// Whom the run is for.
-    pub identity: &'a Identity,
-    /// What the machine's administrator allows.
-    pub policy: &'a Policy,
+impl Identity {
+    /// Writes it as bytes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        // A name is checked before, and is far shorter.
+        let length = u32::try_from(self.name.len()).unwrap_or(u32::MAX);
+        out.extend([self.uid, length].map(u32::to_le_bytes).as_flattened());
+        out.extend(self.name.as_bytes());
+    }
+
+    /// Reads what was written; `None` if it is not that.
+    pub(crate) fn read(from: &mut Cursor<'_>) -> Option<Self> {
+        Some(Self {
+            uid: from.u32().ok()?,
+            name: String::from_utf8(from.counted().ok()?.to_vec()).ok()?,
+        })
+    }
 }
 
 /// Whether a name is a plain account name: a lower-case letter or `_`, then

@@ -21,6 +21,7 @@ pub mod identity;
 pub mod journal;
 pub mod keeper;
 pub mod keys;
+pub mod line;
 pub mod monitor;
 pub mod policy;
 pub mod runner;

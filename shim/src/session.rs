@@ -11,9 +11,8 @@
 //! more from the keeper, or its end, closes the session.
 
 use std::ffi::CStr;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,12 +21,11 @@ use nix::libc::SIGKILL;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{Pid, alarm};
 use warrant_wire::Refusal;
 
-use crate::cgroup::JobCgroup;
 use crate::keeper::Ends;
+use crate::line::Line;
 use crate::runner::{self, Crew};
 use crate::self_check::{self, MEDDLING, listed};
 use crate::sys::pam::{self, Code, Pam};
@@ -47,20 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub struct Session {
     /// Its process.
     pub pid: Pid,
-    line: UnixStream,
-}
-
-/// Says a number to the other side.
-fn say(line: &UnixStream, number: i32) {
-    let number = number.to_ne_bytes();
-    let _ = send(line.as_raw_fd(), &number, MsgFlags::MSG_NOSIGNAL);
-}
-
-/// The next number, or `None` if the other side is gone or takes too long.
-fn hear(mut line: &UnixStream) -> Option<i32> {
-    let mut number = [0; 4];
-    line.read_exact(&mut number).ok()?;
-    Some(i32::from_ne_bytes(number))
+    line: Line,
 }
 
 /// Checks that PAM has a service file for jobs, with each kind of module that
@@ -92,12 +77,13 @@ impl Session {
             Refusal::PamSession
         })?;
         let unprepared = |_| Refusal::Unprepared;
-        let (ours, theirs) = UnixStream::pair().map_err(unprepared)?;
-        ours.set_read_timeout(Some(PATIENCE)).map_err(unprepared)?;
+        let (ours, theirs) = Line::pair().map_err(unprepared)?;
+        let patience = ours.0.set_read_timeout(Some(PATIENCE));
+        patience.map_err(unprepared)?;
         let pid = fork(|| serve(crew, ends, &theirs)).map_err(unprepared)?;
         drop(theirs);
         let session = Self { pid, line: ours };
-        let answer = hear(&session.line);
+        let answer = session.line.hear();
         if answer == Some(0) {
             return Ok(session);
         }
@@ -111,9 +97,9 @@ impl Session {
     ///
     /// Errors: why there are no more.
     pub fn start(&self, count: u32, mut rank: impl FnMut(Pid)) -> io::Result<()> {
-        say(&self.line, 0);
+        let _ = self.line.say(0);
         for _ in 0..count {
-            match hear(&self.line) {
+            match self.line.hear().and_then(|it| i32::try_from(it).ok()) {
                 Some(pid @ 1..) => rank(Pid::from_raw(pid)),
                 Some(errno) => return Err(io::Error::from_raw_os_error(-errno)),
                 None => return Err(Errno::EPIPE.into()),
@@ -124,39 +110,40 @@ impl Session {
 
     /// Closes the session, and waits until that is done.
     pub fn close(self) {
-        say(&self.line, 0);
+        let _ = self.line.say(0);
         // It says nothing more, so this is its end, or our patience's.
-        let _ = hear(&self.line);
+        let _ = self.line.hear();
         let _ = send_child(self.pid, SIGKILL);
         let _ = wait_for(self.pid);
     }
 }
 
 /// The life of the session's process.
-fn serve(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream) -> i32 {
+fn serve(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> i32 {
     let opened = settle_in(crew, ends, line)
         .map_err(|_| Refusal::Unprepared)
         .and_then(|()| open(crew));
     alarm::cancel();
     match opened {
         Ok(opened) => attend(crew, ends, line, opened),
-        Err(refusal) => say(line, refusal.code().into()),
+        Err(refusal) => drop(line.say(refusal.code().into())),
     }
     // All is closed.
-    say(line, 0);
+    let _ = line.say(0);
     0
 }
 
 /// Makes the ranks, waits for the keeper's word or end, and closes.
-fn attend(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream, mut opened: Opened) {
-    say(line, 0);
-    if hear(line).is_some() {
+fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
+    let _ = line.say(0);
+    if line.hear().is_some() {
         if let Err(error) = start(crew, ends, line, &opened) {
-            say(line, -error.raw_os_error().unwrap_or(Errno::EIO as i32));
+            let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
+            let _ = line.say((-errno).into());
         }
         let _ = close_all_but(crew, &[line.as_fd()]);
         let _ = hardening::keep_secrets();
-        let _ = hear(line);
+        let _ = line.hear();
     }
     // What the keeper has not ended, if it died.
     if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
@@ -172,7 +159,7 @@ fn attend(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream, mut opened: Opened)
 }
 
 /// Makes the ranks and says their process ids.
-fn start(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream, opened: &Opened) -> io::Result<()> {
+fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Result<()> {
     let user = crew.user.map(|user| runner::User {
         session: &opened.environment,
         ..user
@@ -187,14 +174,13 @@ fn start(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream, opened: &Opened) -> 
         return Err(Errno::EBUSY.into());
     }
     (0..).zip(ends).try_for_each(|(rank, ends)| {
-        say(line, runner::start(&crew, rank, ends)?.as_raw());
-        Ok(())
+        Ok(line.say(runner::start(&crew, rank, ends)?.as_raw().into())?)
     })
 }
 
 /// Leaves what is the keeper's: files, the record and its lock among them,
 /// and signals. From here on a module that hangs ends this process.
-fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream) -> io::Result<()> {
+fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
     let ends = ends
         .iter()
         .flat_map(|end| [end.stdout.as_fd(), end.stderr.as_fd()]);
@@ -212,8 +198,8 @@ fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &UnixStream) -> io::Result<()
 /// Closes everything but the control groups and `files`.
 fn close_all_but(crew: &Crew<'_>, files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let cgroup = crew.user.and_then(|user| user.cgroup).into_iter();
-    let files = files.iter().map(AsRawFd::as_raw_fd);
-    sys::fd::close_all_but(files.chain(cgroup.flat_map(JobCgroup::raw_fds)).collect())
+    let cgroups = cgroup.flat_map(|cgroup| cgroup.cgroups.dirs());
+    sys::fd::close_all_but(files.iter().copied().chain(cgroups))
 }
 
 /// What modules want for the ranks, besides what they did to this process.
@@ -289,6 +275,6 @@ fn tell_of(crew: &Crew<'_>, step: &str, Code(number): Code) {
 
 fn tell(crew: &Crew<'_>, step: &str, said: &[u8]) {
     let said = said.trim_ascii().escape_ascii().to_string();
-    let run = crew.run.to_string();
+    let run = crew.order.run.to_string();
     audit::line("pam", &[("run", &run), ("step", step), ("said", &said)]);
 }

@@ -84,18 +84,13 @@ impl Spool {
     ///
     /// Errors: `EEXIST` if there is one, whatever is in it; what open(2) says.
     pub fn create_record(&self, run: RunId) -> io::Result<RecordFile> {
-        match self.create(run, RunFile::Record, OFlag::O_EXCL) {
-            Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
-                let bucket = run.spool_bucket();
-                match mkdirat(&self.dir, bucket.as_str(), Mode::S_IRWXU | self.group_mode) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-                self.create(run, RunFile::Record, OFlag::O_EXCL)
-            }
-            other => other,
+        let bucket = run.spool_bucket();
+        match mkdirat(&self.dir, bucket.as_str(), Mode::S_IRWXU | self.group_mode) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno.into()),
         }
-        .map(RecordFile)
+        self.create(run, RunFile::Record, OFlag::O_EXCL)
+            .map(RecordFile)
     }
 
     /// Creates an empty file for output or its index.

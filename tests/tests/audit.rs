@@ -90,8 +90,12 @@ on_each_database! {
                 ("cancel", "granted", None, a, Some(waits)),
             ]
         );
+        // The token of the login, by the id that the auth service knows it by.
+        let logins = house.audit("warrant-authsvc");
         for row in &rows {
             assert_eq!(row["source"], "127.0.0.1", "{row}");
+            let login = logins.iter().find(|login| login["jti"] == row["jti"]);
+            assert_eq!(login.unwrap()["subject"], row["subject"], "{row}");
         }
         let hash = rows[0]["job_sha256"].as_str().unwrap();
         assert!(hash.len() == 64 && rows[1]["job_sha256"] != hash);
@@ -193,10 +197,11 @@ fn what_a_key_is_used_for_is_told_as_its_users() {
         ]
     );
     assert_eq!(rows[1]["detail"], "GET /v1/jobs");
+    let id = made["id"].as_str().unwrap();
     for row in &rows {
         assert_eq!(row["source"], "127.0.0.1", "{row}");
+        assert_eq!(row["jti"], format!("key:{id}"), "{row}");
     }
-    let id = made["id"].as_str().unwrap();
     let command = house.authsvc_command(&["key", "revoke", id], "");
     assert_eq!(command, "1 revoked\n");
     let rows = house.audit("warrant-authsvc");

@@ -1,5 +1,7 @@
 //! `warrant`, the command people type, against the real services.
 
+mod login;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;

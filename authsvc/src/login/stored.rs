@@ -6,7 +6,7 @@ use crate::handshake::{self, Once};
 use crate::passwords::{self, Verified};
 use crate::secret::Secret;
 use crate::source::Source;
-use crate::store::jtis;
+use crate::store::spent::{self, OneUse};
 use crate::store::users::{self, By, User};
 use crate::user_name::UserName;
 
@@ -76,7 +76,7 @@ impl Login {
     ) -> Result<(), Refusal> {
         let mut tx = self.db.begin().await?;
         if let Some(once) = once
-            && !jtis::spend(&mut tx, &once.id, once.ends_us).await?
+            && !spent::spend(&mut tx, OneUse::Payload(&once.id), once.ends_us).await?
         {
             return Err(Refusal::Payload(handshake::Refused::Undecodable));
         }

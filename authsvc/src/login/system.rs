@@ -23,7 +23,8 @@ use crate::handshake::{self, Once};
 use crate::passwords::Busy;
 use crate::secret::Secret;
 use crate::source::Source;
-use crate::store::{jtis, users};
+use crate::store::spent::{self, OneUse};
+use crate::store::users;
 use crate::user_name::UserName;
 
 /// When a failure is answered, counted from the login's turn. PAM's own delay
@@ -129,7 +130,7 @@ impl Login {
 
     pub(super) async fn spend(&self, once: &Once) -> Result<(), Refusal> {
         let mut tx = self.db.begin().await?;
-        if !jtis::spend(&mut tx, &once.id, once.ends_us).await? {
+        if !spent::spend(&mut tx, OneUse::Payload(&once.id), once.ends_us).await? {
             return Err(Refusal::Payload(handshake::Refused::Undecodable));
         }
         Ok(tx.commit().await?)

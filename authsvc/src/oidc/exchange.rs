@@ -14,7 +14,7 @@ use crate::login::Asked;
 use crate::oauth::Refused;
 use crate::secret::Secret;
 use crate::source::Source;
-use crate::store::id_tokens;
+use crate::store::spent::{self, OneUse};
 use crate::throttle::Verdict;
 
 impl Oidc {
@@ -77,7 +77,13 @@ impl Oidc {
         if !directory.hold(&mut tx, &opened.session.subject).await? {
             return Err(Refused::Proof("user-disabled"));
         }
-        if !id_tokens::spend(&mut tx, &claims.hash, ends_us.saturating_mul(1_000_000)).await? {
+        if !spent::spend(
+            &mut tx,
+            OneUse::IdToken(&claims.hash),
+            ends_us.saturating_mul(1_000_000),
+        )
+        .await?
+        {
             return Err(Refused::Proof("id-token-used"));
         }
         if let Some(proof) = &asked.proof {

@@ -167,18 +167,3 @@ pub(crate) async fn delete_all(tx: &mut Tx) -> Result<()> {
     on!(tx, |db| sqlx::query(SQL).execute(db).await.map(|_| ()))?;
     Ok(())
 }
-
-/// Forget at most `limit` devices that expired before `time_us`; returns how
-/// many.
-///
-/// Errors: the database did not answer.
-pub(crate) async fn prune(tx: &mut Tx, time_us: i64, limit: i64) -> Result<u64> {
-    const SQL: &str = "delete from device_codes where hash in
-         (select hash from device_codes where expires_us < $1 order by expires_us limit $2)";
-    Ok(on!(tx, |db| sqlx::query(SQL)
-        .bind(time_us)
-        .bind(limit)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?)
-}

@@ -6,13 +6,13 @@ pub(crate) mod audit;
 pub(crate) mod clients;
 pub(crate) mod codes;
 pub(crate) mod devices;
-pub(crate) mod id_tokens;
-pub(crate) mod jtis;
+pub(crate) mod expired;
 pub(crate) mod proofs;
 pub(crate) mod refresh_tokens;
 pub(crate) mod revocations;
 pub(crate) mod sessions;
 pub(crate) mod sign_ins;
+pub(crate) mod spent;
 pub(crate) mod users;
 pub(crate) mod web_sessions;
 

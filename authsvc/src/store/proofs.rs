@@ -47,20 +47,6 @@ pub(crate) async fn spend(tx: &mut Tx, mark: &str, expires_us: i64, most: i64) -
     })
 }
 
-/// Forget at most `limit` proofs that ended before `now_us`; returns how many.
-///
-/// Errors: the database did not answer.
-pub(crate) async fn prune(tx: &mut Tx, now_us: i64, limit: i64) -> Result<u64> {
-    const SQL: &str = "delete from dpop_proofs where seq in
-         (select seq from dpop_proofs where expires_us < $1 order by expires_us limit $2)";
-    Ok(on!(tx, |db| sqlx::query(SQL)
-        .bind(now_us)
-        .bind(limit)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?)
-}
-
 /// The secret of the nonces: `fresh`, unless there is one already.
 ///
 /// Errors: the database did not answer.

@@ -149,18 +149,3 @@ pub(crate) async fn list(
     let entries = rows.into_iter().map(Row::read).collect::<Result<_>>()?;
     Ok((next, entries))
 }
-
-/// Forget at most `limit` entries whose end was before `now_us`; returns how
-/// many.
-///
-/// Errors: the database did not answer.
-pub(crate) async fn prune(tx: &mut Tx, now_us: i64, limit: i64) -> Result<u64> {
-    const SQL: &str = "delete from revocations where seq in
-         (select seq from revocations where until_us < $1 order by until_us limit $2)";
-    Ok(on!(tx, |db| sqlx::query(SQL)
-        .bind(now_us)
-        .bind(limit)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?)
-}

@@ -296,18 +296,3 @@ pub(crate) async fn list_by_group(
         .await)?;
     rows.into_iter().map(Row::read).collect()
 }
-
-/// Forget at most `limit` sessions that expired before `now_us`, and their
-/// refresh tokens; returns how many sessions.
-///
-/// Errors: the database did not answer.
-pub(crate) async fn prune(tx: &mut Tx, now_us: i64, limit: i64) -> Result<u64> {
-    const SQL: &str = "delete from sessions where id in
-         (select id from sessions where expires_us < $1 order by expires_us limit $2)";
-    Ok(on!(tx, |db| sqlx::query(SQL)
-        .bind(now_us)
-        .bind(limit)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?)
-}

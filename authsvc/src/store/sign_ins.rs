@@ -71,18 +71,3 @@ pub(crate) async fn take(tx: &mut Tx, hash: &str) -> Result<Option<SignIn>> {
         .fetch_optional(db)
         .await)?)
 }
-
-/// Forget at most `limit` that were waited for until before `now_us`; returns
-/// how many.
-///
-/// Errors: the database did not answer.
-pub(crate) async fn prune(tx: &mut Tx, now_us: i64, limit: i64) -> Result<u64> {
-    const SQL: &str = "delete from sign_ins where hash in
-         (select hash from sign_ins where expires_us < $1 order by expires_us limit $2)";
-    Ok(on!(tx, |db| sqlx::query(SQL)
-        .bind(now_us)
-        .bind(limit)
-        .execute(db)
-        .await
-        .map(|done| done.rows_affected()))?)
-}

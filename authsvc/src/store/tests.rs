@@ -11,11 +11,13 @@ use warrant_trail::{Filter, Row, Trail, Verified};
 use super::api_keys::{self, ApiKey};
 use super::codes::Code;
 use super::devices::Device;
+use super::expired::Kept;
 use super::sessions::Of;
+use super::spent::OneUse;
 use super::users::User;
 use super::{
-    audit, clients, codes, devices, jtis, ping, proofs, refresh_tokens, revocations, sessions,
-    users,
+    audit, clients, codes, devices, expired, ping, proofs, refresh_tokens, revocations, sessions,
+    spent, users,
 };
 use crate::sessions::{Kind, Session};
 use crate::user_name::UserName;
@@ -187,16 +189,50 @@ async fn a_hash_is_renewed_only_in_place_of_the_one_that_was_checked() {
 async fn a_payload_is_spent_once_and_forgotten_after_its_end() {
     on_both(async |db| {
         let mut tx = db.begin().await.unwrap();
-        assert!(jtis::spend(&mut tx, "a", 10).await.unwrap());
-        assert!(!jtis::spend(&mut tx, "a", 20).await.unwrap());
-        assert!(jtis::spend(&mut tx, "b", 20).await.unwrap());
+        assert!(
+            spent::spend(&mut tx, OneUse::Payload("a"), 10)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !spent::spend(&mut tx, OneUse::Payload("a"), 20)
+                .await
+                .unwrap()
+        );
+        assert!(
+            spent::spend(&mut tx, OneUse::Payload("b"), 20)
+                .await
+                .unwrap()
+        );
         tx.commit().await.unwrap();
         let mut tx = db.begin().await.unwrap();
-        assert!(!jtis::spend(&mut tx, "a", 10).await.unwrap());
-        assert_eq!(jtis::prune(&mut tx, 10, 100).await.unwrap(), 0);
-        assert_eq!(jtis::prune(&mut tx, 11, 100).await.unwrap(), 1);
-        assert!(jtis::spend(&mut tx, "a", 30).await.unwrap());
-        assert!(!jtis::spend(&mut tx, "b", 30).await.unwrap());
+        assert!(
+            !spent::spend(&mut tx, OneUse::Payload("a"), 10)
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Payloads, 10, 100)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Payloads, 11, 100)
+                .await
+                .unwrap(),
+            1
+        );
+        assert!(
+            spent::spend(&mut tx, OneUse::Payload("a"), 30)
+                .await
+                .unwrap()
+        );
+        assert!(
+            !spent::spend(&mut tx, OneUse::Payload("b"), 30)
+                .await
+                .unwrap()
+        );
     })
     .await;
 }
@@ -220,9 +256,21 @@ async fn t111_a_proof_is_spent_once_and_there_is_room_for_so_many() {
         assert_eq!(spend("full", 20, 4).await, Full);
         assert_eq!(spend("a", 20, 4).await, Again);
         let mut tx = db.begin().await.unwrap();
-        assert_eq!(proofs::prune(&mut tx, 10, 100).await.unwrap(), 0);
-        assert_eq!(proofs::prune(&mut tx, 11, 100).await.unwrap(), 1);
-        proofs::prune(&mut tx, 21, 100).await.unwrap();
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Proofs, 10, 100)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Proofs, 11, 100)
+                .await
+                .unwrap(),
+            1
+        );
+        expired::forget(&mut tx, Kept::Proofs, 21, 100)
+            .await
+            .unwrap();
         assert_eq!(proofs::keep_secret(&mut tx, "one").await.unwrap(), "one");
         assert_eq!(proofs::keep_secret(&mut tx, "two").await.unwrap(), "one");
         tx.commit().await.unwrap();
@@ -237,7 +285,9 @@ async fn of_two_who_spend_one_payload_at_once_one_succeeds() {
     on_both(async |db| {
         let spend = async || {
             let mut tx = db.begin().await.unwrap();
-            let spent = jtis::spend(&mut tx, "a", 10).await.unwrap();
+            let spent = spent::spend(&mut tx, OneUse::Payload("a"), 10)
+                .await
+                .unwrap();
             tx.commit().await.unwrap();
             spent
         };
@@ -588,8 +638,18 @@ async fn refresh_tokens_go_with_their_session_and_each_is_spent_once() {
         );
         tx.commit().await.unwrap();
         let mut tx = db.begin().await.unwrap();
-        assert_eq!(sessions::prune(&mut tx, 100, 10).await.unwrap(), 0);
-        assert_eq!(sessions::prune(&mut tx, 101, 10).await.unwrap(), 1);
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Sessions, 100, 10)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Sessions, 101, 10)
+                .await
+                .unwrap(),
+            1
+        );
         tx.commit().await.unwrap();
         let mut conn = db.read().await.unwrap();
         assert_eq!(refresh_tokens::find(&mut conn, "h2").await.unwrap(), None);
@@ -617,19 +677,33 @@ async fn what_is_over_is_forgotten_a_little_at_a_time() {
         drop(conn);
         let mut tx = db.begin().await.unwrap();
         for left in [3, 2, 0] {
-            assert_eq!(sessions::prune(&mut tx, 101, 3).await.unwrap(), left);
+            assert_eq!(
+                expired::forget(&mut tx, Kept::Sessions, 101, 3)
+                    .await
+                    .unwrap(),
+                left
+            );
         }
         let end_us = 36_060_000_000;
-        assert_eq!(revocations::prune(&mut tx, end_us, 10).await.unwrap(), 0);
         assert_eq!(
-            revocations::prune(&mut tx, end_us + 3, 10).await.unwrap(),
+            expired::forget(&mut tx, Kept::Revocations, end_us, 10)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Revocations, end_us + 3, 10)
+                .await
+                .unwrap(),
             3
         );
         tx.commit().await.unwrap();
         let (next, left) = entries(db, 0).await;
         assert_eq!(left.len(), 2);
         let mut tx = db.begin().await.unwrap();
-        revocations::prune(&mut tx, i64::MAX, 10).await.unwrap();
+        expired::forget(&mut tx, Kept::Revocations, i64::MAX, 10)
+            .await
+            .unwrap();
         revocations::insert_token(&mut tx, "j", 0).await.unwrap();
         tx.commit().await.unwrap();
         assert!(entries(db, 0).await.0 > next, "a number was given twice");
@@ -714,8 +788,18 @@ async fn a_code_is_held_spent_and_forgotten() {
         assert_eq!(codes::find_subject(&mut conn, "i").await.unwrap(), None);
         drop(conn);
         let mut tx = db.begin().await.unwrap();
-        assert_eq!(codes::prune(&mut tx, 100, 10).await.unwrap(), 0);
-        assert_eq!(codes::prune(&mut tx, 101, 10).await.unwrap(), 1);
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Codes, 100, 10)
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Codes, 101, 10)
+                .await
+                .unwrap(),
+            1
+        );
         tx.commit().await.unwrap();
     })
     .await;
@@ -767,7 +851,12 @@ async fn a_device_waits_is_decided_about_once_and_is_forgotten() {
         devices::delete_of(&mut tx, "ann").await.unwrap();
         assert!(devices::hold(&mut tx, "h").await.unwrap().is_none());
         devices::delete(&mut tx, "none").await.unwrap();
-        assert_eq!(devices::prune(&mut tx, 101, 10).await.unwrap(), 1);
+        assert_eq!(
+            expired::forget(&mut tx, Kept::Devices, 101, 10)
+                .await
+                .unwrap(),
+            1
+        );
         tx.commit().await.unwrap();
     })
     .await;

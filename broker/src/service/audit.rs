@@ -108,6 +108,7 @@ fn row(caller: &Caller, kind: &str, outcome: &str, id: Option<JobId>) -> Row {
         subject: Some(caller.name.clone()),
         uid: caller.uid.map(i64::from),
         source: source(caller),
+        jti: caller.token_id(),
         job_id: id.map(JobId::get),
         ..Row::default()
     }

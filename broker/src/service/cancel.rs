@@ -24,6 +24,7 @@ impl Jobs {
                 uid: caller.uid,
             },
             source: audit::source(caller),
+            token: caller.token_id(),
             note: String::new(),
             refused: false,
             at: Micros::now(),

@@ -52,6 +52,7 @@ impl Jobs {
                     uid: None,
                 },
                 source: "local".into(),
+                token: None,
                 note: "the account was disabled".into(),
                 refused: false,
                 at: Micros::now(),

@@ -88,6 +88,7 @@ impl Jobs {
             submitted: Micros::now(),
             refused,
             source: audit::source(caller),
+            token: caller.token_id(),
             job_sha256: warrants::job_sha256(&launch),
         };
         let admission = match &self.0.warrants {
@@ -148,7 +149,7 @@ impl Jobs {
         launch: Vec<u8>,
     ) -> Result<Result<JobId>> {
         let engine = &self.0.engine;
-        let (owner, source) = (job.owner.clone(), job.source.clone());
+        let (owner, source, token) = (job.owner.clone(), job.source.clone(), job.token.clone());
         let id = self.0.store.reserve().await?;
         let first = RunKey {
             job: id,
@@ -186,6 +187,7 @@ impl Jobs {
                     job: id,
                     by: owner,
                     source,
+                    token,
                     note: error.message.clone(),
                     refused: true,
                     at: Micros::now(),

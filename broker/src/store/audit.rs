@@ -13,9 +13,9 @@ use crate::model::JobId;
 
 /// The columns that the row of a submission fills.
 pub(super) const SUBMITTED: Spelt = same(
-    "insert into job_audit (seq, time_us, kind, outcome, subject, uid, source, job_id, \
+    "insert into job_audit (seq, time_us, kind, outcome, subject, uid, source, jti, job_id, \
      job_sha256, hash) select v.column1, v.column2, 'submit', 'granted', v.column3, v.column4, \
-     v.column5, v.column6, v.column7, v.column8 from (",
+     v.column5, v.column6, v.column7, v.column8, v.column9 from (",
 );
 pub(super) const OF_SUBMITTED: Spelt = same(") as v");
 /// A new head.
@@ -49,6 +49,7 @@ pub(super) fn submitted(head: Head, jobs: &[(JobId, &NewJob)]) -> Sealed {
         subject: Some(job.owner.name.clone()),
         uid: job.owner.uid.map(i64::from),
         source: job.source.clone(),
+        jti: job.token.clone(),
         job_id: Some(id.get()),
         job_sha256: Some(job.job_sha256.clone()),
         ..Row::default()
@@ -74,6 +75,7 @@ pub(super) fn cancelled(cancel: &Cancel) -> Row {
         subject: Some(cancel.by.name.clone()),
         uid: cancel.by.uid.map(i64::from),
         source: cancel.source.clone(),
+        jti: cancel.token.clone(),
         job_id: Some(cancel.job.get()),
         ..Row::default()
     }

@@ -34,6 +34,8 @@ pub struct NewJob {
     pub refused: Option<Exception>,
     /// Where it came from, for the audit trail.
     pub source: String,
+    /// With which token, for the audit trail.
+    pub token: Option<String>,
     /// The SHA-256 of what it runs, in hexadecimal, for the audit trail.
     pub job_sha256: String,
 }
@@ -137,6 +139,8 @@ pub struct Cancel {
     pub by: Owner,
     /// Where from.
     pub source: String,
+    /// With which token, for the audit trail.
+    pub token: Option<String>,
     /// Why, for the job's owner; empty where it was they who asked.
     pub note: String,
     /// Whether nobody asks for it: the job was recorded, and refused after all.

@@ -219,6 +219,7 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
                     .push_bind(row.subject.as_deref())
                     .push_bind(row.uid)
                     .push_bind(&row.source)
+                    .push_bind(row.jti.as_deref())
                     .push_bind(row.job_id)
                     .push_bind(row.job_sha256.as_deref())
                     .push_bind(&stored.hash);

@@ -200,7 +200,8 @@ impl Launch {
 }
 
 impl Placement {
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    /// Writes it as bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
         for places in [&self.cores, &self.gpus] {
             let count = u16::try_from(places.len()).unwrap_or(u16::MAX);
             out.extend(u32::from(count).to_le_bytes());
@@ -210,7 +211,10 @@ impl Placement {
         }
     }
 
-    pub(crate) fn read(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
+    /// Reads what [`Placement::write`] wrote.
+    ///
+    /// Errors: the data ends too early, or names too many places.
+    pub fn read(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let mut places = || {
             let count = from.items(2)?;
             if count > MAX_PLACES {

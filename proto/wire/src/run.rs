@@ -51,13 +51,17 @@ impl RunId {
         format!("{}/{self}.{ending}", self.spool_bucket())
     }
 
-    pub(crate) fn write(self, out: &mut Vec<u8>) {
+    /// Writes it as bytes.
+    pub fn write(self, out: &mut Vec<u8>) {
         out.extend(self.job.to_le_bytes());
         out.extend(self.task.to_le_bytes());
         out.extend(self.attempt.to_le_bytes());
     }
 
-    pub(crate) fn read(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
+    /// Reads what [`RunId::write`] wrote.
+    ///
+    /// Errors: the data ends too early.
+    pub fn read(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             job: from.u64()?,
             task: from.u32()?,

@@ -12,7 +12,7 @@ mod find;
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ struct Tree {
 }
 
 /// The limits of one job; 0 means none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CgroupLimits {
     /// Most memory, bytes.
     pub memory_bytes: u64,
@@ -59,25 +59,17 @@ pub struct CgroupLimits {
     pub pids: u64,
 }
 
-/// The control group of one job, in each tree that is used for it.
+/// The control group of one job, in each tree that is needed for it.
 pub struct JobCgroup<'a> {
-    trees: &'a [Tree],
+    pub(crate) cgroups: &'a Cgroups,
     name: String,
-    places: Vec<Place<'a>>,
+    limits: CgroupLimits,
 }
-
-/// A tree and the directory of one job in it.
-type Place<'a> = (&'a Tree, OwnedFd);
 
 impl Cgroups {
     /// The descriptors of the directories.
     pub fn dirs(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.trees.iter().map(|tree| tree.dir.as_fd())
-    }
-
-    /// The numbers of those descriptors.
-    pub fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
-        self.trees.iter().map(|tree| tree.dir.as_raw_fd())
     }
 
     /// Makes the control group of a run. What an earlier attempt to start the
@@ -86,12 +78,12 @@ impl Cgroups {
     /// Errors: it cannot be made, or a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
         self.end(run)?;
-        let mut job = self.group(run);
-        let added = self.trees.iter().try_for_each(|tree| job.add(tree, limits));
-        if added.is_err() {
-            job.remove();
+        let job = self.group(run, limits);
+        let made = self.trees.iter().try_for_each(|tree| job.make_in(tree));
+        if made.is_err() {
+            job.end();
         }
-        added.map(|()| job)
+        made.map(|()| job)
     }
 
     /// Ends whatever is left of a run that has lost its keeper, and removes
@@ -99,18 +91,15 @@ impl Cgroups {
     ///
     /// Errors: `EBUSY` if something is still there: try again.
     pub fn end(&self, run: RunId) -> io::Result<()> {
-        let has_ended = self.group(run).end();
+        let has_ended = self.group(run, CgroupLimits::default()).end();
         has_ended.then_some(()).ok_or(Errno::EBUSY.into())
     }
 
-    /// What there is of the control group of a run.
-    fn group<'a>(&'a self, run: RunId) -> JobCgroup<'a> {
-        let name = run.to_string();
-        let place = |tree: &'a Tree| Some((tree, tree.open(&name).ok()?));
+    fn group(&self, run: RunId, limits: CgroupLimits) -> JobCgroup<'_> {
         JobCgroup {
-            places: self.trees.iter().filter_map(place).collect(),
-            trees: &self.trees,
-            name,
+            cgroups: self,
+            name: run.to_string(),
+            limits,
         }
     }
 }
@@ -120,54 +109,60 @@ impl Tree {
         self.duties.contains(&duty)
     }
 
+    /// Those of these limits that it keeps: of memory and of processes.
+    fn kept(&self, limits: CgroupLimits) -> (u64, u64) {
+        let kept = |duty, limit| if self.does(duty) { limit } else { 0 };
+        (kept(MEMORY, limits.memory_bytes), kept(PIDS, limits.pids))
+    }
+
     /// What v2, or v1, calls something.
     fn name(&self, v2: &'static str, v1: &'static str) -> &'static str {
         if self.is_unified { v2 } else { v1 }
     }
-
-    fn open(&self, name: &str) -> io::Result<OwnedFd> {
-        Ok(openat(&self.dir, name, DIR_FLAGS, Mode::empty())?)
-    }
 }
 
-impl<'a> JobCgroup<'a> {
+impl JobCgroup<'_> {
+    fn is_in(&self, tree: &Tree) -> bool {
+        tree.does(TRACKING) || tree.kept(self.limits) != (0, 0)
+    }
+
     /// Makes it in a tree, if that is needed there.
-    fn add(&mut self, tree: &'a Tree, limits: CgroupLimits) -> io::Result<()> {
-        let most = |duty, limit| if tree.does(duty) { limit } else { 0 };
-        let (memory_bytes, pids) = (most(MEMORY, limits.memory_bytes), most(PIDS, limits.pids));
-        if !tree.does(TRACKING) && memory_bytes == 0 && pids == 0 {
+    fn make_in(&self, tree: &Tree) -> io::Result<()> {
+        if !self.is_in(tree) {
             return Ok(());
         }
         let mode = Mode::from_bits_truncate(0o755);
         mkdirat(&tree.dir, self.name.as_str(), mode)?;
-        let dir = tree.open(&self.name)?;
+        let (memory_bytes, pids) = tree.kept(self.limits);
         if memory_bytes > 0 {
             let file = tree.name("memory.max", "memory.limit_in_bytes");
-            put(&dir, file, memory_bytes)?;
+            self.put(tree, file, memory_bytes)?;
             // A job is not to slip into swap, nor to lose single processes
             // unnoticed; not every version has these files.
-            let _ = put(&dir, "memory.swap.max", 0);
-            let _ = put(&dir, "memory.oom.group", 1);
-            let _ = put(&dir, "memory.memsw.limit_in_bytes", memory_bytes);
+            let _ = self.put(tree, "memory.swap.max", 0);
+            let _ = self.put(tree, "memory.oom.group", 1);
+            let _ = self.put(tree, "memory.memsw.limit_in_bytes", memory_bytes);
         }
         if pids > 0 {
-            put(&dir, "pids.max", pids)?;
+            self.put(tree, "pids.max", pids)?;
         }
-        self.places.push((tree, dir));
         Ok(())
     }
 
     /// The directory that processes of the job are born in, where there is one.
-    #[must_use]
-    pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        let place = self.places.iter().find(|(tree, _)| tree.is_unified);
-        place.map(|(_, dir)| dir.as_fd())
+    ///
+    /// Errors: it cannot be opened.
+    pub fn birthplace(&self) -> io::Result<Option<OwnedFd>> {
+        let tree = self.cgroups.trees.iter().find(|tree| tree.is_unified);
+        let open = |tree: &Tree| openat(&tree.dir, self.name.as_str(), DIR_FLAGS, Mode::empty());
+        Ok(tree.map(open).transpose()?)
     }
 
     /// Moves this process into the rest of it.
     pub fn join(&self) -> io::Result<()> {
-        let mut rest = self.places.iter().filter(|(tree, _)| !tree.is_unified);
-        rest.try_for_each(|(_, dir)| put(dir, "cgroup.procs", 0))
+        let rest = self.cgroups.trees.iter().filter(|tree| !tree.is_unified);
+        let mut rest = rest.filter(|tree| self.is_in(tree));
+        rest.try_for_each(|tree| self.put(tree, "cgroup.procs", 0))
     }
 
     /// Asks every process to end; those that are stopped are woken to hear it.
@@ -183,28 +178,28 @@ impl<'a> JobCgroup<'a> {
     /// Kills every process. A v1 tree does not do that in one go: there may
     /// be new ones, so go on until it is empty.
     pub fn kill(&self) {
-        let Some((tree, dir)) = self.tracker() else {
+        let Some(tree) = self.tracker() else {
             return;
         };
         if tree.is_unified {
-            let _ = put(dir, "cgroup.kill", 1);
+            let _ = self.put(tree, "cgroup.kill", 1);
             return;
         }
         // Frozen, none can slip away, nor its number become another's.
-        let _ = put(dir, "freezer.state", "FROZEN");
+        let _ = self.put(tree, "freezer.state", "FROZEN");
         for pid in self.members() {
             let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
         }
-        let _ = put(dir, "freezer.state", "THAWED");
+        let _ = self.put(tree, "freezer.state", "THAWED");
     }
 
     /// Whether no process of it is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Some((tree, dir)) = self.tracker() else {
+        let Some(tree) = self.tracker() else {
             return true;
         };
-        match get(dir, tree.name("cgroup.events", "cgroup.procs")) {
+        match self.get(tree, tree.name("cgroup.events", "cgroup.procs")) {
             Ok(text) => text.is_empty() || text.lines().any(|line| line == "populated 0"),
             // It has been removed.
             Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)),
@@ -214,59 +209,50 @@ impl<'a> JobCgroup<'a> {
     /// Whether the kernel killed a process of it at its memory limit.
     #[must_use]
     pub fn ran_out_of_memory(&self) -> bool {
-        let mut limited = self.places.iter().filter(|(tree, _)| tree.does(MEMORY));
-        limited.any(|(tree, dir)| {
+        let mut limiting = self.cgroups.trees.iter().filter(|tree| tree.does(MEMORY));
+        limiting.any(|tree| {
             let file = tree.name("memory.events", "memory.oom_control");
-            let counts = get(dir, file).unwrap_or_default();
+            let counts = self.get(tree, file).unwrap_or_default();
             let is_kill = |line: &str| line.starts_with("oom_kill ") && line != "oom_kill 0";
             counts.lines().any(is_kill)
         })
     }
 
     /// Kills whatever is left and removes it, if that can be done in half a
-    /// second, and says whether it was.
+    /// second, and says whether it was. Even one that is empty may take a
+    /// moment: a process that has ended is counted for a while.
     pub fn end(&self) -> bool {
-        self.remove_after(Self::kill)
-    }
-
-    /// Removes it once it is empty, and says whether it is gone.
-    pub fn remove(&self) -> bool {
-        // A process that has ended is counted for a moment more.
-        self.remove_after(|_| {})
-    }
-
-    fn remove_after(&self, act: fn(&Self)) -> bool {
         let over = Instant::now() + END_TIME;
         let remove = |tree: &Tree| {
             let removed = unlinkat(&tree.dir, self.name.as_str(), UnlinkatFlags::RemoveDir);
             matches!(removed, Ok(()) | Err(Errno::ENOENT))
         };
-        while !self.trees.iter().all(remove) {
+        while !self.cgroups.trees.iter().all(remove) {
             if Instant::now() >= over {
                 return false;
             }
-            act(self);
+            self.kill();
             std::thread::sleep(END_PAUSE);
         }
         true
     }
 
-    /// The numbers of all descriptors that it uses.
-    pub fn raw_fds(&self) -> impl Iterator<Item = RawFd> {
-        let trees = self.trees.iter().map(|tree| tree.dir.as_raw_fd());
-        trees.chain(self.places.iter().map(|(_, dir)| dir.as_raw_fd()))
-    }
-
-    fn tracker(&self) -> Option<&Place<'_>> {
-        self.places.iter().find(|(tree, _)| tree.does(TRACKING))
+    fn tracker(&self) -> Option<&Tree> {
+        self.cgroups.trees.iter().find(|tree| tree.does(TRACKING))
     }
 
     fn members(&self) -> Vec<i32> {
-        let text = self
-            .tracker()
-            .and_then(|(_, dir)| get(dir, "cgroup.procs").ok())
-            .unwrap_or_default();
+        let text = self.tracker().map(|tree| self.get(tree, "cgroup.procs"));
+        let text = text.and_then(Result::ok).unwrap_or_default();
         text.lines().flat_map(str::parse).collect()
+    }
+
+    fn put(&self, tree: &Tree, file: &str, value: impl ToString) -> io::Result<()> {
+        put(&tree.dir, &format!("{}/{file}", self.name), value)
+    }
+
+    fn get(&self, tree: &Tree, file: &str) -> io::Result<String> {
+        get(&tree.dir, &format!("{}/{file}", self.name))
     }
 }
 

@@ -49,13 +49,11 @@ impl<'a> Entry<'a> {
                 out.extend(warrant.sha256);
                 out.extend(warrant.iat_s.to_le_bytes());
                 out.extend(warrant.exp_s.to_le_bytes());
-                out.extend(identity.uid.to_le_bytes());
-                for counted in [identity.name.as_bytes(), launch] {
-                    // Both are far below this bound: names and launches are checked.
-                    let count = u32::try_from(counted.len()).unwrap_or(u32::MAX);
-                    out.extend(count.to_le_bytes());
-                    out.extend(counted);
-                }
+                identity.write(out);
+                // It was checked, and is far shorter.
+                let length = u32::try_from(launch.len()).unwrap_or(u32::MAX);
+                out.extend(length.to_le_bytes());
+                out.extend(*launch);
             }
             Self::Started(attempt, boot_id) => {
                 begin(2);
@@ -84,9 +82,7 @@ impl<'a> Entry<'a> {
                     iat_s: from.u64().ok()?,
                     exp_s: from.u64().ok()?,
                 };
-                let uid = from.u32().ok()?;
-                let name = String::from_utf8(from.counted().ok()?.to_vec()).ok()?;
-                Self::Admitted(warrant, Identity { name, uid }, from.counted().ok()?)
+                Self::Admitted(warrant, Identity::read(from)?, from.counted().ok()?)
             }
             2 => Self::Started(from.u32().ok()?, from.array().ok()?),
             3 => Self::Dropped,

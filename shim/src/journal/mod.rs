@@ -116,13 +116,14 @@ impl Journal {
         lock(&dir, path)?;
         let mut index = Index::default();
         let opened = Frames::open(&dir, NAME, |body, place| index.apply_all(body, place));
-        let is_new = matches!(&opened, Err(error) if error.kind() == io::ErrorKind::NotFound);
-        let (frames, cut_bytes) = match is_new {
-            true => Frames::create(&dir, NEW_NAME).map(|frames| (frames, 0)),
-            false => opened,
-        }
-        .map_err(&about)?;
-        let mut journal = Self {
+        let opened = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                rewrite(&dir, &index, |_| Ok(Vec::new())).map(|(frames, _)| (frames, 0))
+            }
+            opened => opened,
+        };
+        let (frames, cut_bytes) = opened.map_err(&about)?;
+        let journal = Self {
             dir,
             frames,
             is_placed: false,
@@ -132,9 +133,6 @@ impl Journal {
             pending: Vec::new(),
             late: Vec::new(),
         };
-        if is_new {
-            journal.compact().map_err(&about)?;
-        }
         Ok((journal, cut_bytes))
     }
 
@@ -242,7 +240,10 @@ impl Journal {
         if self.frames.bytes >= self.look_at_bytes {
             if self.frames.bytes / 2 > self.index.live_bytes() {
                 // After an error the file there is goes on.
-                let _ = self.compact();
+                if let Ok(new) = rewrite(&self.dir, &self.index, |it| self.launch(it)) {
+                    (self.frames, self.index) = new;
+                    self.is_placed = false;
+                }
             }
             self.look_at_bytes = self.frames.bytes.saturating_add(GROWTH_BYTES);
         }
@@ -255,58 +256,39 @@ impl Journal {
     pub fn launch(&self, admission: &Admission) -> io::Result<Vec<u8>> {
         self.frames.read(admission.place, admission.launch_bytes)
     }
-
-    /// Writes what counts to a new file, which takes the place of the one
-    /// that was there.
-    fn compact(&mut self) -> io::Result<()> {
-        let mut copy = Copy {
-            frames: Frames::create(&self.dir, NEW_NAME)?,
-            index: Index::default(),
-            body: self.index.high_water_s.to_le_bytes().to_vec(),
-        };
-        for (jti, exp_s) in &self.index.used {
-            copy.add((0, 0), &Entry::Spent(*jti, *exp_s))?;
-        }
-        for (task, admission) in &self.index.admissions {
-            let (launch, identity) = (self.launch(admission)?, admission.identity.clone());
-            copy.add(
-                *task,
-                &Entry::Admitted(admission.warrant, identity, &launch),
-            )?;
-            if let State::Used { attempt, boot_id } = admission.state {
-                copy.add(*task, &Entry::Started(attempt, boot_id))?;
-            }
-        }
-        copy.write()?;
-        renameat(&self.dir, NEW_NAME, &self.dir, NAME)?;
-        (self.frames, self.index) = (copy.frames, copy.index);
-        self.is_placed = false;
-        Ok(())
-    }
 }
 
-/// A journal that takes over what counts in another one.
-struct Copy {
-    frames: Frames,
-    index: Index,
-    body: Vec<u8>,
-}
-
-impl Copy {
-    fn add(&mut self, task: Task, entry: &Entry<'_>) -> io::Result<()> {
-        entry.write(task, &mut self.body);
-        match self.body.len() < BATCH_BYTES {
-            true => Ok(()),
-            false => self.write(),
+/// Writes what counts to a new file, which takes the place of the one that
+/// was there, and of which `launch` reads the launches.
+fn rewrite(
+    dir: &File,
+    old: &Index,
+    launch: impl Fn(&Admission) -> io::Result<Vec<u8>>,
+) -> io::Result<(Frames, Index)> {
+    let (mut frames, mut index) = (Frames::create(dir, NEW_NAME)?, Index::default());
+    let mut write = |body: &mut Vec<u8>, least_bytes| {
+        if body.len() >= least_bytes {
+            let place = frames.append(body)?;
+            index.apply_all(body, place);
+            body.truncate(size_of::<u64>());
         }
+        io::Result::Ok(())
+    };
+    let mut body = old.high_water_s.to_le_bytes().to_vec();
+    for (jti, exp_s) in &old.used {
+        Entry::Spent(*jti, *exp_s).write((0, 0), &mut body);
+        write(&mut body, BATCH_BYTES)?;
     }
-
-    fn write(&mut self) -> io::Result<()> {
-        let place = self.frames.append(&self.body)?;
-        self.index.apply_all(&self.body, place);
-        self.body.truncate(size_of::<u64>());
-        Ok(())
+    for (task, it) in &old.admissions {
+        Entry::Admitted(it.warrant, it.identity.clone(), &launch(it)?).write(*task, &mut body);
+        if let State::Used { attempt, boot_id } = it.state {
+            Entry::Started(attempt, boot_id).write(*task, &mut body);
+        }
+        write(&mut body, BATCH_BYTES)?;
     }
+    write(&mut body, 0)?;
+    renameat(dir, NEW_NAME, dir, NAME)?;
+    Ok((frames, index))
 }
 
 impl Index {

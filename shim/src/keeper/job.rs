@@ -49,22 +49,14 @@ pub(super) struct Job<'a> {
     output: Output<'a>,
     /// Why it is ended, if not by itself.
     cause: Option<Cause>,
-    ending: Ending,
+    /// When what is left is killed, if all have been asked to end.
+    kill_at: Option<Instant>,
 }
 
 struct Rank {
     pid: Pid,
     /// Set once it has been waited for; its process id means nothing then.
     status: Option<i32>,
-}
-
-/// How far the ending of a run has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    No,
-    /// All have been asked to end; what is left at this time is killed.
-    Asked(Instant),
-    Killing,
 }
 
 impl<'a> Job<'a> {
@@ -87,7 +79,7 @@ impl<'a> Job<'a> {
             pipes: Pipes::default(),
             output: Output::new(assignment),
             cause: None,
-            ending: Ending::No,
+            kill_at: None,
         })
     }
 
@@ -103,13 +95,13 @@ impl<'a> Job<'a> {
 
     /// Starts the ranks and stays until no process is left. Answers how it
     /// ended, and whether output was lost because it could not be written.
-    pub(super) fn run(&mut self, started_us: u64) -> (Outcome, bool) {
+    pub(super) fn run(mut self, started_us: u64) -> (Outcome, bool) {
         if let Err(error) = self.start() {
             self.fail_to_start(&error);
         }
         while !self.is_over() {
             self.decide();
-            if self.ending == Ending::Killing {
+            if self.is_killing() {
                 match self.cgroup() {
                     Some(cgroup) => cgroup.kill(),
                     None => tree::kill_round(self.session_pid()),
@@ -131,7 +123,6 @@ impl<'a> Job<'a> {
             None => Cause::Exited,
         };
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
-        self.clear_up();
         let micros = |time: TimeVal| u64::try_from(time.num_microseconds()).unwrap_or(0);
         let bytes = |kib: i64| u64::try_from(kib).unwrap_or(0).saturating_mul(1024);
         let outcome = Outcome {
@@ -148,18 +139,8 @@ impl<'a> Job<'a> {
         (outcome, self.output.failed)
     }
 
-    /// Takes back what was made for the processes, now that there are none.
-    pub(super) fn clear_up(&mut self) {
-        if self.cgroup().is_some_and(|cgroup| !cgroup.remove()) {
-            self.tell("cgroup-left");
-        }
-        if let Some(session) = self.session.take() {
-            session.close();
-        }
-    }
-
     fn tell(&self, event: &str) {
-        audit::line(event, &[("run", &self.assignment.run.to_string())]);
+        audit::line(event, &[("run", &self.assignment.order.run.to_string())]);
     }
 
     fn cgroup(&self) -> Option<&'a JobCgroup<'a>> {
@@ -174,11 +155,9 @@ impl<'a> Job<'a> {
 
     fn crew(&self) -> Crew<'_> {
         Crew {
-            run: self.assignment.run,
+            order: self.assignment.order,
             count: self.assignment.limits.processes,
             keeper: getpid(),
-            placement: self.assignment.placement,
-            launch: self.assignment.launch,
             stdin: self.assignment.station.null.as_fd(),
             failed: self.failures.1.as_fd(),
             open_files: Some(self.assignment.station.open_files),
@@ -225,7 +204,7 @@ impl<'a> Job<'a> {
             status: Some(runner::CANNOT_EXECUTE << 8),
         });
         self.cause = Some(Cause::StartFailed);
-        self.ending = Ending::Killing;
+        self.kill_at = Some(Instant::now());
     }
 
     /// Takes every child that has ended, be it a rank or an orphan, and says
@@ -270,19 +249,21 @@ impl<'a> Job<'a> {
     /// Moves the ending along, as far as the time and the ranks tell.
     fn decide(&mut self) {
         let now = Instant::now();
-        match self.ending {
-            // The run is over; whatever it left behind goes with it.
-            Ending::No if self.have_ranks_ended() => self.ending = Ending::Killing,
-            Ending::No if self.deadline.is_some_and(|deadline| deadline <= now) => {
-                self.ask_to_end(Cause::TimeLimit);
-            }
-            Ending::Asked(kill_at) if kill_at <= now => self.ending = Ending::Killing,
-            Ending::No | Ending::Asked(_) | Ending::Killing => {}
+        if self.have_ranks_ended() {
+            // The run is over; whatever it left behind goes with it, unless
+            // it has been given time.
+            self.kill_at.get_or_insert(now);
+        } else if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.ask_to_end(Cause::TimeLimit);
         }
     }
 
+    fn is_killing(&self) -> bool {
+        self.kill_at.is_some_and(|time| time <= Instant::now())
+    }
+
     fn ask_to_end(&mut self, cause: Cause) {
-        if self.ending != Ending::No {
+        if self.kill_at.is_some() {
             return;
         }
         self.cause.get_or_insert(cause);
@@ -291,16 +272,15 @@ impl<'a> Job<'a> {
             None => tree::terminate(self.session_pid()),
         }
         let grace = Duration::from_millis(self.assignment.limits.grace_ms.into());
-        self.ending = Ending::Asked(Instant::now() + grace);
+        self.kill_at = Some(Instant::now() + grace);
     }
 
     /// How long there is nothing to do if nothing happens.
     fn pause(&self) -> Option<Duration> {
-        let until = match self.ending {
-            Ending::No => self.deadline?,
-            Ending::Asked(kill_at) => kill_at,
-            Ending::Killing => return Some(KILL_PAUSE),
-        };
+        if self.is_killing() {
+            return Some(KILL_PAUSE);
+        }
+        let until = self.kill_at.or(self.deadline)?;
         Some(until.saturating_duration_since(Instant::now()) + TICK)
     }
 
@@ -310,9 +290,9 @@ impl<'a> Job<'a> {
             let number = info.ssi_signo.cast_signed();
             if number == libc::SIGTERM {
                 self.ask_to_end(Cause::Cancelled);
-            } else if number == libc::SIGUSR1 && self.ending != Ending::Killing {
+            } else if number == libc::SIGUSR1 && !self.is_killing() {
                 self.cause.get_or_insert(Cause::Cancelled);
-                self.ending = Ending::Killing;
+                self.kill_at = Some(Instant::now());
             } else if number == sys::signal::deliver() {
                 self.deliver(info.ssi_int);
             }
@@ -340,5 +320,17 @@ impl<'a> Job<'a> {
                 false => (0, libc::WEXITSTATUS(*status)),
             })
             .unwrap_or(runner::CANNOT_EXECUTE << 8)
+    }
+}
+
+impl Drop for Job<'_> {
+    /// Takes back what was made for the processes, now that there are none.
+    fn drop(&mut self) {
+        if self.cgroup().is_some_and(|cgroup| !cgroup.end()) {
+            self.tell("cgroup-left");
+        }
+        if let Some(session) = self.session.take() {
+            session.close();
+        }
     }
 }

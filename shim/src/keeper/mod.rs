@@ -7,28 +7,29 @@
 //! in the journal, no process of the user is made.
 
 mod job;
-mod line;
+mod order;
 mod output;
 mod pipes;
 mod tree;
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::{alarm, dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid};
 use warrant_wire::record::{Record, Ticket};
-use warrant_wire::{Limits, Placement, Refusal, Report, RunId, encode_report};
+use warrant_wire::{Limits, Refusal};
 
 use self::job::Job;
-pub use self::line::{Heard, Line, Order};
+pub use self::order::Order;
 pub(crate) use self::pipes::Ends;
 use crate::account::Denied;
 use crate::cgroup::{CgroupLimits, Cgroups, JobCgroup};
-use crate::identity::OnBehalf;
+use crate::identity::Identity;
+use crate::line::Line;
 use crate::policy::Policy;
 use crate::runner::User;
 use crate::spool::{RecordFile, Spool};
@@ -49,29 +50,22 @@ pub struct Station<'a> {
     pub cgroups: Option<&'a Cgroups>,
     /// Where the files of runs go.
     pub spool: &'a Spool,
-    /// Where to report that it has started.
-    pub reports: &'a OwnedFd,
     /// An open `/dev/null`.
     pub null: &'a OwnedFd,
     /// The limits on open files that the run's processes get: soft and hard.
     pub open_files: (u64, u64),
     /// The line to the monitor.
     pub line: &'a Line,
+    /// What the monitor writes the run on.
+    pub sheet: &'a File,
 }
 
 /// A run, and what it is kept with.
 #[derive(Clone, Copy)]
 struct Assignment<'a> {
-    /// Which run.
-    run: RunId,
+    order: &'a Order,
     /// What its processes may do.
     limits: Limits,
-    /// Where on the machine they run.
-    placement: &'a Placement,
-    /// What to run, encoded.
-    launch: &'a [u8],
-    /// Whom it is run for; `None` for the monitor's own user.
-    on_behalf: Option<OnBehalf<'a>>,
     station: &'a Station<'a>,
 }
 
@@ -89,7 +83,7 @@ pub fn keep(station: &Station<'_>, looks_ahead: bool) -> i32 {
             Some(policy) => within(LOOK_UP_TIME_S, || Denied::look_up(policy).ok())?,
             None => None,
         };
-        match station.line.take()? {
+        match Order::take(station.line, station.sheet)? {
             Some(order) => keep_run(&order, station, denied),
             None => Ok(0),
         }
@@ -99,41 +93,36 @@ pub fn keep(station: &Station<'_>, looks_ahead: bool) -> i32 {
 
 fn keep_run(order: &Order, station: &Station<'_>, denied: Option<Denied>) -> io::Result<i32> {
     prctl::set_name(c"warrant-keeper")?;
-    let on_behalf = match (&order.identity, station.policy) {
-        (Some(identity), Some(policy)) => Some(OnBehalf { identity, policy }),
-        (None, None) => None,
-        // Never as this process's own user where runs are on behalf of others.
-        (Some(_), None) | (None, Some(_)) => return Err(Errno::EPERM.into()),
-    };
+    // Never as this process's own user where runs are on behalf of others.
+    if order.identity.is_some() != station.policy.is_some() {
+        return Err(Errno::EPERM.into());
+    }
+    let limits = Limits::read(&order.launch).map_err(|_| Errno::EINVAL)?;
     let assignment = &Assignment {
-        run: order.run,
-        limits: Limits::read(&order.launch).map_err(|_| Errno::EINVAL)?,
-        placement: &order.placement,
-        launch: &order.launch,
-        on_behalf,
+        order,
+        limits,
         station,
     };
     let record = take_record(assignment)?;
-    match assignment.on_behalf {
-        None => keep_job(Job::new(assignment, None)?, assignment, &record),
-        Some(behalf) => match keep_for(behalf, denied, assignment, &record) {
-            Ok(kept) => kept,
-            Err(refusal) => {
-                record.write(&Record::Refused(refusal))?;
-                Ok(REFUSED)
-            }
-        },
-    }
+    let (Some(identity), Some(policy)) = (&order.identity, station.policy) else {
+        return keep_job(Job::new(assignment, None)?, assignment, &record);
+    };
+    keep_for(identity, policy, denied, assignment, &record).unwrap_or_else(|refusal| {
+        record.write(&Record::Refused(refusal))?;
+        Ok(REFUSED)
+    })
 }
 
 /// Leaves the broker's session, terminal and files, and becomes the process
 /// to which every orphan of the run falls. On behalf of a user, standard
 /// error stays: it leads to the audit.
 fn settle_in(station: &Station<'_>) -> io::Result<()> {
-    let own = [station.spool.dir(), station.reports, station.null].map(AsRawFd::as_raw_fd);
-    let own = own.into_iter().chain(station.line.raw_fds());
-    let cgroups = station.cgroups.into_iter().flat_map(Cgroups::raw_fds);
-    sys::fd::close_all_but(own.chain(cgroups).collect())?;
+    let own = [station.spool.dir().as_fd(), station.null.as_fd()];
+    let own = own
+        .into_iter()
+        .chain([station.line.as_fd(), station.sheet.as_fd()]);
+    let cgroups = station.cgroups.into_iter().flat_map(Cgroups::dirs);
+    sys::fd::close_all_but(own.chain(cgroups))?;
     dup2_stdin(station.null)?;
     dup2_stdout(station.null)?;
     setsid()?;
@@ -151,7 +140,10 @@ fn settle_in(station: &Station<'_>) -> io::Result<()> {
 /// Makes the record, and with it the right to start the run. Nobody else can
 /// from here on, whatever happens to this process.
 fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
-    let record = assignment.station.spool.create_record(assignment.run)?;
+    let record = assignment
+        .station
+        .spool
+        .create_record(assignment.order.run)?;
     record.lock()?;
     // Somebody may have revoked it between the two calls above.
     if record.read()? != Record::Empty {
@@ -164,17 +156,17 @@ fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
 ///
 /// Errors: why that user may not run it.
 fn keep_for<'a>(
-    behalf: OnBehalf<'_>,
+    identity: &Identity,
+    policy: &Policy,
     denied: Option<Denied>,
     assignment: &Assignment<'a>,
     record: &RecordFile,
 ) -> Result<io::Result<i32>, Refusal> {
-    let policy = behalf.policy;
     // The account database may hang, or crash this process. These are its
     // last words then, and nobody had to wait for it.
     let last_words = Record::Refused(Refusal::AccountUnavailable);
     record.write(&last_words).map_err(unprepared)?;
-    let resolve = || account::resolve(behalf.identity, policy, denied);
+    let resolve = || account::resolve(identity, policy, denied);
     let account = within(LOOK_UP_TIME_S, resolve).map_err(unprepared)??;
     if !sys::process::is_single_threaded().map_err(unprepared)? {
         return Err(Refusal::Unprepared);
@@ -192,7 +184,7 @@ fn keep_for<'a>(
     if limits.pids > 0 && u64::from(assignment.limits.processes) > limits.pids {
         return Err(Refusal::Limits);
     }
-    let make = |cgroups: &'a Cgroups| cgroups.make(assignment.run, limits);
+    let make = |cgroups: &'a Cgroups| cgroups.make(assignment.order.run, limits);
     let cgroup = assignment.station.cgroups.map(make).transpose();
     let cgroup = cgroup.map_err(|_| Refusal::Cgroup)?;
     let user = User {
@@ -202,20 +194,13 @@ fn keep_for<'a>(
         cgroup: cgroup.as_ref(),
     };
     let mut job = Job::new(&assignment, Some(user)).map_err(|error| {
-        cgroup.as_ref().map(JobCgroup::remove);
+        cgroup.as_ref().map(JobCgroup::end);
         unprepared(error)
     })?;
     // Until here, nothing has been done that the user could notice.
-    let mut begun = match assignment.station.line.may_begin() {
-        true => Ok(()),
-        false => Err(Refusal::Journal),
-    };
+    assignment.station.line.hear().ok_or(Refusal::Journal)?;
     if policy.pam {
-        begun = begun.and_then(|()| job.open_session());
-    }
-    if let Err(refusal) = begun {
-        job.clear_up();
-        return Err(refusal);
+        job.open_session()?;
     }
     Ok(keep_job(job, &assignment, record))
 }
@@ -237,17 +222,15 @@ fn unprepared<E>(_: E) -> Refusal {
 }
 
 /// Starts a job and stays until none of its processes is left.
-fn keep_job(mut job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
+fn keep_job(job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
     let ticket = Ticket {
         keeper_pid: getpid().as_raw(),
         boot_id: assignment.station.spool.boot_id(),
         started_us: clock::now_us(),
     };
-    if let Err(error) = record.write(&Record::Started(ticket)) {
-        job.clear_up();
-        return Err(error);
-    }
-    announce(assignment, ticket.started_us);
+    record.write(&Record::Started(ticket))?;
+    // If the monitor is gone, the next one finds the same in the record.
+    let _ = assignment.station.line.say(ticket.started_us.cast_signed());
     let (outcome, output_failed) = job.run(ticket.started_us);
     // Without a final record the run counts as lost, which is then the truth.
     record.write(&Record::Ended {
@@ -256,15 +239,4 @@ fn keep_job(mut job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) 
         output_failed,
     })?;
     Ok(0)
-}
-
-/// Tells the monitor, if it is there and has room: it finds the same in the
-/// record later.
-fn announce(assignment: &Assignment<'_>, started_us: u64) {
-    let frame = encode_report(&Report::Started {
-        run: assignment.run,
-        started_us,
-    });
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let _ = send(assignment.station.reports.as_raw_fd(), &frame, flags);
 }

@@ -115,12 +115,12 @@ impl<'a> Output<'a> {
 
     /// The files, and where the output ends in its file.
     fn files(&mut self) -> io::Result<(&mut Files, u64)> {
-        let Assignment { station, run, .. } = *self.assignment;
+        let Assignment { station, order, .. } = *self.assignment;
         let files = match &mut self.files {
             Some(files) => files,
             none => none.insert(Files {
-                data: station.spool.create_output(run, RunFile::Output)?,
-                index: station.spool.create_output(run, RunFile::Index)?,
+                data: station.spool.create_output(order.run, RunFile::Output)?,
+                index: station.spool.create_output(order.run, RunFile::Index)?,
             }),
         };
         Ok((files, self.stored))

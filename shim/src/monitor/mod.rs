@@ -17,15 +17,14 @@ mod watch;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::{MsgFlags, recv};
-use warrant_wire::{Decoder, JobSignal, Refusal, Report, Request, RunId};
+use warrant_wire::{JobSignal, Refusal, Report, Request, RunId};
 
 use self::peers::{PeerId, Peers};
 use self::root::Root;
@@ -34,12 +33,11 @@ use self::spare::Spare;
 use self::watch::{Keeper, Watched};
 use crate::cgroup::Cgroups;
 use crate::keeper::Order;
+use crate::line::Line;
 use crate::spool::{Spool, Standing};
 
 /// How long until a run whose standing was unclear is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// More than any message of a keeper has.
-const MESSAGE_BYTES: usize = 256;
 
 /// A monitor that is set up, by [`run`] or [`open`].
 pub struct Monitor {
@@ -51,23 +49,18 @@ pub struct Monitor {
     cgroups: Option<Cgroups>,
     /// Where signals arrive that mean the monitor itself.
     signals: SignalFd,
-    /// Where messages of keepers arrive, and the end that they inherit.
-    messages: OwnedFd,
-    reports: OwnedFd,
     null: OwnedFd,
     open_files: (u64, u64),
     runs: HashMap<RunId, Box<Watched>>,
-    /// The keeper of the next run, and whether it is to get to know the
-    /// account database first.
+    /// The keeper of the next run.
     spare: Option<Spare>,
-    looks_ahead: bool,
 }
 
 /// What there is to do.
 #[derive(Clone, Copy)]
 enum Task {
     Obey,
-    RelayMessages,
+    Hear(RunId),
     LookAt(RunId),
     Accept,
     Serve(PeerId),
@@ -89,7 +82,7 @@ impl Monitor {
                             return Ok(());
                         }
                     }
-                    Task::RelayMessages => self.relay_messages(),
+                    Task::Hear(run) => self.hear(run),
                     Task::LookAt(run) => self.look_at(run),
                     Task::Accept => self.peers.accept(),
                     Task::Serve(id) => self.serve_one(id),
@@ -110,8 +103,10 @@ impl Monitor {
             tasks.push(task);
         };
         wait(self.signals.as_fd(), Task::Obey);
-        wait(self.messages.as_fd(), Task::RelayMessages);
         for (run, watch) in &self.runs {
+            if let Some(line) = &watch.line {
+                wait(line.as_fd(), Task::Hear(*run));
+            }
             match &watch.keeper {
                 Keeper::Alive(handle, _) => wait(handle.as_fd(), Task::LookAt(*run)),
                 Keeper::Gone(_) | Keeper::Unclear { .. } => unclear.push(Task::LookAt(*run)),
@@ -155,25 +150,23 @@ impl Monitor {
         is_to_end
     }
 
-    /// Passes on what keepers say: that they have started.
-    fn relay_messages(&mut self) {
-        let mut message = [0; MESSAGE_BYTES];
-        while let Ok(count) = recv(
-            self.messages.as_raw_fd(),
-            &mut message,
-            MsgFlags::MSG_DONTWAIT,
-        ) {
-            let mut decoder = Decoder::new();
-            decoder.push(message.get(..count).unwrap_or_default());
-            if let Ok(Some(Report::Started { run, started_us })) = decoder.next_report()
-                && let Some(watch) = self.runs.get_mut(&run)
-            {
-                watch.report_started(&mut self.peers, run, started_us);
+    /// Passes on what a keeper says: that its run has started.
+    fn hear(&mut self, run: RunId) {
+        let Some(watched) = self.runs.get_mut(&run) else {
+            return;
+        };
+        match watched.line.as_ref().map(Line::heard) {
+            // It was ready for a run, which it has got by now.
+            Some(Ok(0) | Err(Errno::EAGAIN)) => return,
+            Some(Ok(started_us)) => {
+                watched.report_started(&mut self.peers, run, started_us.cast_unsigned());
                 if let Some(root) = &mut self.root {
                     root.journal.begun(run);
                 }
             }
+            Some(Err(_)) | None => {}
         }
+        watched.line = None;
     }
 
     /// Does what one asks for.
@@ -214,14 +207,17 @@ impl Monitor {
         }
         let keeper = match self.hire(order) {
             Ok(spare) => spare.release(true),
-            Err(error) => Keeper::gone(&error),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
+                Watched::new(Keeper::Gone(errno))
+            }
         };
         self.begin_to_watch(run, keeper);
     }
 
-    fn begin_to_watch(&mut self, run: RunId, keeper: Keeper) {
-        let is_alive = matches!(keeper, Keeper::Alive(..));
-        self.runs.insert(run, Box::new(Watched::new(keeper)));
+    fn begin_to_watch(&mut self, run: RunId, watched: Watched) {
+        let is_alive = matches!(watched.keeper, Keeper::Alive(..));
+        self.runs.insert(run, Box::new(watched));
         if !is_alive {
             self.look_at(run);
         }
@@ -240,7 +236,7 @@ impl Monitor {
 
     fn watch(&mut self, id: PeerId, run: RunId, same_boot: bool) {
         match self.runs.get(&run).map(|watched| watched.started_us) {
-            None => self.begin_to_watch(run, Keeper::unclear(same_boot)),
+            None => self.begin_to_watch(run, Watched::new(Keeper::unclear(same_boot))),
             // Who asks may have come after it started.
             Some(Some(started_us)) if self.root.is_some() => {
                 self.peers.answer(id, &Report::Started { run, started_us });

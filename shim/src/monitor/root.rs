@@ -81,16 +81,13 @@ impl Root {
         for (run, boot_id) in used.collect::<Vec<_>>() {
             // After a crash of the machine, nobody knows whether a record is
             // missing because there never was one.
-            let standing = match boot_id == spool.boot_id() {
-                true => spool.look(run),
-                false => {
-                    self.journal.begun(run);
-                    continue;
-                }
-            };
+            if boot_id != spool.boot_id() {
+                self.journal.begun(run);
+                continue;
+            }
             // Who makes the record, or changes an empty one, decides.
             let lost = Record::Refused(Refusal::LostStart);
-            let cut_off = match standing {
+            let cut_off = match spool.look(run) {
                 Ok(Standing::Missing) => spool.rule_out(run, &lost).is_ok(),
                 Ok(Standing::Free(file, Record::Empty)) => file.write(&lost).is_ok(),
                 Ok(_) | Err(_) => false,
@@ -321,16 +318,6 @@ impl Monitor {
         Ok(())
     }
 
-    /// A run that certainly never began, for a reason that passes, gives its
-    /// admission back to a later attempt.
-    pub(super) fn note_whether_begun(&mut self, run: RunId, has_begun: bool) {
-        match &mut self.root {
-            Some(root) if has_begun => root.journal.begun(run),
-            Some(root) => root.journal.not_begun(run),
-            None => {}
-        }
-    }
-
     /// Notes the last report of a run.
     pub(super) fn conclude(&mut self, last: &Report, is_witnessed: bool) {
         let run = last.run();
@@ -357,8 +344,13 @@ impl Monitor {
         if !matches!(last, Report::Ended { .. }) {
             self.end_left(run);
         }
+        // For a reason that passes: a later attempt may use its admission.
         let never_began = matches!(last, Report::NotStarted { refusal, .. } if refusal.is_none_or(Refusal::is_passing));
-        self.note_whether_begun(run, !never_began);
+        match &mut self.root {
+            Some(root) if never_began => root.journal.not_begun(run),
+            Some(root) => root.journal.begun(run),
+            None => {}
+        }
     }
 
     /// Ends what is left of a run whose keeper has. That may take a while, so
@@ -366,7 +358,7 @@ impl Monitor {
     fn end_left(&self, run: RunId) {
         let Some(cgroups) = &self.cgroups else { return };
         let tend = || {
-            let is_apart = sys::fd::close_all_but(cgroups.raw_fds().collect()).is_ok()
+            let is_apart = sys::fd::close_all_but(cgroups.dirs()).is_ok()
                 && hardening::preparing_keeper().is_ok();
             i32::from(!(is_apart && (0..END_TRIES).any(|_| cgroups.end(run).is_ok())))
         };

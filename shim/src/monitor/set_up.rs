@@ -10,7 +10,7 @@ use nix::fcntl::{self, OFlag};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stdin, getpid, setsid};
 
@@ -68,7 +68,6 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     monitor.cgroups = Cgroups::find(&root.policy).map_err(about("control groups"))?;
     hardening::monitor(&root.policy)?;
     monitor.root = Some(root);
-    monitor.looks_ahead = true;
     audit::line("serving", &[]);
     Ok(monitor)
 }
@@ -88,8 +87,6 @@ fn settle_in() -> io::Result<()> {
 impl Monitor {
     /// One that obeys these signals.
     fn new(spool: Spool, peers: Peers, signals: &[Signal]) -> io::Result<Self> {
-        let (family, kind) = (AddressFamily::Unix, SockType::SeqPacket);
-        let (messages, reports) = socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC)?;
         let signals = signals.iter().copied().collect();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let null = fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -104,13 +101,10 @@ impl Monitor {
             root: None,
             cgroups: None,
             signals: SignalFd::with_flags(&signals, flags)?,
-            messages,
-            reports,
             null,
             open_files,
             runs: HashMap::new(),
             spare: None,
-            looks_ahead: false,
         })
     }
 }

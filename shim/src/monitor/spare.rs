@@ -1,15 +1,19 @@
 //! Keepers that are made ahead: one waits, so that a run need not wait until
 //! there is a keeper for it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::libc::SIGKILL;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
 use super::Monitor;
-use super::watch::Keeper;
-use crate::keeper::{self, Heard, Line, Order, Station};
+use super::watch::{Keeper, Watched};
+use crate::keeper::{self, Order, Station};
+use crate::line::Line;
 use crate::{audit, sys};
 
 /// A keeper that has not begun a run.
@@ -17,15 +21,18 @@ pub(super) struct Spare {
     pid: Pid,
     handle: OwnedFd,
     line: Line,
+    sheet: File,
 }
 
 impl Spare {
     /// What watches it from here on. If it may not `begin`, it records that.
-    pub(super) fn release(self, begin: bool) -> Keeper {
-        if begin {
-            self.line.begin();
+    pub(super) fn release(self, begin: bool) -> Watched {
+        // One that is gone has left its record.
+        let line = Some(self.line).filter(|line| begin && line.say(0).is_ok());
+        Watched {
+            line,
+            ..Watched::new(Keeper::Alive(self.handle, Some(self.pid)))
         }
-        Keeper::Alive(self.handle, Some(self.pid))
     }
 }
 
@@ -34,7 +41,7 @@ impl Monitor {
     /// to whoever needs one.
     pub(super) fn provide(&mut self) {
         if self.spare.is_none() {
-            self.spare = self.make_spare(self.looks_ahead).ok();
+            self.spare = self.make_spare(true).ok();
         }
     }
 
@@ -42,36 +49,35 @@ impl Monitor {
     ///
     /// Errors: there is none, and the run was given to none.
     pub(super) fn hire(&mut self, order: Order) -> io::Result<Spare> {
-        let spare = match self.spare.take().map(|spare| (spare.line.heard(), spare)) {
-            Some((Heard::Ready, spare)) => spare,
-            Some((Heard::Nothing, spare)) => {
+        let mut ready = None;
+        if let Some(spare) = self.spare.take() {
+            match spare.line.heard() {
+                Ok(_) => ready = Some(spare),
                 // It may have to wait for whoever knows the accounts.
-                self.spare = Some(spare);
-                self.make_spare(false)?
+                Err(Errno::EAGAIN) => self.spare = Some(spare),
+                Err(_) => {
+                    audit::line("spare-lost", &[]);
+                    let _ = sys::process::wait_for(spare.pid);
+                }
             }
-            Some((Heard::Gone, spare)) => {
-                audit::line("spare-lost", &[]);
-                self.looks_ahead = false;
-                let _ = sys::process::wait_for(spare.pid);
-                self.make_spare(false)?
-            }
-            None => self.make_spare(false)?,
-        };
-        spare.line.give(order)?;
+        }
+        let spare = ready.map_or_else(|| self.make_spare(false), Ok)?;
+        order.give(&spare.line, &spare.sheet)?;
         Ok(spare)
     }
 
     fn make_spare(&self, looks_ahead: bool) -> io::Result<Spare> {
         let (ours, theirs) = Line::pair()?;
+        let sheet = File::from(memfd_create(c"run", MFdFlags::MFD_CLOEXEC)?);
         let pid = sys::process::fork(|| {
             let station = Station {
                 policy: self.root.as_ref().map(|root| &root.policy),
                 cgroups: self.cgroups.as_ref(),
                 spool: &self.spool,
-                reports: &self.reports,
                 null: &self.null,
                 open_files: self.open_files,
                 line: &theirs,
+                sheet: &sheet,
             };
             keeper::keep(&station, looks_ahead)
         })?;
@@ -80,6 +86,7 @@ impl Monitor {
                 pid,
                 handle,
                 line: ours,
+                sheet,
             }),
             Err(error) => {
                 // A keeper that cannot be watched must not run.

@@ -10,12 +10,15 @@ use warrant_wire::record::Record;
 use warrant_wire::{JobSignal, Report, RunId};
 
 use super::peers::Peers;
+use crate::line::Line;
 use crate::spool::{Spool, Standing};
 use crate::sys;
 
 /// A run that the broker awaits a last report of.
 pub(super) struct Watched {
     pub(super) keeper: Keeper,
+    /// Where its keeper will say that it has started, and when.
+    pub(super) line: Option<Line>,
     /// When it started, as far as that was reported.
     pub(super) started_us: Option<u64>,
     /// Whether this monitor saw its keeper alive, or would have made it, so
@@ -40,11 +43,6 @@ pub(super) enum Keeper {
 }
 
 impl Keeper {
-    /// One that is no more, or never was, because of this error.
-    pub(super) fn gone(error: &io::Error) -> Self {
-        Self::Gone(error.raw_os_error().unwrap_or(Errno::EINVAL as i32))
-    }
-
     pub(super) fn unclear(same_boot: bool) -> Self {
         let signals = Vec::new();
         Self::Unclear { same_boot, signals }
@@ -56,6 +54,7 @@ impl Watched {
         Self {
             is_witnessed: !matches!(keeper, Keeper::Unclear { .. }),
             keeper,
+            line: None,
             started_us: None,
         }
     }

@@ -46,8 +46,14 @@ fn account(crew: &Crew<'_>) -> Vec<Entry> {
 
 fn own(crew: &Crew<'_>, rank: u16) -> Vec<Entry> {
     let rank = rank.to_string();
-    let job = crew.run.job.to_string();
-    let gpus: Vec<String> = crew.placement.gpus.iter().map(u16::to_string).collect();
+    let job = crew.order.run.job.to_string();
+    let gpus: Vec<String> = crew
+        .order
+        .placement
+        .gpus
+        .iter()
+        .map(u16::to_string)
+        .collect();
     let mut own = vec![
         ("FLUX_JOB_ID", job.clone()),
         ("FLUX_JOB_SIZE", crew.count.to_string()),

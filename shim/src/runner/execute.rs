@@ -21,10 +21,10 @@ const CANNOT_ENTER: i32 = 125;
 
 /// Reads the launch and becomes what it says.
 pub(super) fn launch(crew: &Crew<'_>, rank: u16) -> Result<Infallible, Failure> {
-    let launch = Launch::decode(crew.launch)
+    let launch = Launch::decode(&crew.order.launch)
         .map_err(|malformed| Failure::new(CANNOT_EXECUTE, &[malformed.to_string().as_bytes()]))?;
-    if !crew.placement.cores.is_empty() {
-        bind_to(&crew.placement.cores);
+    if !crew.order.placement.cores.is_empty() {
+        bind_to(&crew.order.placement.cores);
     }
     let home = crew.user.map(|user| user.account.home.as_os_str());
     let workdir = launch.workdir.as_deref().map(OsStr::from_bytes);

@@ -11,7 +11,7 @@ mod execute;
 mod program;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
@@ -20,11 +20,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::{
     Pid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getpid, getppid, setsid, write,
 };
-use warrant_wire::{Placement, RunId};
 
 use crate::account::Account;
 use crate::cgroup::JobCgroup;
-use crate::keeper::Ends;
+use crate::keeper::{Ends, Order};
 use crate::policy::Policy;
 use crate::sys;
 use crate::sys::process::fork_as;
@@ -34,16 +33,12 @@ pub const CANNOT_EXECUTE: i32 = 126;
 /// What the ranks of a run have in common.
 #[derive(Clone, Copy)]
 pub struct Crew<'a> {
-    /// Which run it is.
-    pub run: RunId,
+    /// Which run it is, where on the machine and what to run.
+    pub order: &'a Order,
     /// How many ranks there are.
     pub count: u32,
     /// The keeper's process id.
     pub keeper: Pid,
-    /// Where on the machine they run.
-    pub placement: &'a Placement,
-    /// What to run, encoded.
-    pub launch: &'a [u8],
     /// What becomes standard input: an open `/dev/null`.
     pub stdin: BorrowedFd<'a>,
     /// Gets one byte for each rank that cannot be executed.
@@ -87,8 +82,8 @@ impl Failure {
 /// Errors: those of clone3(2).
 pub(crate) fn start(crew: &Crew<'_>, rank: u16, ends: &Ends) -> io::Result<Pid> {
     let cgroup = crew.user.and_then(|user| user.cgroup);
-    let birthplace = cgroup.and_then(JobCgroup::birthplace);
-    fork_as(getpid() != crew.keeper, birthplace, || {
+    let birthplace = cgroup.map(JobCgroup::birthplace).transpose()?.flatten();
+    fork_as(getpid() != crew.keeper, birthplace.as_ref(), || {
         become_program(crew, rank, ends)
     })
 }
@@ -126,7 +121,7 @@ fn isolate(crew: &Crew<'_>, ends: &Ends) -> io::Result<()> {
         fchown(&ends.stdout, uid, gid)?;
         fchown(&ends.stderr, uid, gid)?;
     }
-    sys::fd::close_all_but(vec![crew.failed.as_raw_fd()])?;
+    sys::fd::close_all_but([crew.failed])?;
     if let Some((soft, hard)) = crew.open_files {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
     }

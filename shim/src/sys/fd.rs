@@ -1,7 +1,7 @@
 //! File descriptors by number: all those to be closed.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::libc;
 
@@ -20,7 +20,8 @@ pub fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
 
 /// Closes every descriptor but 0, 1, 2 and `kept`; the warning of
 /// [`close_range`] holds.
-pub fn close_all_but(mut kept: Vec<RawFd>) -> io::Result<()> {
+pub fn close_all_but<'a>(kept: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+    let mut kept: Vec<_> = kept.into_iter().map(|fd| fd.as_raw_fd()).collect();
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept.into_iter().filter(|fd| *fd > 2) {

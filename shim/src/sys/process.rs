@@ -30,7 +30,7 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
 /// Errors: those of clone3(2).
 pub fn fork_as(
     sibling: bool,
-    cgroup: Option<BorrowedFd<'_>>,
+    cgroup: Option<&OwnedFd>,
     child: impl FnOnce() -> i32,
 ) -> io::Result<Pid> {
     const CLONE_INTO_CGROUP: u64 = 1 << 33;

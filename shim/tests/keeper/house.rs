@@ -9,12 +9,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, dup2_stderr};
 use warrant_shim::cgroup::Cgroups;
 use warrant_shim::identity::Identity;
-use warrant_shim::keeper::{self, Line, Order, Station};
+use warrant_shim::keeper::{self, Order, Station};
+use warrant_shim::line::Line;
 use warrant_shim::policy::{self, Policy};
 use warrant_shim::spool::Spool;
 use warrant_shim::{hardening, sys};
@@ -190,7 +191,6 @@ pub(crate) struct House {
     pub(crate) open_files: (u64, u64),
     pub(crate) cgroups: Option<Cgroups>,
     spool: Spool,
-    reports: (OwnedFd, OwnedFd),
     null: OwnedFd,
 }
 
@@ -223,13 +223,6 @@ impl House {
         };
         Self {
             spool: Spool::open(&dir.join("spool")).unwrap(),
-            reports: socketpair(
-                AddressFamily::Unix,
-                SockType::SeqPacket,
-                None,
-                SockFlag::SOCK_CLOEXEC,
-            )
-            .unwrap(),
             null: File::options()
                 .read(true)
                 .write(true)
@@ -323,15 +316,16 @@ impl House {
             .open(self.path("audit"))
             .unwrap();
         let (ours, theirs) = Line::pair().unwrap();
+        let sheet = File::from(memfd_create(c"run", MFdFlags::MFD_CLOEXEC).unwrap());
         let order = Order {
             run: id,
             placement: Placement::default(),
             launch: launch.to_vec(),
             identity,
         };
-        ours.give(order).unwrap();
+        order.give(&ours, &sheet).unwrap();
         if may_begin {
-            ours.begin();
+            ours.say(0).unwrap();
         }
         drop(ours);
         let keeper = sys::process::fork(|| {
@@ -344,10 +338,10 @@ impl House {
                 policy: Some(&self.policy),
                 cgroups: self.cgroups.as_ref(),
                 spool: &self.spool,
-                reports: &self.reports.1,
                 null: &self.null,
                 open_files: self.open_files,
                 line: &theirs,
+                sheet: &sheet,
             };
             keeper::keep(&station, false)
         })

@@ -1,7 +1,9 @@
 //! Who obtains the warrants that jobs run by.
 
 use serde_json::{Value, json};
+use warrant_tests::service::Service;
 use warrant_tests::village::{ALICE, BOB};
+use warrant_tests::wait::until;
 use warrant_tests::{Flux, Plan, Village};
 
 /// What a token exchange asks for. Source: RFC 8693 §2.1.
@@ -131,6 +133,42 @@ fn t16_where_keys_must_be_held_the_command_holds_one_and_a_stolen_token_gets_no_
     let refused = auth.post_form("/oauth/token", &exchange(&stolen, &"0".repeat(64)));
     let refused = refused.with(400);
     assert_eq!(refused["error"], "invalid_dpop_proof", "{refused}");
+    village.close();
+}
+
+#[test]
+fn in_client_only_mode_a_login_by_a_code_gets_warrants_without_a_password() {
+    let Some((village, auth)) = client_only_with("dpop") else {
+        return;
+    };
+    let _ = village.user(ALICE);
+    let url = |flux: &Flux| format!("http://{}", flux.address());
+    let variables = [
+        ("PATH", "/usr/bin:/bin"),
+        ("HOME", village.path("home/alice").to_str().unwrap()),
+        ("FLUX_RESTFUL_HOST", &url(&village.nobody())),
+        ("WARRANT_AUTH_HOST", &url(&auth)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    let log = village.path("login.log");
+    let mut login = Service::start("warrant", &["login", "--device"], &variables, &log);
+    let is_code = |word: &&str| word.len() == 9 && word.as_bytes()[4] == b'-';
+    let code = until("a code", || {
+        let log = login.log();
+        log.split_whitespace().find(is_code).map(str::to_owned)
+    });
+    let decided = json!({"user_code": code, "decision": "approve"});
+    let alice = auth.with_token(&own_token(&auth, ALICE));
+    alice.post_json("/oauth/device", &decided).with(200);
+    assert!(login.wait().success(), "{}", login.log());
+    for _ in 0..2 {
+        let words = ["submit", "--wait", "--", "id", "-un"];
+        let output = warrant_tests::service::run("warrant", &words, &variables, "");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complaint}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "alice\n");
+    }
     village.close();
 }
 

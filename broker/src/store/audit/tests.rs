@@ -26,6 +26,7 @@ fn cancel(job: JobId) -> Cancel {
         job,
         by: by("bob"),
         source: "local".into(),
+        token: Some("t2".into()),
         note: String::new(),
         refused: false,
         at: Micros::new(9),
@@ -59,6 +60,7 @@ async fn each_change_that_somebody_asked_for_is_a_row() {
             outcome: "granted".into(),
             subject: Some("ann".into()),
             source: "192.0.2.1".into(),
+            jti: Some("t1".into()),
             job_id: Some(id.get()),
             job_sha256: Some("9f86d081".into()),
             ..Row::default()
@@ -70,6 +72,7 @@ async fn each_change_that_somebody_asked_for_is_a_row() {
             subject: Some("bob".into()),
             uid: Some(7),
             source: "local".into(),
+            jti: Some("t2".into()),
             job_id: Some(id.get()),
             ..Row::default()
         };

@@ -190,6 +190,7 @@ async fn far_pages_by_state_know_what_has_changed_since() {
                     job: *id,
                     by: by("ann"),
                     source: "local".into(),
+                    token: None,
                     note: String::new(),
                     refused: false,
                     at: Micros::new(*n),

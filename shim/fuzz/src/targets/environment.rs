@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use arbitrary::{Result, Unstructured};
 use nix::unistd::{Gid, Pid, Uid};
 use warrant_shim::account::Account;
+use warrant_shim::keeper::Order;
 use warrant_shim::policy::{Policy, parse};
 use warrant_shim::runner::{Crew, User};
 use warrant_wire::{Launch, Limits, Placement, RunId};
@@ -74,20 +75,22 @@ fn check(choices: &mut Unstructured<'_>) -> Result<()> {
         cores: Vec::new(),
         gpus: choices.arbitrary()?,
     };
-    let (run, rank) = (
-        RunId {
-            job: choices.arbitrary()?,
-            task: choices.arbitrary()?,
-            attempt: choices.arbitrary()?,
-        },
-        choices.arbitrary()?,
-    );
-    let crew = Crew {
+    let run = RunId {
+        job: choices.arbitrary()?,
+        task: choices.arbitrary()?,
+        attempt: choices.arbitrary()?,
+    };
+    let rank = choices.arbitrary()?;
+    let order = Order {
         run,
+        placement,
+        launch: Vec::new(),
+        identity: None,
+    };
+    let crew = Crew {
+        order: &order,
         count: choices.arbitrary()?,
         keeper: Pid::from_raw(1),
-        placement: &placement,
-        launch: &[],
         stdin: NULL.as_fd(),
         failed: NULL.as_fd(),
         open_files: None,
@@ -131,14 +134,14 @@ fn expected(given: &[Entry], crew: &Crew<'_>, rank: u16) -> BTreeMap<Vec<u8>, Ve
     map.extend(given.iter().cloned());
     let mut set = |name: &str, value: String| drop(map.insert(name.into(), value.into()));
     if crew.user.is_some() {
-        set("WARRANT_JOB_ID", crew.run.job.to_string());
+        set("WARRANT_JOB_ID", crew.order.run.job.to_string());
     }
-    set("FLUX_JOB_ID", crew.run.job.to_string());
+    set("FLUX_JOB_ID", crew.order.run.job.to_string());
     set("FLUX_JOB_SIZE", crew.count.to_string());
     set("FLUX_JOB_NNODES", "1".into());
     set("FLUX_TASK_RANK", rank.to_string());
     set("FLUX_TASK_LOCAL_ID", rank.to_string());
-    if let Some((first, rest)) = crew.placement.gpus.split_first() {
+    if let Some((first, rest)) = crew.order.placement.gpus.split_first() {
         let rest = rest.iter().map(|gpu| format!(",{gpu}"));
         let list: String = std::iter::once(first.to_string()).chain(rest).collect();
         set("CUDA_VISIBLE_DEVICES", list);

@@ -269,8 +269,8 @@ fn t21_an_answer_and_a_start_wait_for_the_disk() {
             .map(|(name, arguments)| match name {
                 "pwrite64" => "write",
                 "fdatasync" | "fsync" => "sync",
-                "sendto" if arguments.contains("\"n\", 1") => "a run",
-                "sendto" if arguments.contains("\"b\", 1") => "begin",
+                "sendto" if arguments.contains(r#""\0\0\0\0\0\0\0\0", 8,"#) => "begin",
+                "sendto" if arguments.contains(", 8, ") => "a run",
                 "sendto" => "answer",
                 name => name,
             })

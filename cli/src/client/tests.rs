@@ -1,0 +1,581 @@
+use std::sync::Barrier;
+
+use serde_json::json;
+use warrant_api::oauth::DEVICE_GRANT;
+
+use super::*;
+use crate::auth::Password;
+use crate::clock::now_s;
+use crate::fake_server::{FakeServer, Received, Reply};
+use crate::prover::TOKEN_ROUTE;
+use crate::scratch::Scratch;
+use crate::token_file::{NEARLY_OVER_S, Renewal};
+
+const CHALLENGE: &str = "WWW-Authenticate: Bearer realm=\"/v1/token\"\r\n";
+
+fn nodes() -> Request<'static> {
+    Request::Get("/v1/nodes", vec![])
+}
+
+fn bearer(received: &Received) -> Option<&str> {
+    received
+        .headers
+        .get("authorization")?
+        .strip_prefix("Bearer ")
+}
+
+#[test]
+fn an_api_key_is_shown_and_nothing_else_is_tried_in_its_place() {
+    let server = FakeServer::start(|received| match bearer(received) {
+        Some("wrt_good") => Reply::json(200, "{}"),
+        Some(_) | None => Reply::with_headers(401, CHALLENGE, "{}"),
+    });
+    let client = |key| server.client().with_key(Some(Secret::new(key)));
+    assert_eq!(client("wrt_good").answer(&nodes()).unwrap().status, 200);
+    let Err(Failure::Refused(message)) = client("wrt_bad").answer(&nodes()) else {
+        panic!("a key that does not count is taken");
+    };
+    assert!(message.contains("WARRANT_API_KEY"), "{message}");
+    assert!(!message.contains("wrt_"), "{message}");
+    assert_eq!(server.requests(), 2, "the password was tried");
+}
+
+/// A server that takes the token `good`, and gives it for `login`.
+fn guarded(login: impl Fn(&Received) -> Reply + Send + 'static) -> FakeServer {
+    FakeServer::start(move |received| {
+        if received.target == "/v1/token" || received.target == "/v1/login/access-token" {
+            return login(received);
+        }
+        if bearer(received) == Some("good") {
+            Reply::json(200, &json!({"body": received.body}).to_string())
+        } else {
+            Reply::with_headers(401, CHALLENGE, r#"{"detail":"Not authenticated"}"#)
+        }
+    })
+}
+
+fn good() -> Reply {
+    Reply::json(
+        200,
+        r#"{"access_token":"good","token_type":"Bearer","expires_in":60000}"#,
+    )
+}
+
+#[test]
+fn a_refused_request_is_made_again_with_a_token() {
+    let server = guarded(|login| {
+        assert_eq!(login.method, "POST");
+        assert_eq!(login.target, "/v1/login/access-token");
+        assert_eq!(login.body, "username=ann&password=p+w%26");
+        assert_eq!(bearer(login), None);
+        good()
+    });
+    let body = json!({"command": "true"});
+    let mut client = server.client();
+    let request = Request::Post("/v1/jobs/submit", Some(body.clone()));
+    let answer = client.answer(&request).unwrap();
+    assert_eq!(answer.status, 200);
+    let received = answer.json().unwrap()["body"].as_str().unwrap().to_owned();
+    assert_eq!(serde_json::from_str::<Value>(&received).unwrap(), body);
+    assert_eq!(server.requests(), 3);
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert_eq!(server.requests(), 4, "a token serves more than one request");
+}
+
+#[test]
+fn a_shared_secret_encodes_the_credentials() {
+    let server = guarded(|login| {
+        assert_eq!(login.target, "/v1/token");
+        assert_eq!(login.body, "");
+        assert_eq!(bearer(login).unwrap().split('.').count(), 3);
+        good()
+    });
+    let mut client = server.client_with(Some("key"), None);
+    client.answer(&nodes()).unwrap().success().unwrap();
+}
+
+#[test]
+fn a_wrong_password_is_tried_once() {
+    let server = guarded(|_| Reply::json(400, r#"{"detail":"Incorrect user or password"}"#));
+    assert_eq!(
+        server.client().answer(&nodes()).unwrap_err(),
+        Failure::Refused("login of ann failed: Incorrect user or password".to_owned())
+    );
+    assert_eq!(server.requests(), 2);
+}
+
+#[test]
+fn a_token_that_is_refused_at_once_ends_the_exchange() {
+    let server = guarded(|_| Reply::json(200, r#"{"access_token":"bad"}"#));
+    assert!(matches!(
+        server.client().answer(&nodes()),
+        Err(Failure::Refused(_))
+    ));
+    assert_eq!(server.requests(), 3);
+}
+
+#[test]
+fn a_realm_elsewhere_gets_no_password() {
+    let server = FakeServer::start(|_| {
+        let challenge = "WWW-Authenticate: Bearer realm=\"http://evil.example/\"\r\n";
+        Reply::with_headers(401, challenge, "")
+    });
+    assert!(matches!(
+        server.client().answer(&nodes()),
+        Err(Failure::Refused(_))
+    ));
+    assert_eq!(server.requests(), 1);
+}
+
+#[test]
+fn a_redirection_is_not_followed() {
+    let server =
+        FakeServer::start(|_| Reply::with_headers(307, "Location: http://evil.example/\r\n", ""));
+    let Err(Failure::Refused(message)) = server.client().answer(&nodes()) else {
+        panic!("followed");
+    };
+    assert!(message.contains("http://evil.example/"));
+}
+
+#[test]
+fn a_login_serves_later_commands() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = guarded(|_| good());
+    server
+        .client_with(None, Some(file.clone()))
+        .login()
+        .unwrap();
+    let mut later = server.client_with(None, Some(file));
+    later.answer(&nodes()).unwrap().success().unwrap();
+    assert_eq!(server.requests(), 2);
+}
+
+#[test]
+fn a_stored_token_that_is_refused_is_dropped_and_replaced() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = guarded(|_| good());
+    file.write(&stored(&server.url(), "revoked")).unwrap();
+    let mut client = server.client_with(None, Some(file.clone()));
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert!(file.read().is_none());
+}
+
+#[test]
+fn a_stored_token_goes_to_no_other_server_and_for_no_other_user() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = FakeServer::start(|received| {
+        assert_eq!(bearer(received), None);
+        Reply::json(200, "{}")
+    });
+    let mut others = [
+        stored("http://127.0.0.1:1", "t"),
+        stored(&server.url(), "t"),
+        stored(&server.url(), "t"),
+    ];
+    others[1].user = "bob".to_owned();
+    others[2].expires_at = now_s() + NEARLY_OVER_S;
+    for token in others {
+        file.write(&token).unwrap();
+        let mut client = server.client_with(None, Some(file.clone()));
+        client.answer(&nodes()).unwrap();
+    }
+    assert_eq!(server.requests(), 3);
+}
+
+fn stored(host: &str, token: &str) -> StoredToken {
+    StoredToken {
+        host: host.to_owned(),
+        user: "ann".to_owned(),
+        access_token: token.to_owned(),
+        expires_at: now_s() + 1000,
+        bound: None,
+        renewal: None,
+    }
+}
+
+fn binding(url: &str) -> Option<String> {
+    let about = json!({
+        "token_endpoint": format!("{url}/oauth/token"),
+        "grant_types_supported": ["password"],
+        "dpop_signing_alg_values_supported": ["ES256", "EdDSA"],
+    });
+    Some(about.to_string())
+}
+
+/// The thumbprint of the key that is proved to be held, for this request.
+fn proved(received: &Received, token: Option<&str>) -> Option<warrant_dpop::Proof> {
+    let proof = received.headers.get("dpop")?;
+    let path = received.target.split('?').next().unwrap();
+    let url = format!("http://{}{path}", received.headers["host"]);
+    let wanted = warrant_dpop::Wanted {
+        method: &received.method,
+        at: &warrant_dpop::At::parse(&url).unwrap(),
+        token,
+        now_s: now_s(),
+    };
+    warrant_dpop::check([proof.as_bytes()], &wanted).unwrap()
+}
+
+/// A server that binds its tokens: each is good for the key that it was
+/// given to. It says which key it was.
+fn binding_server(with_nonce: bool) -> FakeServer {
+    let bound = std::cell::RefCell::new(None);
+    FakeServer::described(binding, move |received| {
+        if received.target == TOKEN_ROUTE {
+            let proof = proved(received, None).unwrap();
+            if with_nonce && proof.nonce() != Some("n1") {
+                let nonce = "DPoP-Nonce: n1\r\n";
+                return Reply::with_headers(400, nonce, r#"{"error":"use_dpop_nonce"}"#);
+            }
+            assert!(received.body.contains("grant_type=password"));
+            *bound.borrow_mut() = Some(proof.jkt().to_owned());
+            let good = r#"{"access_token":"good","token_type":"DPoP","expires_in":60000}"#;
+            return Reply::json(200, good);
+        }
+        let token = received.headers.get("authorization");
+        let token = token.and_then(|value| value.strip_prefix("DPoP "));
+        match token {
+            None => Reply::with_headers(401, CHALLENGE, "{}"),
+            Some("good") => {
+                let proof = proved(received, token).unwrap();
+                assert_eq!(Some(proof.jkt()), bound.borrow().as_deref());
+                Reply::json(200, &json!({"jkt": proof.jkt()}).to_string())
+            }
+            Some(_) => {
+                let challenge = "WWW-Authenticate: DPoP error=\"invalid_token\"\r\n";
+                Reply::with_headers(401, challenge, "{}")
+            }
+        }
+    })
+}
+
+#[test]
+fn t101_where_a_server_binds_tokens_every_request_proves_that_the_key_is_held() {
+    for with_nonce in [false, true] {
+        let server = binding_server(with_nonce);
+        let mut client = server.client();
+        let first = client.answer(&nodes()).unwrap().json().unwrap();
+        let request = Request::Get("/v1/jobs", vec![("limit", "1".into())]);
+        let second = client.answer(&request).unwrap().success().unwrap();
+        assert_eq!(first, second.json().unwrap(), "another key");
+        let posted = Request::Post("/v1/jobs/submit", Some(json!({})));
+        client.answer(&posted).unwrap().success().unwrap();
+        client
+            .answer(&Request::Delete("/v1/keys", vec![]))
+            .unwrap()
+            .success()
+            .unwrap();
+        let logins = if with_nonce { 2 } else { 1 };
+        assert_eq!(server.requests(), 5 + logins);
+    }
+}
+
+#[test]
+fn t101_a_login_keeps_the_key_beside_the_token_and_a_token_without_it_is_not_sent() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = binding_server(false);
+    let client = || server.client_with(None, Some(file.clone()));
+    client().login().unwrap();
+    let kept = file.read().unwrap();
+    assert_eq!(kept.bound.as_deref(), Some(server.url().as_str()));
+    let key = KeyFile::beside(file.path());
+    let jkt = key.read().unwrap().thumbprint();
+    let answer = client().answer(&nodes()).unwrap().json().unwrap();
+    assert_eq!(answer["jkt"], jkt);
+    assert_eq!(server.requests(), 2, "a second login");
+    // A token that counts no more is replaced, with the same key.
+    file.write(&StoredToken {
+        access_token: "over".into(),
+        ..kept
+    })
+    .unwrap();
+    let answer = client().answer(&nodes()).unwrap().json().unwrap();
+    assert_eq!(answer["jkt"], jkt);
+    assert_eq!(server.requests(), 5);
+    assert!(file.read().is_none());
+    client().login().unwrap();
+    std::fs::remove_file(scratch.path("dpop.key")).unwrap();
+    let answer = client().answer(&nodes()).unwrap().json().unwrap();
+    assert_ne!(answer["jkt"], jkt);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_with_a_remedy() {
+    let server = FakeServer::gone();
+    let Err(Failure::Unreachable(message)) = server.client().answer(&nodes()) else {
+        panic!("an answer from nobody");
+    };
+    assert!(message.contains(&server.url()) && message.contains("warrant up"));
+}
+
+/// A server with logins that go on, unless they have `ended`: its latest token
+/// counts alone, and each refresh token is good once.
+fn renewing(ended: bool) -> FakeServer {
+    let latest = std::cell::Cell::new(1);
+    FakeServer::start(move |received| {
+        let n = latest.get();
+        if received.target == "/oauth/token" {
+            let shown = format!("grant_type=refresh_token&refresh_token=r{n}&client_id=warrant");
+            if ended || received.body != shown {
+                return Reply::json(400, r#"{"error":"invalid_grant"}"#);
+            }
+            latest.set(n + 1);
+            let next = n + 1;
+            return Reply::json(
+                200,
+                &json!({
+                    "access_token": format!("t{next}"),
+                    "token_type": "Bearer",
+                    "expires_in": 600,
+                    "refresh_token": format!("r{next}"),
+                })
+                .to_string(),
+            );
+        }
+        if bearer(received) == Some(format!("t{n}").as_str()) {
+            Reply::json(200, "{}")
+        } else {
+            Reply::with_headers(401, CHALLENGE, "{}")
+        }
+    })
+}
+
+fn renewable(host: &str) -> StoredToken {
+    StoredToken {
+        renewal: Some(Renewal {
+            auth: host.to_owned(),
+            base: None,
+            refresh_token: "r1".to_owned(),
+        }),
+        ..stored(host, "t1")
+    }
+}
+
+/// A client that could only ask for a password, which it must not.
+fn without_password(server: &FakeServer, file: &TokenFile) -> Client {
+    let credentials = Credentials {
+        user: "ann".to_owned(),
+        password: Password::Ask,
+        secret_key: None,
+    };
+    let host = server.url().parse().unwrap();
+    let patience = Duration::from_secs(10);
+    Client::new(host, credentials, Some(file.clone()), true, patience)
+}
+
+#[test]
+fn a_login_that_goes_on_gets_new_tokens_before_and_after_the_old_ones_end() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = renewing(false);
+    let mut over = renewable(&server.url());
+    over.expires_at = now_s();
+    file.write(&over).unwrap();
+    let mut client = without_password(&server, &file);
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert_eq!(server.requests(), 2, "a token that is over was shown");
+    let kept = file.read().unwrap();
+    assert_eq!(kept.access_token, "t2");
+    assert_eq!(kept.renewal.as_ref().unwrap().refresh_token, "r2");
+    assert!(kept.is_live());
+    // One that was revoked before its time.
+    file.write(&StoredToken {
+        access_token: "revoked".to_owned(),
+        ..kept
+    })
+    .unwrap();
+    let mut client = without_password(&server, &file);
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert_eq!(file.read().unwrap().access_token, "t3");
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert_eq!(server.requests(), 6);
+}
+
+#[test]
+fn of_commands_that_begin_at_once_one_gets_the_tokens_and_the_others_use_them() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = renewing(false);
+    let mut over = renewable(&server.url());
+    over.expires_at = now_s();
+    file.write(&over).unwrap();
+    let all_have_read = Barrier::new(8);
+    let ask = || {
+        let mut client = without_password(&server, &file);
+        all_have_read.wait();
+        client.answer(&nodes()).unwrap().status
+    };
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(answers, [200; 8]);
+    assert_eq!(file.read().unwrap().access_token, "t2");
+    assert_eq!(server.requests(), 9, "more than one got new tokens");
+}
+
+#[test]
+fn a_login_that_has_ended_asks_for_another_or_takes_the_password_that_is_there() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = renewing(true);
+    let mut over = renewable(&server.url());
+    over.expires_at = now_s();
+    file.write(&over).unwrap();
+    let refused = without_password(&server, &file).answer(&nodes());
+    let refused = refused.unwrap_err();
+    assert!(refused.message().unwrap().contains("warrant login"));
+    assert!(file.read().is_none(), "what has ended is kept");
+    let server = FakeServer::start(|received| match received.target.as_str() {
+        "/oauth/token" => Reply::json(400, r#"{"error":"invalid_grant"}"#),
+        "/v1/login/access-token" => good(),
+        _ if bearer(received) == Some("good") => Reply::json(200, "{}"),
+        _ => Reply::with_headers(401, CHALLENGE, "{}"),
+    });
+    file.write(&renewable(&server.url())).unwrap();
+    let mut client = server.client_with(None, Some(file.clone()));
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert!(file.read().is_none());
+}
+
+#[test]
+fn a_login_that_cannot_go_on_now_is_kept_for_later() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = FakeServer::start(|_| Reply::json(503, r#"{"error":"temporarily_unavailable"}"#));
+    let mut over = renewable(&server.url());
+    over.expires_at = now_s();
+    file.write(&over).unwrap();
+    let refused = without_password(&server, &file).answer(&nodes());
+    assert!(matches!(refused, Err(Failure::Refused(_))));
+    assert!(file.read() == Some(over));
+}
+
+#[test]
+fn a_login_goes_on_with_the_service_that_gave_it_and_with_no_other() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let auth = renewing(false);
+    let server = FakeServer::start(|received| {
+        assert!(!received.body.contains("r1"));
+        match bearer(received) {
+            Some("t2") => Reply::json(200, "{}"),
+            Some(_) | None => Reply::with_headers(401, CHALLENGE, "{}"),
+        }
+    });
+    let mut login = renewable(&auth.url());
+    login.host = server.url();
+    file.write(&login).unwrap();
+    let mut client = without_password(&server, &file);
+    client.answer(&nodes()).unwrap().success().unwrap();
+    assert_eq!((auth.requests(), server.requests()), (1, 2));
+}
+
+#[test]
+fn a_device_waits_as_long_as_it_is_told_and_no_longer_than_its_code_is_good() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = FakeServer::start(|received| {
+        let error = |error| Reply::json(400, &json!({"error": error}).to_string());
+        match (received.number, received.target.as_str()) {
+            (1, "/oauth/device_authorization") => {
+                assert_eq!(received.body, "client_id=warrant&scope=read+submit");
+                Reply::json(
+                    200,
+                    r#"{"device_code":"d1","user_code":"BCDF-GHJK","expires_in":600,"interval":1,
+                        "verification_uri":"http://127.0.0.1/oauth/device",
+                        "verification_uri_complete":"http://127.0.0.1/oauth/device?user_code=x"}"#,
+                )
+            }
+            (2, "/oauth/token") => {
+                assert!(received.body.contains("device_code=d1"));
+                error("authorization_pending")
+            }
+            (3, "/oauth/token") => Reply::json(
+                200,
+                r#"{"access_token":"t1","token_type":"Bearer","expires_in":600,"refresh_token":"r1"}"#,
+            ),
+            (_, target) => panic!("{target}"),
+        }
+    });
+    let began = std::time::Instant::now();
+    let mut client = without_password(&server, &file);
+    let scopes = "read submit".parse().unwrap();
+    let kept = client.login_by_device(None, Some(scopes)).unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(2), "it did not wait");
+    assert_eq!(kept.renewal.as_ref().unwrap().auth, server.url());
+    assert!(file.read() == Some(kept));
+}
+
+#[test]
+fn a_device_that_is_denied_or_unknown_to_the_server_says_so() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    for (error, said) in [
+        ("access_denied", "denied"),
+        ("expired_token", "in time"),
+        ("invalid_grant", "invalid_grant"),
+    ] {
+        let server = FakeServer::start(move |received| match received.number {
+            1 => Reply::json(
+                200,
+                r#"{"device_code":"d1","user_code":"B","expires_in":600,"interval":1,
+                    "verification_uri":"https://a/d","verification_uri_complete":"https://a/d"}"#,
+            ),
+            _ => {
+                assert!(
+                    received
+                        .body
+                        .contains(&format!("grant_type={}", DEVICE_GRANT.replace(':', "%3A")))
+                );
+                Reply::json(400, &json!({"error": error}).to_string())
+            }
+        });
+        let refused = without_password(&server, &file).login_by_device(None, None);
+        let refused = refused.err().unwrap();
+        assert!(refused.message().unwrap().contains(said), "{refused:?}");
+        assert!(file.read().is_none());
+    }
+    let older = FakeServer::start(|_| Reply::json(404, r#"{"detail":"Not Found"}"#));
+    let refused = without_password(&older, &file).login_by_device(None, None);
+    assert!(
+        refused
+            .err()
+            .unwrap()
+            .message()
+            .unwrap()
+            .contains("--auth-host")
+    );
+}
+
+#[test]
+fn a_logout_revokes_what_the_login_goes_on_with() {
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("token.json"));
+    let server = FakeServer::start(|received| {
+        assert_eq!(received.target, "/oauth/revoke");
+        assert_eq!(received.body, "token=r1&client_id=warrant");
+        Reply::json(200, "{}")
+    });
+    file.write(&renewable(&server.url())).unwrap();
+    let mut client = without_password(&server, &file);
+    assert_eq!(client.log_out(), Ok(Ended::Revoked));
+    assert!(file.read().is_none());
+    assert_eq!(client.log_out(), Ok(Ended::None));
+    let older = FakeServer::start(|received| {
+        assert_eq!(received.body, "token=t1&client_id=flux");
+        Reply::json(404, "{}")
+    });
+    file.write(&stored(&older.url(), "t1")).unwrap();
+    let mut client = without_password(&older, &file);
+    assert_eq!(client.log_out(), Ok(Ended::Forgotten));
+    let gone = FakeServer::gone();
+    file.write(&renewable(&gone.url())).unwrap();
+    let failed = without_password(&gone, &file).log_out();
+    assert!(matches!(failed, Err(Failure::Unreachable(_))));
+    assert!(file.read().is_none(), "it is kept here");
+}
