@@ -190,6 +190,28 @@ async fn t110_a_user_neither_lists_nor_revokes_the_keys_of_others() {
         assert_eq!(answer.status, status, "{path}: {:?}", answer.body);
     }
     assert_eq!(claims(&house, &good).await.sub, "ann");
+    // To administrators it takes the scope besides.
+    let mut tx = house.db.begin().await.unwrap();
+    let name = UserName::parse("bob").unwrap();
+    users::promote(&mut tx, &name).await.unwrap();
+    tx.commit().await.unwrap();
+    for (scope, status) in [("read control", 403), ("read control admin", 200)] {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "warrant"),
+            ("username", "bob"),
+            ("password", "pw"),
+            ("scope", scope),
+        ];
+        let given = house.grant(&fields).await;
+        let list = ask(
+            Method::GET,
+            "/v1/keys?user=ann",
+            given.token(),
+            &Value::Null,
+        );
+        assert_eq!(house.send(list).await.status, status, "{scope}");
+    }
     house.close().await;
 }
 
