@@ -325,6 +325,20 @@ fn keys_are_rotated_and_listed() {
         listed.lines().map(kid).collect::<Vec<_>>(),
         [kid(&first), kid(&second)]
     );
+    // A stolen key must not sign for as long as others take to know its heir.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        // Of two that begin in the same second, either signs.
+        let third = place.run("keys rotate --now", "");
+        assert!(third.ends_with(" signs in 0 seconds\n"), "{third}");
+        let listed = place.run("keys list", "");
+        let signing = listed.lines().find(|line| line.contains(" signing "));
+        if signing.map(kid) == Some(kid(&third)) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{listed}");
+    }
+    place.run(&format!("keys retire {}", kid(&first)), "");
 }
 
 #[test]
@@ -647,6 +661,15 @@ fn a_configuration_is_checked_before_it_is_used() {
     );
     // Cheap hashes are good for a test alone.
     assert!(text.contains("warning: passwords.memory_kib: "), "{text}");
+    for refused in ["0", "9", "86401"] {
+        let (code, text) = told(&[("AUTHSVC__KEYS__ACTIVATION_S", refused)]);
+        assert_eq!(code, Some(2));
+        assert!(text.contains("keys.activation_s: 10 to 86400"), "{text}");
+    }
+    let mut command = place.command("serve");
+    let output = command.env("AUTHSVC__KEYS__ACTIVATION_S", "9").output();
+    let complaint = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(complaint.contains("keys.activation_s"), "{complaint}");
     let (code, text) = told(&[("AUTHSVC__TOKENS__MINUTES", "601")]);
     assert_eq!(code, Some(2));
     assert!(text.contains("tokens.minutes: 1 to 600"), "{text}");

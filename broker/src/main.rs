@@ -143,7 +143,7 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
             }
         }
         Role::Openapi { .. } => {
-            println!("{}", http::flux::document().to_pretty_json()?);
+            println!("{}", http::document().to_pretty_json()?);
         }
     }
     Ok(0)

@@ -290,6 +290,15 @@ pub(crate) struct Up {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
     pub(crate) listen: SocketAddr,
 
+    /// Speak TLS, with the certificate in this file, followed by those between
+    /// it and its root
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Its key, which nobody else may read
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
     /// PostgreSQL instead of the embedded database. Give a URL that contains a
     /// password by the variable: every user of this machine can read arguments
     #[arg(

@@ -205,7 +205,6 @@ impl Village {
             ),
             ("AUTHSVC__LISTEN__SOCKET", text("run/auth/auth.sock")),
             ("AUTHSVC__KEYS__DIR", text("auth/keys")),
-            ("AUTHSVC__KEYS__ACTIVATION_S", "0".to_owned()),
             ("AUTHSVC__WARRANTS__KEYS_DIR", text("auth/warrant-keys")),
             ("AUTHSVC__WARRANTS__BROKER_UID", BROKER.uid.to_string()),
             ("AUTHSVC__PASSWORDS__MEMORY_KIB", "8".to_owned()),

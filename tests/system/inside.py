@@ -1,7 +1,9 @@
 """The installed package on a machine of its own: run as root by systemd, on the
 machine of the system test. Each step builds on those before it."""
 
+import base64
 import grp
+import hmac
 import json
 import os
 import pwd
@@ -51,6 +53,8 @@ def show(unit, name):
 
 users = {}
 jobs = {}
+# Secrets that a service was given besides.
+SEEN_SECRETS = []
 
 
 def install():
@@ -142,6 +146,81 @@ def clients():
         listed = json.loads(users[user].warrant("jobs", "--all", "--json"))
         numbers = set(map(int, re.findall(r'"id": ?(\d+)', json.dumps(listed))))
         assert numbers == ids, f"{user} sees {numbers} instead of {ids}"
+
+
+def handshake(name, password, secret):
+    """The status that a login payload, encoded with a secret, is answered with."""
+    def part(data):
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    claims = {"user": name, "pass": password, "scope": "token"}
+    text = ".".join(part(json.dumps(p).encode()) for p in ({"alg": "HS256", "typ": "JWT"}, claims))
+    text += "." + part(hmac.digest(secret.encode(), text.encode(), "sha256"))
+    head = {"Authorization": f"Bearer {text}"}
+    request = urllib.request.Request(URL + "/v1/token", data=b"", headers=head)
+    try:
+        return urllib.request.urlopen(request, timeout=30).status
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+
+
+def credentials():
+    """A secret and a key of TLS that only root can read reach the service as credentials."""
+    old, new = open("/etc/warrant/shared-secret").read(), secrets.token_urlsafe(32)
+    assert handshake("alice", PASSWORDS["alice"], old) == 200
+    place = "/root/only"
+    os.mkdir(place, 0o700)
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        "-keyout", f"{place}/key.pem", "-out", "/etc/warrant/certificate.pem")
+    with open(f"{place}/secret", "w") as file:
+        file.write(new)
+    for name in ("key.pem", "secret"):
+        os.chmod(f"{place}/{name}", 0o600)
+    os.chmod("/etc/warrant/certificate.pem", 0o644)
+    drop_in = "/etc/systemd/system/warrant-authsvc.service.d"
+    os.mkdir(drop_in)
+    with open(f"{drop_in}/credentials.conf", "w") as file:
+        file.write(f"[Service]\nLoadCredential=shared-secret:{place}/secret\n"
+                   f"LoadCredential=tls.key:{place}/key.pem\n")
+    before = text = open("/etc/warrant/authsvc.toml").read()
+    for line, now in [
+        ('shared_secret_file = "/etc/warrant/shared-secret"',
+         'shared_secret_file = "credential:shared-secret"'),
+        ('#tcp = ""', 'tcp = "127.0.0.1:5443"'),
+        ('#certificate = ""', 'certificate = "/etc/warrant/certificate.pem"'),
+        ('#key = ""', 'key = "/run/credentials/warrant-authsvc.service/tls.key"'),
+        ('#url = "http://127.0.0.1:5000"', 'url = "https://localhost:5443"'),
+    ]:
+        assert f"\n{line}\n" in text, line
+        text = text.replace(f"\n{line}\n", f"\n{now}\n", 1)
+
+    def restart(text):
+        with open("/etc/warrant/authsvc.toml", "w") as file:
+            file.write(text)
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "warrant-authsvc")
+        until("a login", lambda: login("alice", PASSWORDS["alice"]) == 200)
+
+    restart(text)
+    assert handshake("alice", PASSWORDS["alice"], new) == 200
+    assert handshake("alice", PASSWORDS["alice"], old) == 400
+    trust = ssl.create_default_context(cafile="/etc/warrant/certificate.pem")
+    address = "https://localhost:5443/v1/auth"
+    assert urllib.request.urlopen(address, timeout=30, context=trust).status == 200
+    for account in ("warrant-auth", "warrant", "alice"):
+        for name in (f"{place}/secret", f"{place}/key.pem"):
+            done = subprocess.run(["cat", name], user=account, capture_output=True, timeout=30)
+            assert done.returncode != 0, f"{account} reads {name}"
+    credential = "/run/credentials/warrant-authsvc.service/tls.key"
+    for account in ("warrant", "alice"):
+        done = subprocess.run(["cat", credential], user=account, group=account, extra_groups=[],
+                              capture_output=True, timeout=30)
+        assert done.returncode != 0, f"{account} reads {credential}"
+    SEEN_SECRETS.append(new)
+    run("rm", "-r", drop_in, place, "/etc/warrant/certificate.pem")
+    restart(before)
+    assert handshake("alice", PASSWORDS["alice"], old) == 200
 
 
 def running():
@@ -268,7 +347,7 @@ def journal():
         assert run("journalctl", "--quiet", "--no-pager", "-u", service).strip(), service
     everything = run("journalctl", "--quiet", "--no-pager", "--output=export", errors="replace")
     secret = open("/etc/warrant/shared-secret").read()
-    for word in [*PASSWORDS.values(), secret]:
+    for word in [*PASSWORDS.values(), *SEEN_SECRETS, secret]:
         assert word not in everything, "a secret is in the journal"
 
 
@@ -291,7 +370,7 @@ def purge():
     pwd.getpwnam("alice"), pwd.getpwnam("warrant")
 
 
-STEPS = [install, configure, places, logins, clients, running, restarts, upgrade, ends,
+STEPS = [install, configure, places, logins, clients, credentials, running, restarts, upgrade, ends,
          removal, proxy, journal, scores, purge]
 
 

@@ -43,7 +43,7 @@ def read(pid, name):
         return file.read().decode()
 
 
-def up(state=STATE, listen="127.0.0.1:0", **variables):
+def up(state=STATE, listen="127.0.0.1:0", options=(), **variables):
     """Start the server as root's shell would, with whatever is open there."""
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -53,7 +53,7 @@ def up(state=STATE, listen="127.0.0.1:0", **variables):
         "FLUX_SECRET_KEY": SECRET,
         **variables,
     }
-    words = [WARRANT, "up", "--state-dir", state, "--listen", listen]
+    words = [WARRANT, "up", "--state-dir", state, "--listen", listen, *options]
     with open(LOG, "ab") as log, open("/etc/shadow") as leaked:
         return subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
@@ -61,9 +61,9 @@ def up(state=STATE, listen="127.0.0.1:0", **variables):
         )
 
 
-def start():
+def start(options=()):
     open(LOG, "w").close()
-    process = server["process"] = up()
+    process = server["process"] = up(options=options)
 
     def url():
         assert process.poll() is None, open(LOG).read()
@@ -185,6 +185,37 @@ def killed():
     assert server["process"].wait(30) == 0
 
 
+def tls():
+    """With a certificate it speaks TLS; each service has a copy of the key, and nobody else."""
+    names = {name: f"{PLACE}/{name}" for name in ("c.pem", "k.pem")}
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout", names["k.pem"], "-out", names["c.pem"])
+    options = ["--tls-cert", names["c.pem"], "--tls-key", names["k.pem"]]
+    os.chmod(names["k.pem"], 0o640)
+    assert "root alone may read it" in refused(1, options=options)
+    os.chmod(names["k.pem"], 0o600)
+    start(options)
+    url = server["url"]
+    assert url.startswith("https://127.0.0.1:"), url
+    said = open(LOG).read()
+    assert f"export WARRANT_CA_FILE={names['c.pem']} " in said, said
+    for name, owner in [("authsvc", "warrant-auth"), ("broker", "warrant")]:
+        found = os.lstat(f"{STATE}/tls/{name}.key")
+        is_so = (found.st_uid, found.st_mode & 0o7777)
+        assert is_so == (pwd.getpwnam(owner).pw_uid, 0o400), (name, is_so)
+    os.chmod(names["c.pem"], 0o644)
+    run("curl", "--fail", "--silent", "--cacert", names["c.pem"], f"{url}/v1/auth")
+    password = open(f"{PLACE}/passwords/alice").read().strip()
+    alice = User("alice", password, url, WARRANT)
+    public = f"{alice.account.pw_dir}/c.pem"
+    run("install", "-m", "0644", names["c.pem"], public)
+    told = alice.run(WARRANT, "submit", "--wait", "--", "id", "-un", WARRANT_CA_FILE=public)
+    assert told == "alice\n", told
+    server["process"].terminate()
+    assert server["process"].wait(30) == 0
+
+
 def damaged():
     """A place with another owner or mode than it should have is not used."""
     os.chmod(f"{STATE}/spool", 0o2775)
@@ -192,7 +223,7 @@ def damaged():
     assert f"{STATE}/spool must be" in said, said
 
 
-STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, damaged]
+STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, tls, damaged]
 
 os.mkdir(f"{PLACE}/bin")
 for program in ("warrant", *ACCOUNTS):

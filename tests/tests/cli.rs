@@ -3,6 +3,7 @@
 mod login;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -220,4 +221,97 @@ fn warrant_up_starts_everything_in_one_directory_and_stops_it_again() {
             processes::marked(&mark).is_empty().then_some(())
         });
     }
+}
+
+#[test]
+fn warrant_up_speaks_tls_and_says_how_clients_come_to_believe_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::create_dir(path("home")).unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let own = rcgen::generate_simple_self_signed(names).unwrap();
+    fs::write(path("c.pem"), own.cert.pem()).unwrap();
+    fs::write(path("k.pem"), own.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(path("k.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    let mark = format!("{MARK}_tls_{}", std::process::id());
+    let variables = [
+        ("PATH", "/usr/bin:/bin".to_owned()),
+        ("HOME", path("home")),
+        (processes::MARK, mark.clone()),
+        // The auth service listens on TCP as well here, and not in the clear.
+        ("AUTHSVC__LISTEN__TCP", "127.0.0.1:0".to_owned()),
+    ];
+    let variables: Variables = variables
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    let (state, log) = (path("state"), path("log"));
+    let words = ["up", "--listen", "127.0.0.1:0", "--state-dir", &state];
+    let certificate = path("c.pem");
+    let half = [&words[..], &["--tls-cert", &certificate]].concat();
+    assert_eq!(
+        service::run("warrant", &half, &variables, "").status.code(),
+        Some(2)
+    );
+    let key = path("k.pem");
+    let whole = [&half[..], &["--tls-key", &key]].concat();
+    let mut up = start_as_user(&whole, &variables, Path::new(&log));
+    let url = until("the server to be ready", || {
+        assert!(up.ended().is_none(), "{}", up.log());
+        let log = up.log();
+        log.contains("Ctrl-C stops the server").then_some(())?;
+        let (_, rest) = log.split_once("Warrant is ready at ")?;
+        rest.lines().next().map(str::to_owned)
+    });
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    let said = up.log();
+    let trust = format!("export WARRANT_CA_FILE={certificate} CURL_CA_BUNDLE={certificate} ");
+    assert!(said.contains(&trust), "{said}");
+
+    let curl = |words: &[&str]| {
+        let mut curl = std::process::Command::new("curl");
+        let quiet = ["--silent", "--show-error", "--max-time", "20"];
+        curl.env_clear().args(quiet).args(words).output().unwrap()
+    };
+    let about = format!("{url}/.well-known/oauth-authorization-server");
+    let seen = curl(&["--fail", "--cacert", &certificate, &about]);
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(seen.contains(&format!("\"{url}/oauth/token\"")), "{seen}");
+    assert!(!curl(&[&about]).status.success());
+    let plain = curl(&[&about.replace("https:", "http:")]);
+    assert!(!plain.status.success() && plain.stdout.is_empty());
+    let (_, rest) = said.split_once("tcp=127.0.0.1:").unwrap();
+    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let direct = format!("https://localhost:{port}/v1/auth");
+    assert!(
+        curl(&["--fail", "--cacert", &certificate, &direct])
+            .status
+            .success()
+    );
+
+    let secret = |name: &str| fs::read_to_string(path("state/secrets/") + name).unwrap();
+    let (token, secret_key) = (secret("flux_token"), secret("flux_secret_key"));
+    let login = [
+        ("FLUX_USER", ADMIN),
+        ("FLUX_TOKEN", token.trim()),
+        ("FLUX_SECRET_KEY", secret_key.trim()),
+    ];
+    let home = path("home");
+    let stranger = Shell::new(&url, Path::new(&home), &login).run(&["jobs"]);
+    let complaint = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(
+        !stranger.status.success() && complaint.contains("--ca-file"),
+        "{complaint}"
+    );
+    let trusting = [&login[..], &[("WARRANT_CA_FILE", certificate.as_str())]].concat();
+    let shell = Shell::new(&url, Path::new(&home), &trusting);
+    let hello = shell.prints(&["submit", "--wait", "--", "echo", "hello"]);
+    assert_eq!(hello, "hello\n");
+    // Bound to a key where the server offers that: the address must be the same.
+    shell.prints(&["login"]);
+    assert!(shell.prints(&["jobs", "--all"]).contains("echo"));
+    send(up.pid(), nix::sys::signal::Signal::SIGTERM);
+    assert!(up.wait().success(), "{}", up.log());
+    until("all of it to end", || {
+        processes::marked(&mark).is_empty().then_some(())
+    });
 }

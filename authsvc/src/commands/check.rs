@@ -106,6 +106,12 @@ fn look_at_strength(settings: &Settings, findings: &mut Findings) {
         ),
         (Some(Ok(_)), _) | (None, None) => {}
     }
+    if config.listen.tls.key.is_some() && config.listen.tcp.is_none() {
+        findings.warning(
+            "listen.tls",
+            "of no use: it is for listen.tcp, which is not set",
+        );
+    }
     if config.oauth.password_grant && config.warrants.mode == Grants::Client {
         findings.warning(
             "oauth.password_grant",

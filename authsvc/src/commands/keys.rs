@@ -12,9 +12,16 @@ use crate::source::Source;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a new key, which the audit trail tells of: published at once, signing after `keys.activation_s`
-    /// (for warrants, `warrants.activation_s`).
-    Rotate(Of),
+    /// Make a new key, which the audit trail tells of: published at once,
+    /// signing after `keys.activation_s` (for warrants, `warrants.activation_s`).
+    Rotate {
+        /// Let it sign at once: for when the old one was stolen. What it signs
+        /// is refused wherever it is not known yet, for a few seconds.
+        #[arg(long)]
+        now: bool,
+        #[command(flatten)]
+        of: Of,
+    },
     /// List the keys, what each is doing, and since or from when it signs, in
     /// seconds since the Unix epoch.
     List(Of),
@@ -57,7 +64,7 @@ impl KeysCommand {
     /// key cannot be recorded.
     pub(super) async fn run(self, settings: &Settings) -> Result<()> {
         match self {
-            Self::Rotate(of) => rotate(of.purpose(), settings).await,
+            Self::Rotate { now, of } => rotate(of.purpose(), now, settings).await,
             Self::List(of) => list(of.purpose(), settings),
             Self::Retire { kid, of } => retire(of.purpose(), &kid, settings).await,
             Self::Warrant => print_public(settings),
@@ -65,7 +72,7 @@ impl KeysCommand {
     }
 }
 
-async fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
+async fn rotate(purpose: Purpose, now: bool, settings: &Settings) -> Result<()> {
     let dir = purpose.dir(&settings.config)?;
     let ring = Ring::new(dir.load()?, purpose.longest_s());
     let now_s = clock::now_s();
@@ -76,8 +83,8 @@ async fn rotate(purpose: Purpose, settings: &Settings) -> Result<()> {
     }
     // The first key has no predecessor to sign until it may.
     let wait_s = match ring.signing(now_s) {
-        Some(_) => purpose.activation_s(&settings.config),
-        None => 0,
+        Some(_) if !now => purpose.activation_s(&settings.config),
+        Some(_) | None => 0,
     };
     let db = open_current(settings).await?;
     let mut tx = db.begin().await?;

@@ -11,6 +11,7 @@ pub(crate) mod serve;
 mod session;
 pub(crate) mod user;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -106,7 +107,10 @@ impl Cli {
         );
         let read = || {
             let config = Config::load(&self.config)?;
-            let environment = Environment::read(|name| std::env::var(name).ok());
+            let text = |(name, value): (OsString, OsString)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            };
+            let environment = Environment::read(std::env::vars_os().filter_map(text));
             if serves {
                 Settings::resolve(config, environment)
             } else {

@@ -123,8 +123,10 @@ impl Backends {
             ));
         }
         match (has(Backend::Oidc), config.oidc.is_empty()) {
-            (true, true) => wrong("oidc needs a provider: a section [[oidc]]"),
-            (false, false) => wrong("there is a section [[oidc]], but oidc is not among them"),
+            (true, true) => wrong("oidc needs a provider: a section [[oidc]], or FLUX_OIDC_ISSUER"),
+            (false, false) => {
+                wrong("there is a section [[oidc]] or FLUX_OIDC_…, but oidc is not among them")
+            }
             (true, false) | (false, true) => Ok(backends),
         }
     }

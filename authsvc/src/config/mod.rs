@@ -186,7 +186,7 @@ impl<'de> Deserialize<'de> for SocketMode {
 pub(crate) struct Keys {
     /// The directory that holds them, of mode 0700.
     pub(crate) dir: PathBuf,
-    /// Seconds for which a new key is published before it signs.
+    /// Seconds for which a new key is published before it signs, 10 to 86,400.
     pub(crate) activation_s: u64,
 }
 

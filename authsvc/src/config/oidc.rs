@@ -34,6 +34,12 @@ impl Deref for Providers {
     }
 }
 
+impl From<Section> for Providers {
+    fn from(section: Section) -> Self {
+        Self(vec![section])
+    }
+}
+
 impl<'de> Deserialize<'de> for Providers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMore;
@@ -157,7 +163,10 @@ impl Config {
 }
 
 impl Section {
-    fn resolve(&self) -> Result<Provider> {
+    /// Look at every value, and at no file.
+    ///
+    /// Errors: a value is not allowed; the message begins with its key.
+    pub(super) fn check(&self) -> Result<()> {
         let wrong = |why: &str| Err(Error::invalid(why));
         let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if !(1..=32).contains(&self.name.len()) || !self.name.bytes().all(letters) {
@@ -197,6 +206,11 @@ impl Section {
         if !self.require.values().all(is_comparable) {
             return wrong("require: text, numbers, true and false, and lists of them");
         }
+        Ok(())
+    }
+
+    fn resolve(&self) -> Result<Provider> {
+        self.check()?;
         let named = |(subject, name): (&String, &String)| {
             UserName::parse(name)
                 .map(|name| (subject.clone(), name))

@@ -11,6 +11,12 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::user_name::UserName;
 
+/// The least time, in seconds, for which a new key of access tokens must be
+/// published before it signs: within it, every service has found the key, and
+/// whoever holds the published keys has asked for them again. Tokens of a key
+/// that signs earlier would be refused for a while.
+const LEAST_ACTIVATION_S: u64 = 10;
+
 /// Checked configuration.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -190,7 +196,12 @@ fn check_numbers(config: &Config) -> Result<()> {
         1,
         MAX_TOKEN_MINUTES,
     )?;
-    range("keys.activation_s", config.keys.activation_s, 0, 86_400)?;
+    range(
+        "keys.activation_s",
+        config.keys.activation_s,
+        LEAST_ACTIVATION_S,
+        86_400,
+    )?;
     range("handshake.max_age_s", config.handshake.max_age_s, 1, 86_400)?;
     range(
         "passwords.memory_kib",
@@ -229,10 +240,7 @@ mod tests {
     }
 
     fn resolve_with(config: Config, variables: &[(&str, &str)]) -> Result<Settings> {
-        let variables: std::collections::HashMap<_, _> = variables.iter().copied().collect();
-        let environment =
-            Environment::read(|name| variables.get(name).map(|value| (*value).to_owned()));
-        Settings::resolve(config, environment)
+        Settings::resolve(config, Environment::read(variables.iter().copied()))
     }
 
     #[test]
@@ -368,6 +376,25 @@ mod tests {
         let variables = [("FLUX_SECRET_KEY", "canary"), ("FLUX_TOKEN", "canary")];
         let shown = format!("{:?}", resolve(&variables).unwrap());
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_signs_no_sooner_than_everybody_can_know_it() {
+        let with = |activation_s| {
+            let mut config = Config::default();
+            config.keys.activation_s = activation_s;
+            resolve_with(config, &[])
+        };
+        for refused in [0, 9, 86_401] {
+            let message = with(refused).unwrap_err().message;
+            assert!(
+                message.starts_with("keys.activation_s: 10 to 86400"),
+                "{message}"
+            );
+        }
+        for allowed in [10, 120, 86_400] {
+            with(allowed).unwrap();
+        }
     }
 
     #[test]

@@ -59,11 +59,11 @@ impl Config {
             return wrong("listen.tls.certificate and listen.tls.key: both are needed, or neither");
         }
         let on = tls.key.is_some();
-        if on && self.listen.tcp.is_none() {
-            return wrong("listen.tls: needs listen.tcp, the address that it is for");
-        }
         if tls.client_ca.is_some() && !on {
             return wrong("listen.tls.client_ca: needs listen.tls.certificate");
+        }
+        if tls.client_ca.is_some() && self.listen.tcp.is_none() {
+            return wrong("listen.tls.client_ca: needs listen.tcp, the address that it is for");
         }
         if tls.client_crl.is_some() && tls.client_ca.is_none() {
             return wrong("listen.tls.client_crl: needs listen.tls.client_ca");
@@ -121,8 +121,9 @@ mod tests {
             ("listen.tls.certificate and", |config| {
                 config.listen.tls.certificate = None;
             }),
-            ("listen.tls: needs listen.tcp", |config| {
-                config.listen.tcp = None
+            ("listen.tls.client_ca: needs listen.tcp", |config| {
+                config.listen.tls.client_ca = Some("/a.pem".into());
+                config.listen.tcp = None;
             }),
             ("oauth.url: must begin with https", |config| {
                 config.oauth.url = "http://jobs.example.org".into();

@@ -26,7 +26,7 @@ use warrant_api::token::AccessClaims;
 use super::house::{Answer, House, Line, answer, request};
 use crate::certificates::{From, Rule};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Backend, Config, Mode};
 use crate::store::clients::{self, Row};
 
 /// An authority that signs the server's certificate and those of people.
@@ -263,6 +263,55 @@ async fn t103_a_certificate_is_judged_at_each_use_of_the_connection_it_was_shown
     };
     is_refused(&house, &refused, "certificate-revoked").await;
     house.close().await;
+}
+
+#[tokio::test]
+async fn t28_in_multi_user_mode_a_certificate_stands_for_an_account_in_range_or_for_nobody() {
+    let authority = Authority::new();
+    for backend in [Backend::Database, Backend::Pam] {
+        let house = authority
+            .house(|config| {
+                config.mode = Mode::MultiUser;
+                config.warrants.broker_uid = Some(nix::unistd::geteuid().as_raw());
+                config.accounts.min_uid = 1;
+                config.backends = vec![backend];
+                config.certificates.from = Some(From::Subject);
+                let users = [
+                    ("CN=Daemon Example", "daemon"),
+                    ("CN=Root Example", "root"),
+                    ("CN=Ghost Example", "no-such-account"),
+                    ("CN=Nobody Example", "nobody"),
+                ];
+                config.certificates.users = users
+                    .map(|(subject, name)| (subject.to_owned(), name.to_owned()))
+                    .into();
+            })
+            .await;
+        // As far as the database knows, each of them may come in.
+        for name in ["daemon", "root", "no-such-account", "nobody"] {
+            house.add(name, "pw").await;
+        }
+        let ask = async |name: &str| {
+            let own = authority.of(name);
+            authority.post(&house, Some(&own), &by_certificate()).await
+        };
+        let given = ask("Daemon Example").await;
+        let claims = claims(&house, &given);
+        assert_eq!((claims.sub.as_str(), claims.uid), ("daemon", Some(1)));
+        let row = house.audit().await.pop().unwrap();
+        assert_eq!((row.outcome.as_str(), row.uid), ("granted", Some(1)));
+        for (name, reason) in [
+            ("Root Example", "uid-range"),
+            ("Ghost Example", "account-unknown"),
+            ("Nobody Example", "uid-range"),
+            ("daemon", "certificate-unmapped"),
+            ("root", "certificate-unmapped"),
+        ] {
+            let answer = ask(name).await;
+            is_refused(&house, &answer, reason).await;
+        }
+        house.close().await;
+    }
 }
 
 #[tokio::test]

@@ -335,11 +335,7 @@ pub(super) fn settings(
     config.passwords.memory_kib = 8;
     config.passwords.passes = 1;
     configure(&mut config);
-    let get = |name: &str| {
-        let found = variables.iter().find(|(variable, _)| *variable == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    Settings::resolve(config, Environment::read(get)).unwrap()
+    Settings::resolve(config, Environment::read(variables.iter().copied())).unwrap()
 }
 
 pub(super) fn request(

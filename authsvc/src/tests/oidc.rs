@@ -125,6 +125,34 @@ async fn an_id_token_is_not_shown_again_in_another_spelling_or_process() {
 }
 
 #[tokio::test]
+async fn the_provider_may_be_named_by_the_variables_of_the_flux_server() {
+    let provider = FakeProvider::start().await;
+    let Section {
+        issuer, allow_http, ..
+    } = provider.section();
+    let variables = [
+        ("FLUX_AUTH_BACKEND", "oidc"),
+        ("FLUX_OIDC_ISSUER", &issuer),
+        ("FLUX_OIDC_AUDIENCE", PROGRAM),
+        ("FLUX_OIDC_USERNAME_CLAIM", "preferred_username"),
+    ];
+    let house = House::open_with(&variables, |config| {
+        config.oidc = Providers::of(vec![Section {
+            name: "campus".into(),
+            allow_http,
+            ..Section::default()
+        }]);
+    })
+    .await;
+    let answer = show(&house, &provider.sign(&provider.claims("eve"))).await;
+    assert_eq!(house.verify(answer.token()).await.1.sub, "eve");
+    let info = house.get("/v1/auth").await.body;
+    assert_eq!(info["backend"], "oidc");
+    assert_eq!(info["oidc"]["issuer"], issuer);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn the_server_says_that_it_exchanges_id_tokens() {
     let provider = FakeProvider::start().await;
     let house = open(&provider, |_| {}).await;

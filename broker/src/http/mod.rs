@@ -6,6 +6,7 @@ mod authsvc;
 mod browser;
 mod credentials;
 mod docs;
+mod document;
 pub mod flux;
 mod keys;
 pub mod limits;
@@ -80,5 +81,11 @@ fn routes(own_warrants: bool) -> Router<Shared> {
         .merge(authsvc::routes(own_warrants))
         .merge(keys::routes())
         .merge(session::routes())
-        .merge(docs::routes(document))
+        .merge(docs::routes(document::complete(document, own_warrants)))
+}
+
+/// The document of the Flux dialect and of what is served beside it, for
+/// printing it without a server.
+pub fn document() -> utoipa::openapi::OpenApi {
+    document::complete(flux::document(), false)
 }

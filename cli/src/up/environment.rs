@@ -21,11 +21,11 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 impl Environment {
     /// A search path, and those of our variables that are named or begin with
-    /// a prefix (a name that ends with `__`); then `with`.
+    /// a prefix (a name that ends with `_`); then `with`.
     pub(crate) fn only(ours: &[&str], with: Vec<(&'static str, OsString)>) -> Self {
         let wanted = |name: &str| {
             ours.iter()
-                .any(|known| name == *known || (known.ends_with("__") && name.starts_with(known)))
+                .any(|known| name == *known || (known.ends_with('_') && name.starts_with(known)))
         };
         let mut all = vec![("PATH".into(), PATH.into())];
         all.extend(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));

@@ -22,6 +22,7 @@ mod signals;
 mod single_user;
 mod state_dir;
 pub(crate) mod tether;
+mod tls;
 mod welcome;
 
 use std::ffi::OsString;
@@ -39,6 +40,8 @@ use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::server::Server;
 use crate::terminal::complain;
+use crate::trust::Trust;
+use crate::up::tls::Tls;
 
 /// Whose jobs run.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,29 +91,90 @@ fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     })
 }
 
-/// A URL for programs on this machine.
-/// Where clients of OAuth 2.0 are sent, unless our environment says otherwise.
-fn oauth_url(listen: SocketAddr) -> Option<(&'static str, OsString)> {
-    const NAME: &str = "AUTHSVC__OAUTH__URL";
-    let ours = std::env::var_os(NAME).is_none();
-    ours.then(|| (NAME, reachable_url(listen).into()))
+/// Where a server is found.
+struct Place {
+    /// What it listens on.
+    listen: SocketAddr,
+    /// Its TLS, where it speaks that.
+    tls: Option<Tls>,
+    /// Its address for clients.
+    url: String,
 }
 
-fn reachable_url(listen: SocketAddr) -> String {
-    let ip = match listen.ip() {
+impl Place {
+    /// What was asked for, with its true port.
+    ///
+    /// Errors: `Refused` where it cannot be listened on, or the files of TLS
+    /// cannot be used.
+    fn of(options: &Up) -> Result<Self, Failure> {
+        let tls = Tls::of(options)?;
+        let listen = free_address(options.listen)?;
+        let url = match &tls {
+            Some(tls) => tls.url(listen),
+            None => format!(
+                "http://{}",
+                SocketAddr::new(reachable_ip(listen), listen.port())
+            ),
+        };
+        if tls.is_none() && !listen.ip().is_loopback() {
+            complain(&format!(
+                "WARNING: {listen} can be reached from other machines, and passwords travel there \
+                 unencrypted. Give a certificate with --tls-cert and --tls-key, put a TLS proxy \
+                 in front, or listen on 127.0.0.1"
+            ));
+        }
+        Ok(Self { listen, tls, url })
+    }
+
+    /// What the auth service is told of it, with these files of TLS.
+    fn of_authsvc(&self, tls: Option<&Tls>) -> Vec<(&'static str, OsString)> {
+        match tls {
+            Some(tls) => tls.of_authsvc(&self.url),
+            None => unless_set("AUTHSVC__OAUTH__URL", &self.url)
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// What the broker is told of it, with these files of TLS.
+    fn of_broker(&self, tls: Option<&Tls>) -> Vec<(&'static str, OsString)> {
+        let mut told = tls.map_or_else(Vec::new, |tls| tls.of_broker(&self.url));
+        told.push(("BROKER__LISTEN__HTTP", self.listen.to_string().into()));
+        told
+    }
+
+    /// How the server wants people to log in; `None` while it is not ready.
+    ///
+    /// It is asked at the address on which it was just told to listen, under
+    /// which its certificate need not be good: nothing is told there that is
+    /// not everybody's, and nothing depends on the answer but what is printed.
+    fn auth_info(&self) -> Option<AuthInfo> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let ip = reachable_ip(self.listen);
+        let address = format!("{scheme}://{}", SocketAddr::new(ip, self.listen.port()));
+        let nobody = Credentials {
+            user: String::new(),
+            password: Password::Known(Secret::new("")),
+            secret_key: None,
+        };
+        let mut asked = client(&address.parse().ok()?, nobody).trusting(Trust::anybody());
+        let answer = asked.answer(&Request::Get("/v1/auth", vec![])).ok()?;
+        serde_json::from_str(&answer.success().ok()?.body).ok()
+    }
+}
+
+/// A variable for a service, unless our environment says otherwise.
+fn unless_set(name: &'static str, value: &str) -> Option<(&'static str, OsString)> {
+    let ours = std::env::var_os(name).is_none();
+    ours.then(|| (name, value.into()))
+}
+
+/// Where programs on this machine reach what listens at `listen`.
+fn reachable_ip(listen: SocketAddr) -> IpAddr {
+    match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         IpAddr::V4(_) | IpAddr::V6(_) => listen.ip(),
-    };
-    format!("http://{}", SocketAddr::new(ip, listen.port()))
-}
-
-fn warn_of_strangers(listen: SocketAddr) {
-    if !listen.ip().is_loopback() {
-        complain(&format!(
-            "WARNING: {listen} can be reached from other machines, and passwords travel there \
-             unencrypted. Put a TLS proxy in front, or listen on 127.0.0.1"
-        ));
     }
 }
 
@@ -175,19 +239,6 @@ fn client(server: &Server, credentials: Credentials) -> Client {
     )
 }
 
-/// How the server wants people to log in; `None` while it is not ready.
-fn auth_info(server: &Server) -> Option<AuthInfo> {
-    let nobody = Credentials {
-        user: String::new(),
-        password: Password::Known(Secret::new("")),
-        secret_key: None,
-    };
-    let answer = client(server, nobody)
-        .answer(&Request::Get("/v1/auth", vec![]))
-        .ok()?;
-    serde_json::from_str(&answer.success().ok()?.body).ok()
-}
-
 /// Print `text` on standard output.
 fn print(text: &str) -> Result<(), Failure> {
     io::stdout()
@@ -201,12 +252,12 @@ mod tests {
 
     #[test]
     fn a_server_on_every_address_is_reached_on_the_loopback_one() {
-        for (listen, url) in [
-            ("0.0.0.0:5000", "http://127.0.0.1:5000"),
-            ("[::]:5000", "http://[::1]:5000"),
-            ("10.0.0.1:80", "http://10.0.0.1:80"),
+        for (listen, ip) in [
+            ("0.0.0.0:5000", "127.0.0.1"),
+            ("[::]:5000", "::1"),
+            ("10.0.0.1:80", "10.0.0.1"),
         ] {
-            assert_eq!(reachable_url(listen.parse().unwrap()), url);
+            assert_eq!(reachable_ip(listen.parse().unwrap()).to_string(), ip);
         }
     }
 

@@ -19,19 +19,18 @@ use crate::up::service::Start;
 use crate::up::services::{Ending, Services};
 use crate::up::single_user::cores;
 use crate::up::state_dir::keep_secret;
-use crate::up::{
-    auth_info, database, free_address, oauth_url, print, programs, reachable_url, serve,
-    warn_of_strangers, welcome,
-};
+use crate::up::tls::Tls;
+use crate::up::{Place, database, print, programs, serve, welcome};
 
 /// Those of our variables that the auth service reads.
-const AUTHSVC_VARIABLES: [&str; 10] = [
+const AUTHSVC_VARIABLES: [&str; 11] = [
     "AUTHSVC__",
     "AUTHSVC_LOG",
     "FLUX_ACCESS_TOKEN_EXPIRES_MINUTES",
     "FLUX_ADMIN_USERS",
     "FLUX_OPERATOR_USERS",
     "FLUX_MIN_UID",
+    "FLUX_OIDC_",
     "FLUX_PAM_SERVICE",
     "FLUX_TOKEN",
     "FLUX_USER",
@@ -57,7 +56,9 @@ struct Plan<'a> {
     accounts: Accounts,
     backend: Backend,
     secret_key: Kept,
-    listen: SocketAddr,
+    place: Place,
+    /// The files of TLS as the auth service and the broker may read them.
+    tls: Option<[Tls; 2]>,
     dir: RootDir,
 }
 
@@ -122,21 +123,29 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     let accounts = Accounts::find()?;
     let programs = Programs::find()?;
     check_port(options.listen)?;
-    let place = options.state_dir.clone();
-    let place = place.unwrap_or_else(|| root_dir::DEFAULT.into());
-    let dir = RootDir::open(&place, &accounts)?;
+    let state_dir = options.state_dir.clone();
+    let state_dir = state_dir.unwrap_or_else(|| root_dir::DEFAULT.into());
+    let dir = RootDir::open(&state_dir, &accounts)?;
+    let place = Place::of(options)?;
+    let lend = |tls: &Tls| -> Result<[Tls; 2], Failure> {
+        Ok([
+            dir.lend_tls(tls, "authsvc", accounts.authsvc_uid)?,
+            dir.lend_tls(tls, "broker", accounts.broker_uid)?,
+        ])
+    };
+    let tls = place.tls.as_ref().map(lend).transpose()?;
     let mut plan = Plan {
         options,
         programs,
         accounts,
         backend,
         secret_key: Kept::secret_key(|name| keep_secret(dir.path("secrets").join(name)))?,
-        listen: free_address(options.listen)?,
+        tls,
+        place,
         dir,
     };
-    let server: Server = reachable_url(plan.listen).parse()?;
+    let server: Server = plan.place.url.parse()?;
     plan.dir.announce(&server.to_string())?;
-    warn_of_strangers(plan.listen);
 
     let mut services = Services::none(!options.quiet)?;
     let served = start_all(&plan, &server, &mut services);
@@ -182,15 +191,15 @@ fn start_all(plan: &Plan<'_>, server: &Server, services: &mut Services) -> Resul
         return Ok(Ending::Asked);
     }
     services.start(plan.broker()?)?;
-    if services.wait_ready(|| auth_info(server))?.is_none() {
+    if services.wait_ready(|| plan.place.auth_info())?.is_none() {
         return Ok(Ending::Asked);
     }
     if plan.options.quiet {
         say(&server.to_string())?;
     } else {
-        let url = server.to_string();
+        let server = welcome::Server::new(server, plan.place.tls.as_ref());
         print(&welcome::multi_user(
-            &url,
+            &server,
             plan.dir.root(),
             &plan.backend.0,
             &plan.secret_key,
@@ -245,7 +254,8 @@ impl Plan<'_> {
             ("FLUX_AUTH_BACKEND", self.backend.0.clone().into()),
             ("FLUX_SECRET_KEY", self.secret_key.secret.reveal().into()),
         ];
-        with.extend(oauth_url(self.listen));
+        let tls = self.tls.as_ref().map(|[authsvc, _]| authsvc);
+        with.extend(self.place.of_authsvc(tls));
         Ok(Start {
             name: "authsvc",
             program: self.programs.authsvc.clone(),
@@ -262,7 +272,6 @@ impl Plan<'_> {
                 "BROKER__DATABASE__URL",
                 database(self.options, &self.dir.path("broker/broker.db"))?,
             ),
-            ("BROKER__LISTEN__HTTP", self.listen.to_string().into()),
             ("BROKER__AUTH__SOCKET", at("run/auth/authsvc.sock")),
             ("BROKER__SPOOL__DIR", at("broker/spool")),
             ("BROKER__SHIM__SOCKET", at("run/shim/shim.sock")),
@@ -270,6 +279,8 @@ impl Plan<'_> {
             ("FLUX_SERVER_MODE", "multi-user".into()),
             ("FLUX_AUTH_BACKEND", self.backend.0.clone().into()),
         ];
+        let tls = self.tls.as_ref().map(|[_, broker]| broker);
+        with.extend(self.place.of_broker(tls));
         with.extend(cores(self.options));
         Ok(Start {
             name: "broker",

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::up::accounts::Accounts;
 use crate::up::lock::Lock;
 use crate::up::state_dir::check_name;
+use crate::up::tls::Tls;
 
 /// Where it is unless another place is given.
 pub(crate) const DEFAULT: &str = "/var/lib/warrant-up";
@@ -78,6 +79,21 @@ impl RootDir {
         }
     }
 
+    /// Copies of the files of TLS that the service `name`, as the account
+    /// `uid`, and nobody else may read.
+    ///
+    /// Errors: `Refused` where they cannot be made, or the key is open to
+    /// others.
+    pub(crate) fn lend_tls(&self, tls: &Tls, name: &str, uid: u32) -> Result<Tls, Failure> {
+        let files = ["pem", "key"].map(|end| self.path(&format!("tls/{name}.{end}")));
+        for (path, content) in files.iter().zip(tls.contents()?) {
+            write_for(path, &content, uid).map_err(|error| {
+                Failure::Refused(format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        Ok(tls.copied_to(files))
+    }
+
     /// Put a file that everybody may read in its place, whole or not at all.
     pub(crate) fn put(&self, name: &str, content: &str) -> Result<(), Failure> {
         let path = self.path(name);
@@ -87,6 +103,22 @@ impl RootDir {
             .and_then(|()| fs::rename(&fresh, &path))
             .map_err(failed)
     }
+}
+
+fn write_for(path: &Path, content: &[u8], uid: u32) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(path)?;
+    file.write_all(content)?;
+    // Given away last.
+    std::os::unix::fs::fchown(&file, Some(uid), None)?;
+    file.sync_all()
 }
 
 fn write_public(path: &Path, content: &str) -> io::Result<()> {
@@ -118,7 +150,7 @@ struct Part {
 
 /// A socket belongs to the group of its directory, whoever makes it: that is
 /// what the setgid bit says.
-fn parts(accounts: &Accounts) -> [Part; 10] {
+fn parts(accounts: &Accounts) -> [Part; 11] {
     let part = |name, uid, gid, mode| Part {
         name,
         uid,
@@ -133,6 +165,7 @@ fn parts(accounts: &Accounts) -> [Part; 10] {
         root("shim", 0o700),
         root("warrant-keys", 0o755),
         root("run", 0o755),
+        root("tls", 0o755),
         part("auth", authsvc, authsvc_group, 0o700),
         part("broker", broker, broker_group, 0o700),
         part("spool", 0, broker_group, 0o2750),

@@ -19,10 +19,7 @@ use crate::up::identity::{Identity, Kept};
 use crate::up::service::Start;
 use crate::up::services::{Ending, Services};
 use crate::up::state_dir::StateDir;
-use crate::up::{
-    auth_info, client, database, free_address, oauth_url, print, programs, reachable_url, serve,
-    warn_of_strangers, welcome,
-};
+use crate::up::{Place, client, database, print, programs, serve, welcome};
 
 /// What the broker has no use for, and so must not know.
 const SECRETS: [&str; 3] = ["FLUX_TOKEN", "FLUX_SECRET_KEY", "FLUX_SECREY_KEY"];
@@ -43,17 +40,16 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     };
     let mut dir = StateDir::open(&state_dir(options)?)?;
     let identity = Identity::gather(|name| dir.secret(name))?;
-    let listen = free_address(options.listen)?;
-    let server: Server = reachable_url(listen).parse()?;
+    let place = Place::of(options)?;
+    let server: Server = place.url.parse()?;
     dir.announce(&server.to_string())?;
-    warn_of_strangers(listen);
 
     let mut services = Services::none(!options.quiet)?;
     let mut ready = false;
     let served = (|| {
         let socket = dir.path("run/auth.sock");
-        let oauth = oauth_url(listen);
-        services.start(authsvc(options, programs.authsvc, &dir, &identity, oauth)?)?;
+        let told = place.of_authsvc(place.tls.as_ref());
+        services.start(authsvc(options, programs.authsvc, &dir, &identity, told)?)?;
         let listening = || UnixStream::connect(&socket).is_ok().then_some(());
         if services.wait_ready(listening)?.is_none() {
             return Ok(Ending::Asked);
@@ -63,11 +59,11 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
                 "BROKER__DATABASE__URL",
                 database(options, &dir.path("broker.db"))?,
             ),
-            ("BROKER__LISTEN__HTTP", listen.to_string().into()),
             ("BROKER__AUTH__SOCKET", socket.clone().into()),
             ("BROKER__SPOOL__DIR", dir.path("spool").into()),
             ("BROKER__ENGINE__SHIM", programs.shim.into()),
         ];
+        broker.extend(place.of_broker(place.tls.as_ref()));
         broker.extend(cores(options));
         services.start(Start {
             name: "broker",
@@ -79,14 +75,15 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
             },
             account: None,
         })?;
-        let Some(auth) = services.wait_ready(|| auth_info(&server))? else {
+        let Some(auth) = services.wait_ready(|| place.auth_info())? else {
             return Ok(Ending::Asked);
         };
         ready = true;
         if options.quiet {
             say(&server.to_string())?;
         } else {
-            let text = welcome::text(&server.to_string(), dir.root(), &identity, &auth);
+            let server = welcome::Server::new(&server, place.tls.as_ref());
+            let text = welcome::text(&server, dir.root(), &identity, &auth);
             print(&text)?;
         }
         services.watch()
@@ -115,7 +112,7 @@ fn authsvc(
     program: PathBuf,
     dir: &StateDir,
     identity: &Identity,
-    more: Option<(&'static str, OsString)>,
+    more: Vec<(&'static str, OsString)>,
 ) -> Result<Start, Failure> {
     // The drop-in way to hand secrets to a server of the Flux RESTful API.
     let secret = |kept: &Kept| kept.secret.reveal().into();

@@ -8,17 +8,62 @@ use warrant_api::token::AuthInfo;
 
 use crate::up::identity::{Identity, Kept};
 use crate::up::programs;
+use crate::up::tls::Tls;
 
 /// What to say in the end when nobody has counted the jobs.
 pub(crate) const FAREWELL: &str =
     "stopped; jobs that were running go on, and the next `warrant up` finds them";
 
+/// A server, as it is told of.
+pub(crate) struct Server<'a> {
+    url: String,
+    /// With TLS, the file that clients have to believe, where it is known.
+    authority: Option<Option<&'a Path>>,
+}
+
+impl<'a> Server<'a> {
+    /// A server at an address, with this TLS.
+    pub(crate) fn new(address: &crate::server::Server, tls: Option<&'a Tls>) -> Self {
+        Self {
+            url: address.to_string(),
+            authority: tls.map(Tls::authority),
+        }
+    }
+
+    /// How clients come to believe the certificate.
+    fn trust(&self) -> String {
+        let (why, file) = match self.authority {
+            None => return String::new(),
+            Some(None) => (
+                "Where a machine does not know the authority that signed the certificate, clients \
+                 need its file:",
+                "AUTHORITY.pem".to_owned(),
+            ),
+            Some(Some(file)) => (
+                "The certificate vouches for itself: clients need a copy.",
+                quoted_path(file),
+            ),
+        };
+        format!(
+            "{why}\n\n  \
+             export WARRANT_CA_FILE={file} CURL_CA_BUNDLE={file} REQUESTS_CA_BUNDLE={file}\n\n"
+        )
+    }
+}
+
 /// The text, ending with a newline.
-pub(crate) fn text(url: &str, state_dir: &Path, identity: &Identity, auth: &AuthInfo) -> String {
+pub(crate) fn text(
+    server: &Server<'_>,
+    state_dir: &Path,
+    identity: &Identity,
+    auth: &AuthInfo,
+) -> String {
+    let url = &*server.url;
     let mut text = format!("\nWarrant is ready at {url}\n\n");
     let login = auth.backend != "none";
     // Writing to a String cannot fail.
     let _ = write_facts(&mut text, state_dir, identity, auth, login);
+    text.push_str(&server.trust());
     let _ = write_commands(&mut text, url, identity, auth, login);
     if !login || auth.password_login {
         let _ = write_curl(&mut text, url, identity, login);
@@ -29,7 +74,13 @@ pub(crate) fn text(url: &str, state_dir: &Path, identity: &Identity, auth: &Auth
 
 /// The text for the users of this machine, ending with a newline. `backend` is
 /// how they prove who they are.
-pub(crate) fn multi_user(url: &str, state_dir: &Path, backend: &str, secret_key: &Kept) -> String {
+pub(crate) fn multi_user(
+    server: &Server<'_>,
+    state_dir: &Path,
+    backend: &str,
+    secret_key: &Kept,
+) -> String {
+    let url = &*server.url;
     let login = match backend {
         "pam" => "with the name and password of an account of this machine".to_owned(),
         other => format!("with the password that the {other} backend knows"),
@@ -41,6 +92,7 @@ pub(crate) fn multi_user(url: &str, state_dir: &Path, backend: &str, secret_key:
          Login     {login}\n  \
          Secret    {}; users of the Flux RESTful clients need it\n  \
          State     in {}\n\n\
+         {}\
          As any user of this machine:\n\n  \
          export FLUX_RESTFUL_HOST={}\n  \
          {program} login\n  \
@@ -51,6 +103,7 @@ pub(crate) fn multi_user(url: &str, state_dir: &Path, backend: &str, secret_key:
          Ctrl-C stops the server; jobs that are running then go on.\n\n",
         place(secret_key, "FLUX_SECRET_KEY"),
         state_dir.display(),
+        server.trust(),
         quoted(url),
     )
 }
@@ -175,7 +228,13 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    const URL: &str = "http://127.0.0.1:5000";
+    fn server(authority: Option<Option<&Path>>) -> Server<'_> {
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        Server {
+            url: format!("{scheme}://127.0.0.1:5000"),
+            authority,
+        }
+    }
 
     fn welcome(in_files: bool, backend: &str) -> String {
         let keep = |name: &str| Kept {
@@ -193,7 +252,7 @@ mod tests {
             shared_secret_handshake: backend == "shared-secret",
             oidc: None,
         };
-        text(URL, Path::new("/s t"), &identity, &auth)
+        text(&server(None), Path::new("/s t"), &identity, &auth)
     }
 
     #[test]
@@ -212,13 +271,37 @@ mod tests {
             file: Some("/s t/secrets/flux_secret_key".into()),
         };
         for (backend, words) in [("pam", "account of this machine"), ("database", "database")] {
-            let text = multi_user(URL, Path::new("/s t"), backend, &secret_key);
+            let text = multi_user(&server(None), Path::new("/s t"), backend, &secret_key);
             assert!(
                 text.contains(words) && text.contains("/s t/secrets"),
                 "{text}"
             );
             assert!(!text.contains("canary"), "{text}");
         }
+    }
+
+    #[test]
+    fn clients_are_told_whose_certificates_to_believe() {
+        let secret_key = Kept {
+            secret: Secret::new("canary"),
+            file: None,
+        };
+        let says = |authority| {
+            let server = server(authority);
+            multi_user(&server, Path::new("/s"), "pam", &secret_key)
+        };
+        assert!(!says(None).contains("WARRANT_CA_FILE"));
+        let own = says(Some(Some(Path::new("/my c.pem"))));
+        assert!(
+            own.contains("FLUX_RESTFUL_HOST=https://127.0.0.1:5000")
+                || own.contains("FLUX_RESTFUL_HOST='https://127.0.0.1:5000'"),
+            "{own}"
+        );
+        assert!(
+            own.contains("WARRANT_CA_FILE='/my c.pem' CURL_CA_BUNDLE='/my c.pem'"),
+            "{own}"
+        );
+        assert!(says(Some(None)).contains("WARRANT_CA_FILE=AUTHORITY.pem"));
     }
 
     #[test]

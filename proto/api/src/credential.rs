@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::scope::Scopes;
 use crate::token::Role;
@@ -61,13 +62,14 @@ pub struct Exchanged {
 }
 
 /// Who somebody is, as `GET /v1/session` answers it.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct SessionInfo {
     /// The user's name.
     pub user: String,
     /// What the user may do beyond their own jobs.
     pub role: Role,
     /// What may be done with what was shown.
+    #[schema(value_type = String)]
     pub scopes: Scopes,
     /// Where a browser's cookie was shown: the value of the header
     /// [`CSRF_HEADER`] for whatever changes something.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::scope::Scopes;
 
@@ -15,7 +16,7 @@ pub const KEY_PREFIX: &str = "wrt_";
 pub const KEY_SESSION: &str = "key:";
 
 /// A key that is to be made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// What its owner calls it: 1 to 64 characters.
@@ -23,6 +24,7 @@ pub struct NewKey {
     /// What it may be used for; all that the token which asks may be used
     /// for, where unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub scopes: Option<Scopes>,
     /// Days until it ends; where unset, as the server is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,7 +32,7 @@ pub struct NewKey {
 }
 
 /// A key as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyInfo {
     /// Its id; no secret.
     pub id: String,
@@ -39,6 +41,7 @@ pub struct KeyInfo {
     /// What its owner calls it.
     pub label: String,
     /// What it may be used for.
+    #[schema(value_type = String)]
     pub scopes: Scopes,
     /// When it was made.
     pub created_s: u64,
@@ -51,7 +54,7 @@ pub struct KeyInfo {
 }
 
 /// A key that was just made.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreatedKey {
     /// The key itself: shown this once.
     pub key: String,
@@ -70,14 +73,14 @@ impl fmt::Debug for CreatedKey {
 }
 
 /// The keys of a user that count.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct KeyList {
     /// The newest first.
     pub keys: Vec<KeyInfo>,
 }
 
 /// What became of a request to revoke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevokedKeys {
     /// How many keys count no more by it.
     pub revoked: u64,

@@ -30,7 +30,7 @@ pub const ID_TOKEN_URN: &str = "urn:ietf:params:oauth:token-type:id_token";
 pub const WARRANT_URN: &str = "urn:warrant:params:oauth:token-type:warrant";
 
 /// What a principal may do beyond its own jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Submits jobs and sees its own.

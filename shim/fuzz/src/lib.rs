@@ -1,5 +1,5 @@
 //! Fuzz targets for everything that the shim, which is root, reads from
-//! others: each is a function over bytes that panics if a promise is broken.
+//! others, and for the proofs of possession that the services read: each is a function over bytes that panics if a promise is broken.
 //!
 //! They run in three ways: for some seconds with the ordinary tests, for as
 //! long as one likes under libFuzzer, and over one file that is given.
@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     targets::records::TARGET,
     targets::environment::TARGET,
     targets::journal::TARGET,
+    targets::proof::TARGET,
 ];
 
 /// The target with this name.

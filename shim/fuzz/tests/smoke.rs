@@ -90,6 +90,11 @@ fn t47_t49_the_last_word_on_the_environment_is_ours() {
 }
 
 #[test]
+fn a_proof_that_passes_is_of_its_key_its_request_and_its_time() {
+    smoke("proof");
+}
+
+#[test]
 fn t21_t22_no_warrant_comes_back_whatever_becomes_of_the_journal() {
     smoke("journal");
 }

@@ -18,7 +18,7 @@ use warrant_tests::{Flux, Plan, Village};
 const ROUNDS: usize = 10;
 
 /// Put the public keys of warrants before the shim, as root does.
-fn publish(village: &Village) {
+pub(super) fn publish(village: &Village) {
     let keys = village.authsvc_command(&["keys", "warrant"], "");
     let file = village.path("etc/warrant-keys/authsvc.pub");
     let fresh = file.with_extension("new");
@@ -38,12 +38,12 @@ fn keys(village: &Village, of: &[&str]) -> Vec<(String, String)> {
     lines.collect()
 }
 
-fn signing(village: &Village, of: &[&str]) -> String {
+pub(super) fn signing(village: &Village, of: &[&str]) -> String {
     let mut all = keys(village, of).into_iter();
     all.find(|(_, state)| state == "signing").unwrap().0
 }
 
-fn kid(token: &str) -> String {
+pub(super) fn kid(token: &str) -> String {
     let head = token.split('.').next().unwrap();
     let head = URL_SAFE_NO_PAD.decode(head).unwrap();
     let head: serde_json::Value = serde_json::from_slice(&head).unwrap();
@@ -54,7 +54,7 @@ fn kid(token: &str) -> String {
 fn t26_t109_ten_rotations_of_both_keys_under_load_lose_no_request() {
     let plan = Plan::default()
         .set("AUTHSVC__WARRANTS__ACTIVATION_S", "6")
-        .set("AUTHSVC__KEYS__ACTIVATION_S", "6")
+        .set("AUTHSVC__KEYS__ACTIVATION_S", "10")
         .set("BROKER__LIMITS__UNAUTHENTICATED_PER_MINUTE", "0");
     let Some(village) = plan.open() else { return };
     let (alice, bob) = (village.user(ALICE), village.user(BOB));
@@ -163,7 +163,7 @@ fn t26_t109_ten_rotations_of_both_keys_under_load_lose_no_request() {
                 village.authsvc_command(&["keys", "rotate"], "");
                 village.authsvc_command(&["keys", "rotate", "--warrant"], "");
                 publish(&village);
-                until_within(Duration::from_secs(20), &format!("round {round}"), || {
+                until_within(Duration::from_secs(30), &format!("round {round}"), || {
                     let now = (signing(&village, &[]), signing(&village, &["--warrant"]));
                     (now.0 != before.0 && now.1 != before.1).then_some(())
                 });

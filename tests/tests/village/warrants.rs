@@ -6,6 +6,8 @@ use warrant_tests::village::{ALICE, BOB};
 use warrant_tests::wait::until;
 use warrant_tests::{Flux, Plan, Village};
 
+use super::rotation::{kid, publish, signing};
+
 /// What a token exchange asks for. Source: RFC 8693 §2.1.
 fn exchange(token: &str, job_sha256: &str) -> String {
     [
@@ -200,4 +202,56 @@ fn signs_by_itself(village: &Village, auth: &Flux) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "alice\nb c\n");
+}
+
+#[test]
+fn t26_a_retired_key_signs_no_warrant_any_more_and_lets_none_in_that_it_signed() {
+    let Some((village, auth)) = client_only() else {
+        return;
+    };
+    let alice = village.user(ALICE);
+    let body = json!({"command": "id -un"});
+    let needs = alice.post_json("/v1/jobs/submit", &body).with(428);
+    let hash = needs["job_sha256"].as_str().unwrap();
+    let token = own_token(&auth, ALICE);
+    let obtain = || {
+        let granted = auth.post_form("/oauth/token", &exchange(&token, hash));
+        granted.with(200)["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let first = signing(&village, &["--warrant"]);
+    // Alive for a minute yet, and good as long as their key is.
+    let old: Vec<_> = (0..40).map(|_| obtain()).collect();
+    assert!(old.iter().all(|warrant| kid(warrant) == first));
+    let mut old = old.iter();
+    submit_with(&alice, &body, old.next().unwrap()).with(200);
+
+    village.authsvc_command(&["keys", "rotate", "--warrant", "--now"], "");
+    publish(&village);
+    let second = signing(&village, &["--warrant"]);
+    assert_ne!(first, second);
+    until("the new key to sign", || {
+        (kid(&obtain()) == second).then_some(())
+    });
+    village.authsvc_command(&["keys", "retire", &first, "--warrant"], "");
+    publish(&village);
+    until("the old key to count no more", || {
+        let answer = submit_with(&alice, &body, old.next().unwrap());
+        (answer.status == 403).then_some(())
+    });
+    for warrant in old.take(3) {
+        let answer = submit_with(&alice, &body, warrant);
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    for _ in 0..20 {
+        assert_eq!(kid(&obtain()), second);
+    }
+    let job = submit_with(&alice, &body, &obtain()).with(200)["id"]
+        .as_i64()
+        .unwrap();
+    alice.finished(job);
+    assert_eq!(alice.output(job), ["alice\n"]);
+    village.close();
 }

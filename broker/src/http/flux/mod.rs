@@ -67,7 +67,13 @@ pub use options::from_flags;
         title = "Warrant, Flux RESTful API",
         description = "Submit jobs, watch them, read what they write."
     ),
-    tags((name = "jobs", description = "Jobs"), (name = "service", description = "The service")),
+    tags(
+        (name = "jobs", description = "Jobs"),
+        (name = "service", description = "The service"),
+        (name = "session", description = "Who one is, and API keys"),
+        (name = "oauth", description = "OAuth 2.0"),
+        (name = "pages", description = "Pages for people"),
+    ),
     modifiers(&Bearer),
     security(("bearer" = []))
 )]
@@ -104,7 +110,7 @@ pub fn routes() -> (Router<Shared>, Document) {
         .split_for_parts()
 }
 
-/// The document alone, for printing it without a server.
-pub fn document() -> Document {
+/// The document alone.
+pub(super) fn document() -> Document {
     routes().1
 }

@@ -7,5 +7,6 @@ pub(crate) mod journal;
 pub(crate) mod keys;
 pub(crate) mod launch;
 pub(crate) mod policy;
+pub(crate) mod proof;
 pub(crate) mod records;
 pub(crate) mod warrant;

@@ -1,6 +1,12 @@
 //! The environment variables of the Flux RESTful server, so that its
 //! deployments need no new configuration. They override file and defaults.
 
+mod provider;
+
+use std::collections::BTreeMap;
+
+use provider::ProviderVariables;
+
 use super::{Backend, Config, Mode};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -22,12 +28,20 @@ pub(crate) struct Environment {
     server_mode: Option<String>,
     min_uid: Option<String>,
     pam_service: Option<String>,
+    provider: ProviderVariables,
 }
 
 impl Environment {
-    /// Take the variables that `variable` answers for.
-    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+    /// Take those of `variables` (name and value) that are ours.
+    pub(crate) fn read<N, V>(variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let all = variables.into_iter();
+        let all = all.map(|(name, value)| (name.into(), value.into()));
+        let set: BTreeMap<String, String> = all.filter(|(_, value)| !value.is_empty()).collect();
+        let get = |name: &str| set.get(name).cloned();
         Self {
             secret_key: get("FLUX_SECRET_KEY")
                 .or_else(|| get("FLUX_SECREY_KEY"))
@@ -42,6 +56,7 @@ impl Environment {
             server_mode: get("FLUX_SERVER_MODE"),
             min_uid: get("FLUX_MIN_UID"),
             pam_service: get("FLUX_PAM_SERVICE"),
+            provider: ProviderVariables::read(&set),
         }
     }
 
@@ -90,7 +105,7 @@ impl Environment {
             config.backend = None;
             config.backends = backends;
         }
-        Ok(())
+        self.provider.override_in(config)
     }
 
     fn backends(&self) -> Result<Option<Vec<Backend>>> {
