@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use warrant_wire::RunId;
 
 /// A line is at most so long, so that it is written whole or not at all.
 /// Source: pipe(7), `PIPE_BUF`.
@@ -32,6 +33,12 @@ pub fn line(event: &str, fields: &[(&str, &str)]) {
     } else {
         LOST.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The same of a run.
+pub fn of_run(event: &str, run: RunId, fields: &[(&str, &str)]) {
+    let run = run.to_string();
+    line(event, &[&[("run", run.as_str())], fields].concat());
 }
 
 fn spell(event: &str, fields: &[(&str, &str)]) -> Vec<u8> {

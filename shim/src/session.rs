@@ -275,6 +275,5 @@ fn tell_of(crew: &Crew<'_>, step: &str, Code(number): Code) {
 
 fn tell(crew: &Crew<'_>, step: &str, said: &[u8]) {
     let said = said.trim_ascii().escape_ascii().to_string();
-    let run = crew.order.run.to_string();
-    audit::line("pam", &[("run", &run), ("step", step), ("said", &said)]);
+    audit::of_run("pam", crew.order.run, &[("step", step), ("said", &said)]);
 }

@@ -139,10 +139,6 @@ impl<'a> Job<'a> {
         (outcome, self.output.failed)
     }
 
-    fn tell(&self, event: &str) {
-        audit::line(event, &[("run", &self.assignment.order.run.to_string())]);
-    }
-
     fn cgroup(&self) -> Option<&'a JobCgroup<'a>> {
         self.user.and_then(|user| user.cgroup)
     }
@@ -215,7 +211,7 @@ impl<'a> Job<'a> {
                 Ok(Some((pid, _))) if self.session_pid() == Some(pid) => {
                     // It was killed, and nobody can close what it opened.
                     self.session = None;
-                    self.tell("session-lost");
+                    audit::of_run("session-lost", self.assignment.order.run, &[]);
                 }
                 Ok(Some((pid, status))) => {
                     let mut running = self.ranks.iter_mut().filter(|rank| rank.status.is_none());
@@ -327,7 +323,7 @@ impl Drop for Job<'_> {
     /// Takes back what was made for the processes, now that there are none.
     fn drop(&mut self) {
         if self.cgroup().is_some_and(|cgroup| !cgroup.end()) {
-            self.tell("cgroup-left");
+            audit::of_run("cgroup-left", self.assignment.order.run, &[]);
         }
         if let Some(session) = self.session.take() {
             session.close();

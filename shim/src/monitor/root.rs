@@ -93,7 +93,7 @@ impl Root {
                 Ok(_) | Err(_) => false,
             };
             if cut_off {
-                audit_run("lost-start", run, &[]);
+                audit::of_run("lost-start", run, &[]);
             }
             match spool.look(run) {
                 Ok(Standing::Free(_, record)) if record.is_passing() => {
@@ -203,7 +203,7 @@ impl Monitor {
         let why = ("reason", refusal.word());
         match claims {
             Some(it) => audit_user("refused", run, (&it.sub, it.uid, &it.jti), &[why]),
-            None => audit_run("refused", run, &[why]),
+            None => audit::of_run("refused", run, &[why]),
         }
         self.peers.answer(peer, &Report::Refused { run, refusal });
     }
@@ -237,7 +237,7 @@ impl Monitor {
     }
 
     pub(super) fn not_started(&mut self, run: RunId, refusal: Refusal) {
-        audit_run("not-started", run, &[("reason", refusal.word())]);
+        audit::of_run("not-started", run, &[("reason", refusal.word())]);
         self.peers.report(&Report::NotStarted {
             run,
             errno: 0,
@@ -252,7 +252,7 @@ impl Monitor {
         if found.is_some_and(|admission| admission.state == State::Waiting) {
             root.journal.drop_waiting(task_of(run));
             let _ = self.spool.rule_out(run, &Record::Revoked);
-            audit_run("revoked", run, &[]);
+            audit::of_run("revoked", run, &[]);
         }
     }
 
@@ -272,7 +272,7 @@ impl Monitor {
                 }
                 (Asked::Start(run, spare), written) => {
                     if written.is_ok() {
-                        audit_run("starting", run, &[]);
+                        audit::of_run("starting", run, &[]);
                     }
                     self.begin_to_watch(run, spare.release(written.is_ok()));
                 }
@@ -335,10 +335,10 @@ impl Monitor {
             Report::Started { .. } | Report::Admitted { .. } | Report::Refused { .. } => return,
         };
         if is_witnessed {
-            audit_run(event, run, &[("reason", &why)]);
+            audit::of_run(event, run, &[("reason", &why)]);
         } else {
             // Asked for again, or what happened while nobody was here.
-            audit_run("recalled", run, &[("as", event), ("reason", &why)]);
+            audit::of_run("recalled", run, &[("as", event), ("reason", &why)]);
         }
         // Its keeper may have died before it could clear up.
         if !matches!(last, Report::Ended { .. }) {
@@ -369,14 +369,9 @@ impl Monitor {
     }
 }
 
-fn audit_run(event: &str, run: RunId, more: &[(&str, &str)]) {
-    let run = run.to_string();
-    audit::line(event, &[&[("run", run.as_str())], more].concat());
-}
-
-/// The same, of a warrant: for whom it is, and its id.
+/// Notes what became of a warrant: for whom it is, and its id.
 fn audit_user(event: &str, run: RunId, who: (&str, u32, &[u8; 16]), more: &[(&str, &str)]) {
     let (user, uid, jti) = (who.0, who.1.to_string(), hex(who.2));
     let who = [("user", user), ("uid", &uid), ("jti", &jti)];
-    audit_run(event, run, &[&who, more].concat());
+    audit::of_run(event, run, &[&who, more].concat());
 }
