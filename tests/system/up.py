@@ -190,6 +190,7 @@ def tls():
     names = {name: f"{PLACE}/{name}" for name in ("c.pem", "k.pem")}
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext", "basicConstraints=critical,CA:FALSE",
         "-keyout", names["k.pem"], "-out", names["c.pem"])
     options = ["--tls-cert", names["c.pem"], "--tls-key", names["k.pem"]]
     os.chmod(names["k.pem"], 0o640)
