@@ -140,6 +140,82 @@ async fn t104_a_key_is_worth_no_more_than_its_user_is_now() {
 }
 
 #[tokio::test]
+async fn t104_what_a_key_was_exchanged_for_counts_as_long_as_its_user_has_the_role() {
+    let house = House::open().await;
+    let (_, key) = key(&house, "ann", &json!({"label": "ci"})).await;
+    let name = UserName::parse("ann").unwrap();
+    let mut tx = house.db.begin().await.unwrap();
+    users::promote(&mut tx, &name).await.unwrap();
+    tx.commit().await.unwrap();
+    let answer = exchange(&house, "key", &key).await;
+    assert!(house.is_active(answer.token()).await);
+    house.spoil("update users set superuser = false").await;
+    assert!(!house.is_active(answer.token()).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t104_what_a_key_is_exchanged_for_ends_with_the_key() {
+    let house = House::open().await;
+    let (_, key) = key(&house, "ann", &json!({"label": "ci"})).await;
+    let over_us = crate::clock::now_us() + 100_000_000;
+    let mut tx = house.db.begin().await.unwrap();
+    warrant_migrations::on!(&mut tx, |db| sqlx::query(
+        "update api_keys set expires_us = $1"
+    )
+    .bind(over_us)
+    .execute(db)
+    .await
+    .map(drop))
+    .unwrap();
+    tx.commit().await.unwrap();
+    let claims = claims(&house, &key).await;
+    assert!(claims.exp <= over_us as u64 / 1_000_000, "{claims:?}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t110_a_user_neither_lists_nor_revokes_the_keys_of_others() {
+    let house = House::open().await;
+    house.add("bob", "pw").await;
+    let (id, good) = key(&house, "ann", &json!({"label": "ci"})).await;
+    let bob = token(&house, "bob").await;
+    for (method, path, status) in [
+        (Method::GET, "/v1/keys?user=ann".to_owned(), 403),
+        (Method::DELETE, "/v1/keys?user=ann".to_owned(), 403),
+        (Method::DELETE, format!("/v1/keys/{id}?user=ann"), 403),
+        (Method::DELETE, format!("/v1/keys/{id}"), 404),
+    ] {
+        let answer = house.send(ask(method, &path, &bob, &Value::Null)).await;
+        assert_eq!(answer.status, status, "{path}: {:?}", answer.body);
+    }
+    assert_eq!(claims(&house, &good).await.sub, "ann");
+    // To administrators it takes the scope besides.
+    let mut tx = house.db.begin().await.unwrap();
+    let name = UserName::parse("bob").unwrap();
+    users::promote(&mut tx, &name).await.unwrap();
+    tx.commit().await.unwrap();
+    for (scope, status) in [("read control", 403), ("read control admin", 200)] {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "warrant"),
+            ("username", "bob"),
+            ("password", "pw"),
+            ("scope", scope),
+        ];
+        let given = house.grant(&fields).await;
+        let list = ask(
+            Method::GET,
+            "/v1/keys?user=ann",
+            given.token(),
+            &Value::Null,
+        );
+        assert_eq!(house.send(list).await.status, status, "{scope}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
 async fn t104_in_multi_user_mode_a_key_is_of_one_account() {
     let house = House::open_multi_user(|_| {}).await;
     let (_, key) = key(&house, "daemon", &json!({"label": "ci"})).await;

@@ -3,24 +3,27 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use warrant_api::oauth::CERTIFICATE_GRANT;
 use warrant_api::token::AccessClaims;
 
-use super::house::{Answer, House, answer, request};
+use super::house::{Answer, House, Line, answer, request};
 use crate::certificates::{From, Rule};
 use crate::clock;
 use crate::config::{Backend, Config, Mode};
@@ -47,7 +50,7 @@ impl Authority {
         let mut params = named("authority");
         params.extended_key_usages.clear();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         Self(CertifiedIssuer::self_signed(params, key).unwrap())
     }
@@ -56,6 +59,26 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let signed = params.signed_by(&key, &*self.0).unwrap();
         Own(signed.der().clone(), key.serialize_pem())
+    }
+
+    /// A list on which these certificates stand.
+    fn revoking(&self, serials: &[u64]) -> String {
+        let revoked_certs = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(2120, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer: &Issuer<'_, _> = &self.0;
+        list.signed_by(issuer).unwrap().pem().unwrap()
     }
 
     fn of(&self, name: &str) -> Own {
@@ -101,6 +124,11 @@ impl Authority {
         own: Option<&Own>,
         request: Request<Full<Bytes>>,
     ) -> Option<Answer> {
+        Some(answer(self.connect(house, own).await?, request).await)
+    }
+
+    /// A connection over TLS, as whoever has `own`.
+    async fn connect(&self, house: &House, own: Option<&Own>) -> Option<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -121,8 +149,7 @@ impl Authority {
         let stream = TcpStream::connect(house.tcp).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, stream).await.ok()?;
-        Some(answer(stream, request).await)
+        connector.connect(name, stream).await.ok()
     }
 
     async fn post(&self, house: &House, own: Option<&Own>, body: &str) -> Answer {
@@ -205,6 +232,36 @@ async fn a_user_logs_in_by_certificate() {
             .get("tls_client_certificate_bound_access_tokens")
             .is_none()
     );
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t103_a_certificate_is_judged_at_each_use_of_the_connection_it_was_shown_on() {
+    let authority = Authority::new();
+    let lists = tempfile::tempdir().unwrap();
+    let list = lists.path().join("crl.pem");
+    fs::write(&list, authority.revoking(&[1])).unwrap();
+    let house = authority
+        .house(|config| config.listen.tls.client_crl = Some(list.clone()))
+        .await;
+    let mut params = named("ann");
+    params.serial_number = Some(SerialNumber::from(77_u64));
+    let ann = authority.sign(&params);
+    let stream = authority.connect(&house, Some(&ann)).await.unwrap();
+    let mut line = Line::over(stream).await;
+    line.ask(form(&by_certificate(), &[])).await.token();
+    fs::write(&list, authority.revoking(&[1, 77])).unwrap();
+    // The service looks at its files every other second.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let refused = loop {
+        let answer = line.ask(form(&by_certificate(), &[])).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "it counts on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    is_refused(&house, &refused, "certificate-revoked").await;
     house.close().await;
 }
 

@@ -90,6 +90,17 @@ impl Answer {
 pub(super) struct Line(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
 
 impl Line {
+    pub(super) async fn over<S>(stream: S) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
     pub(super) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Answer {
         self.0.ready().await.unwrap();
         Answer::read(self.0.send_request(request).await.unwrap()).await
@@ -167,12 +178,7 @@ impl House {
 
     /// A connection that is kept.
     pub(super) async fn line(&self) -> Line {
-        let stream = UnixStream::connect(&self.socket).await.unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        Line(sender)
+        Line::over(UnixStream::connect(&self.socket).await.unwrap()).await
     }
 
     /// Do `sql` to the database, which is SQLite.

@@ -161,3 +161,53 @@ async fn a_second_source_header_does_not_help_to_choose_a_source() {
     assert_eq!(house.send(doubled("pw", 99)).await.status, 429);
     house.close().await;
 }
+
+#[tokio::test]
+async fn t99_whoever_is_throttled_takes_no_place_of_those_who_wait() {
+    let house = House::open_with(&[], |config| {
+        config.passwords.parallel = 1;
+        config.passwords.queue = 0;
+    })
+    .await;
+    for _ in 0..10 {
+        assert_eq!(house.login("ann", "wrong", "192.0.2.1").await.status, 400);
+    }
+    // No place is free: who would take one is told so.
+    let turn = house.service.login.hasher.turn().await.unwrap();
+    assert_eq!(house.login("ann", "pw", "192.0.2.1").await.status, 429);
+    assert_eq!(house.login("ann", "pw", "192.0.2.2").await.status, 503);
+    drop(turn);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t99_logins_of_ones_own_win_no_more_tries_at_the_accounts_of_others() {
+    let house = House::open().await;
+    let mut refused = false;
+    for number in 0..300 {
+        let user = format!("user{number}");
+        if house.login(&user, "wrong", "192.0.2.1").await.status == 429 {
+            refused = true;
+            break;
+        }
+        if number % 10 == 0 {
+            house.login("ann", "pw", "192.0.2.1").await.token();
+        }
+    }
+    assert!(refused);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t102_payloads_that_were_used_up_count_as_failures() {
+    let house = House::open().await;
+    let mut once = credentials("ann", "pw");
+    once["jti"] = "one".into();
+    once["exp"] = (crate::clock::now_s() + 60).into();
+    house.handshake(once.clone()).await.token();
+    for _ in 0..10 {
+        assert_eq!(house.handshake(once.clone()).await.status, 400);
+    }
+    assert_eq!(house.handshake(credentials("ann", "pw")).await.status, 429);
+    house.close().await;
+}

@@ -12,7 +12,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsConnector;
 
@@ -31,7 +31,12 @@ fn named(name: &str) -> CertificateParams {
 
 impl Authority {
     fn new(name: &str) -> Self {
+        Self::until(name, 2120)
+    }
+
+    fn until(name: &str, year: i32) -> Self {
         let mut params = named(name);
+        params.not_after = date_time_ymd(year, 1, 1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
@@ -46,6 +51,18 @@ impl Authority {
             key: key.serialize_pem(),
             chain: vec![signed.der().clone()],
         }
+    }
+
+    /// A client that shows nothing, and remembers its sessions.
+    fn visitor(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
     }
 
     fn client(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
@@ -410,6 +427,59 @@ async fn a_certificate_that_was_revoked_after_it_was_shown_counts_no_more() {
     fs::write(&path, "nothing").unwrap();
     let error = tls.look().unwrap_err().to_string();
     assert!(error.starts_with("listen.tls.client_crl"), "{error}");
+}
+
+#[test]
+fn t109_an_authority_that_is_over_vouches_for_nobody() {
+    let (authority, clients) = (Authority::new("root"), Authority::new("people"));
+    let over = Authority::until("people of old", 2021);
+    let place = Place::new(&authority.signed(&named("server"))).with_clients(&clients, None);
+    let ca = place.files.client.clone().unwrap().ca;
+    fs::write(&ca, format!("{}{}", over.0.pem(), clients.0.pem())).unwrap();
+    let tls = place.open().unwrap();
+    tls.judge(&clients.client(|_| {}).chain).unwrap();
+    let why = tls.judge(&over.client(|_| {}).chain).unwrap_err();
+    assert_eq!(reason(&why), Some("certificate-issuer"));
+}
+
+#[tokio::test]
+async fn t103_where_certificates_are_shown_no_session_is_taken_up_again() {
+    let (authority, clients) = (Authority::new("root"), Authority::new("people"));
+    let plain = Place::new(&authority.signed(&named("server")));
+    let asking = Place::new(&authority.signed(&named("server"))).with_clients(&clients, None);
+    for (place, again) in [
+        (plain, HandshakeKind::Resumed),
+        (asking, HandshakeKind::Full),
+    ] {
+        let tls = place.open().unwrap();
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let config = Arc::new(authority.visitor(version));
+            let first = kind_of_handshake(&tls, &config).await;
+            assert_eq!(first, HandshakeKind::Full, "{version:?}");
+            let second = kind_of_handshake(&tls, &config).await;
+            assert_eq!(second, again, "{version:?}");
+        }
+    }
+}
+
+/// How a client with `config` gets a connection on which it is greeted.
+async fn kind_of_handshake(tls: &Arc<Tls>, config: &Arc<ClientConfig>) -> HandshakeKind {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let serving = async {
+        let (mut stream, _) = tls.accept(theirs).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    };
+    let name = ServerName::try_from("localhost").unwrap();
+    let visiting = async {
+        let connector = TlsConnector::from(config.clone());
+        let mut stream = connector.connect(name, ours).await.unwrap();
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        stream.get_ref().1.handshake_kind().unwrap()
+    };
+    let (_stream, kind) = tokio::join!(serving, visiting);
+    kind
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The code flow, from the user's word to the tokens.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
-use super::super::house::{Answer, House};
-use super::{CALLBACK, CHALLENGE, VERIFIER, altered};
+use super::super::house::{Answer, House, request};
+use super::{CALLBACK, CHALLENGE, VERIFIER, altered, form};
+use crate::config::Grants;
 
 /// A request of the client `robot`.
 fn asked() -> Value {
@@ -283,6 +285,32 @@ async fn only_somebody_who_logged_in_lets_clients_have_tokens() {
                 .unwrap()
                 .starts_with("Bearer ")
         );
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t101_where_clients_get_their_own_warrants_a_token_for_the_broker_lets_nobody_in() {
+    let house = House::open_multi_user(|config| config.warrants.mode = Grants::Client).await;
+    house.confidential("robot").await;
+    for (audience, status) in [("warrant-broker", 401), ("warrant-authsvc", 200)] {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "warrant"),
+            ("username", "daemon"),
+            ("password", "pw"),
+            ("audience", audience),
+        ];
+        let given = house.send_tcp(form("/oauth/token", &fields, &[])).await;
+        let bearer = format!("Bearer {}", given.token());
+        let headers = [
+            ("content-type", "application/json"),
+            ("authorization", bearer.as_str()),
+        ];
+        let body = asked().to_string();
+        let request = request(Method::POST, "/oauth/authorize", &headers, &body);
+        let answer = house.send_tcp(request).await;
+        assert_eq!(answer.status, status, "{audience}: {:?}", answer.body);
     }
     house.close().await;
 }

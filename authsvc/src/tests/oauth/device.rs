@@ -219,3 +219,21 @@ async fn t105_what_a_user_approved_dies_with_the_users_password() {
         .is_oauth_error(400, "invalid_grant");
     house.close().await;
 }
+
+#[tokio::test]
+async fn t107_a_device_gets_no_more_than_the_token_that_approves_it_may_be_used_for() {
+    let house = House::open().await;
+    let begun = begin(&house).await;
+    let fields = [
+        ("grant_type", "password"),
+        ("client_id", "warrant"),
+        ("username", "ann"),
+        ("password", "pw"),
+        ("scope", "read"),
+    ];
+    let reader = house.grant(&fields).await;
+    let decided = decide(&house, reader.token(), text(&begun, "user_code"), "approve").await;
+    assert_eq!(decided.body["scope"], "read", "{:?}", decided.body);
+    assert_eq!(poll(&house, &begun).await.body["scope"], "read");
+    house.close().await;
+}

@@ -234,3 +234,26 @@ async fn the_server_describes_itself_by_its_configuration_alone() {
     assert_eq!(about["response_types_supported"], json!(["code"]));
     house.close().await;
 }
+
+#[tokio::test]
+async fn t105_a_refresh_token_is_active_until_it_is_used() {
+    let house = House::open().await;
+    let secret = house.confidential("robot").await;
+    let client = [("client_id", "robot"), ("client_secret", secret.as_str())];
+    let ask = async |path: &str, fields: &[(&str, &str)]| {
+        let fields = [&client[..], fields].concat();
+        house.post(path, &fields).await
+    };
+    let fields = [
+        ("grant_type", "password"),
+        ("username", "ann"),
+        ("password", "pw"),
+    ];
+    let token = ask("/oauth/token", &fields).await.refresh_token();
+    let known = async || ask("/oauth/introspect", &[("token", &token)]).await.body;
+    assert_eq!(known().await["active"], true);
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", &token)];
+    ask("/oauth/token", &fields).await.token();
+    assert_eq!(known().await, json!({"active": false}));
+    house.close().await;
+}

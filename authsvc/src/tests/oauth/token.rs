@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use warrant_api::token::Role;
 
 use super::super::house::{House, request};
-use super::{basic, form};
+use super::{CALLBACK, basic, form};
+use crate::store::clients::Row;
 
 #[tokio::test]
 async fn a_registered_client_gets_a_short_token_and_a_refresh_token_for_a_password() {
@@ -306,5 +307,44 @@ async fn nothing_that_the_broker_hands_on_has_the_brokers_rights() {
         .send(known)
         .await
         .is_oauth_error(401, "invalid_client");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn t107_a_client_uses_the_grants_that_it_is_registered_for_alone() {
+    let house = House::open().await;
+    house
+        .add_client(Row {
+            id: "narrow".into(),
+            label: "A narrow client".into(),
+            secret_hash: None,
+            certificate: None,
+            owner: None,
+            grants: "authorization_code".into(),
+            scopes: "read".into(),
+            redirect_uris: CALLBACK.into(),
+            disabled: false,
+            dpop: false,
+            created_us: 0,
+        })
+        .await;
+    let refresh = house.sign_in("ann").await.refresh_token();
+    for fields in [
+        vec![
+            ("grant_type", "password"),
+            ("username", "ann"),
+            ("password", "pw"),
+        ],
+        vec![("grant_type", "client_credentials")],
+        vec![("grant_type", "refresh_token"), ("refresh_token", &refresh)],
+    ] {
+        let fields = [&[("client_id", "narrow")], &fields[..]].concat();
+        let answer = house.grant(&fields).await;
+        answer.is_oauth_error(400, "unauthorized_client");
+    }
+    let begun = house
+        .post("/oauth/device_authorization", &[("client_id", "narrow")])
+        .await;
+    begun.is_oauth_error(400, "unauthorized_client");
     house.close().await;
 }
