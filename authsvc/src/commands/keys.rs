@@ -86,6 +86,14 @@ async fn rotate(purpose: Purpose, now: bool, settings: &Settings) -> Result<()> 
         Some(_) if !now => purpose.activation_s(&settings.config),
         Some(_) | None => 0,
     };
+    // Of two that begin in the same second, either would sign.
+    let taken: Vec<_> = ring
+        .states(now_s)
+        .iter()
+        .map(|(key, _)| key.signs_from_s)
+        .collect();
+    let free = |wait_s: &u64| !taken.contains(&(now_s + wait_s));
+    let wait_s = (wait_s..).find(free).unwrap_or(wait_s);
     let db = open_current(settings).await?;
     let mut tx = db.begin().await?;
     let key = dir.add(now_s + wait_s)?;
