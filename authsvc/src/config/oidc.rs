@@ -72,6 +72,8 @@ pub(crate) struct Section {
     pub(crate) label: String,
     /// Its issuer identifier.
     pub(crate) issuer: String,
+    /// Where its keys are, if not where it says itself.
+    pub(crate) jwks_url: Option<String>,
     /// As which client users sign in in the browser; empty: they cannot.
     pub(crate) client_id: String,
     /// The file that holds the client's secret, where it has one.
@@ -104,6 +106,7 @@ impl Default for Section {
             name: String::new(),
             label: String::new(),
             issuer: String::new(),
+            jwks_url: None,
             client_id: String::new(),
             client_secret_file: None,
             audience: Vec::new(),
@@ -181,6 +184,10 @@ impl Section {
                 "issuer: https://, a host, and perhaps a path (http:// on this machine itself, \
                  with allow_http)",
             );
+        }
+        let keys = self.jwks_url.as_deref();
+        if !keys.is_none_or(|url| is_endpoint(url, self.allow_http)) {
+            return wrong("jwks_url: https:// and a host (http:// as with issuer)");
         }
         let plain = |text: &String| {
             (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -345,6 +352,8 @@ mod tests {
             ("issuer = 'https://id.example.org?a=b'", "issuer: "),
             ("issuer = 'https://id.example.org#a'", "issuer: "),
             ("issuer = ''", "issuer: "),
+            ("jwks_url = 'http://id.example.org/keys'", "jwks_url: "),
+            ("jwks_url = ''", "jwks_url: "),
             ("client_id = ''", "client_id, audience: "),
             ("audience = ['']", "audience: "),
             ("scopes = ['a b']", "scopes: "),
@@ -406,6 +415,7 @@ mod tests {
             "name",
             "label",
             "issuer",
+            "jwks_url",
             "client_id",
             "client_secret_file",
             "audience",

@@ -76,8 +76,11 @@ impl Provider {
     /// Errors: the provider did not answer.
     async fn key(&self, kid: Option<&str>, signed: Signed) -> Result<Option<Key>> {
         let fetch = async || {
-            let discovery = self.discovery().await?;
-            Keys::read(&self.fetcher.get(&discovery.jwks_uri).await?)
+            let address = match &self.section().jwks_url {
+                Some(address) => address.clone(),
+                None => self.discovery().await?.jwks_uri.clone(),
+            };
+            Keys::read(&self.fetcher.get(&address).await?)
         };
         let wanted = |keys: &Keys| keys.find(kid, signed).is_some();
         let keys = self.keys.get(Instant::now(), wanted, fetch).await?;

@@ -153,6 +153,24 @@ async fn the_provider_may_be_named_by_the_variables_of_the_flux_server() {
 }
 
 #[tokio::test]
+async fn keys_may_be_elsewhere_than_a_provider_says_that_is_not_asked_then() {
+    let provider = FakeProvider::start().await;
+    let elsewhere = "https://id.example.org";
+    let house = open(&provider, |section| {
+        section.jwks_url = Some(format!("{}/jwks", section.issuer));
+        section.issuer = elsewhere.into();
+    })
+    .await;
+    let mut claims = provider.claims("eve");
+    let own = show(&house, &provider.sign(&claims)).await;
+    assert_eq!(own.status, 400);
+    claims["iss"] = json!(elsewhere);
+    let answer = show(&house, &provider.sign(&claims)).await;
+    assert_eq!(house.verify(answer.token()).await.1.sub, "eve");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn the_server_says_that_it_exchanges_id_tokens() {
     let provider = FakeProvider::start().await;
     let house = open(&provider, |_| {}).await;

@@ -1,6 +1,6 @@
 //! `FLUX_OIDC_…`: the provider of the `oidc` backend. Source: the Flux RESTful
-//! server has the issuer, the audience and the claim; the client as which
-//! browsers sign in is this service's own.
+//! server has the issuer, the audience, the address of the keys and the claim; the
+//! client as which browsers sign in is this service's own.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,14 @@ use crate::error::{Error, Result};
 const PREFIX: &str = "FLUX_OIDC_";
 const ISSUER: &str = "FLUX_OIDC_ISSUER";
 const AUDIENCE: &str = "FLUX_OIDC_AUDIENCE";
+const JWKS_URL: &str = "FLUX_OIDC_JWKS_URL";
 const USERNAME_CLAIM: &str = "FLUX_OIDC_USERNAME_CLAIM";
 const CLIENT_ID: &str = "FLUX_OIDC_CLIENT_ID";
 const CLIENT_SECRET_FILE: &str = "FLUX_OIDC_CLIENT_SECRET_FILE";
-const ALL: [&str; 5] = [
+const ALL: [&str; 6] = [
     ISSUER,
     AUDIENCE,
+    JWKS_URL,
     USERNAME_CLAIM,
     CLIENT_ID,
     CLIENT_SECRET_FILE,
@@ -54,8 +56,7 @@ impl ProviderVariables {
         }
         if let Some(name) = self.0.keys().find(|name| !ALL.contains(&name.as_str())) {
             return Err(Error::invalid(format!(
-                "{name}: no such variable; there are {} (where the provider's keys are, it says \
-                 itself)",
+                "{name}: no such variable; there are {}",
                 ALL.join(", ")
             )));
         }
@@ -95,6 +96,9 @@ impl ProviderVariables {
         set(&mut section.username_claim, USERNAME_CLAIM);
         if let Some(clients) = self.0.get(AUDIENCE) {
             section.audience = listed(clients);
+        }
+        if let Some(url) = self.0.get(JWKS_URL) {
+            section.jwks_url = Some(url.clone());
         }
         if let Some(file) = self.0.get(CLIENT_SECRET_FILE) {
             section.client_secret_file = Some(file.into());
@@ -136,6 +140,7 @@ mod tests {
             &[
                 ISSUER_SET,
                 (AUDIENCE, "cli, portal"),
+                (JWKS_URL, "https://keys.example.org"),
                 (CLIENT_ID, "warrant"),
                 (CLIENT_SECRET_FILE, "/etc/warrant/oidc"),
             ],
@@ -143,6 +148,7 @@ mod tests {
         let expected = Section {
             name: "oidc".into(),
             issuer: "https://id.example.org".into(),
+            jwks_url: Some("https://keys.example.org".into()),
             audience: vec!["cli".into(), "portal".into()],
             username_claim: "sub".into(),
             client_id: "warrant".into(),
@@ -186,8 +192,8 @@ mod tests {
             ),
             (
                 Config::default(),
-                &[ISSUER_SET, ("FLUX_OIDC_JWKS_URL", "https://keys")],
-                "FLUX_OIDC_JWKS_URL: no such variable",
+                &[ISSUER_SET, (AUDIENCE, "cli"), (JWKS_URL, "http://keys")],
+                "FLUX_OIDC_…: jwks_url: https://",
             ),
             (
                 Config::default(),
