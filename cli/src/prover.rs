@@ -19,6 +19,7 @@ use crate::clock::now_s;
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::server::Server;
+use crate::token_file::TokenFile;
 
 /// The file of a user's key. It never leaves the machine.
 #[derive(Debug, Clone)]
@@ -116,6 +117,13 @@ impl Prover {
             key: Rc::new(key),
             base,
         }
+    }
+
+    /// With the key that is kept beside `file`, if there is one, for the server
+    /// that calls itself `base`.
+    pub(crate) fn kept(file: &TokenFile, base: String) -> Option<Self> {
+        let key = KeyFile::beside(file.path()).read()?;
+        Some(Self::new(key, base))
     }
 
     /// With the same key, for the server that calls itself `base`.

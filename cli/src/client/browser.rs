@@ -62,7 +62,7 @@ impl Client {
             ("redirect_uri", redirect_uri.as_str()),
             ("client_id", CLIENT_ID),
         ];
-        let answer = self.ask(&auth, prover.as_ref(), &form)?;
+        let answer = self.ask(&auth, prover.as_ref(), &form, None)?;
         if answer.status != 200 {
             return Err(Failure::Refused(format!(
                 "{auth} gives no token for the code: {}",

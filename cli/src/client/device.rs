@@ -50,7 +50,7 @@ impl Client {
         let mut interval_s = start.interval.clamp(1, LONGEST_INTERVAL_S);
         while Instant::now() < end {
             thread::sleep(Duration::from_secs(interval_s));
-            let answer = match self.ask(&auth, prover.as_ref(), &form) {
+            let answer = match self.ask(&auth, prover.as_ref(), &form, None) {
                 // It may be back before the code is over.
                 Err(Failure::Unreachable(_)) => {
                     interval_s = (interval_s * 2).min(LONGEST_INTERVAL_S);

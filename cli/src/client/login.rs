@@ -264,15 +264,16 @@ impl Client {
     }
 
     /// Ask the token endpoint of `server` with `form`, with a proof where there
-    /// is something to prove.
+    /// is something to prove, for `token` as well where one is shown.
     pub(super) fn ask(
         &self,
         server: &Server,
         prover: Option<&Prover>,
         form: &[(&str, &str)],
+        token: Option<&Secret>,
     ) -> Result<Answer, Failure> {
         match prover {
-            Some(prover) => self.proved(server, prover, form, None),
+            Some(prover) => self.proved(server, prover, form, token),
             None => {
                 let post = self.agent.post(server.url(TOKEN_ROUTE));
                 self.read(self.accept(post.send_form(form.to_vec()))?)

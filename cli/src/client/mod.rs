@@ -19,7 +19,7 @@ use warrant_dpop::{HEADER, SCHEME};
 
 use crate::auth::{Credentials, check_challenge, proof_refused};
 use crate::failure::Failure;
-use crate::prover::{KeyFile, Prover};
+use crate::prover::Prover;
 use crate::refusal::describe;
 use crate::secret::Secret;
 use crate::server::Server;
@@ -118,10 +118,9 @@ impl Client {
             token.host == server.to_string() && (any_user || token.user == credentials.user)
         });
         // A token whose key is gone is of no use.
-        let prover = ours.as_ref().and_then(|token| {
-            let key = KeyFile::beside(token_file.as_ref()?.path()).read()?;
-            Some(Prover::new(key, token.bound.clone()?))
-        });
+        let prover = ours
+            .as_ref()
+            .and_then(|token| Prover::kept(token_file.as_ref()?, token.bound.clone()?));
         let ours = ours.filter(|token| token.bound.is_none() || prover.is_some());
         let usable = ours.as_ref().filter(|token| token.is_live());
         let trust = Trust::default();

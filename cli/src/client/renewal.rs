@@ -8,7 +8,7 @@ use super::{Answer, Client};
 use crate::auth::{Token, read_issued};
 use crate::clock::now_s;
 use crate::failure::Failure;
-use crate::prover::{KeyFile, Prover};
+use crate::prover::Prover;
 use crate::refusal::describe;
 use crate::secret::Secret;
 use crate::server::Server;
@@ -38,7 +38,7 @@ impl Client {
     ///
     /// Errors: `Refused` where it has ended.
     pub(super) fn renew(&mut self) -> Result<bool, Failure> {
-        let (Some(file), Some(own)) = (self.token_file.clone(), self.renewable.take()) else {
+        let (Some(file), Some(own)) = (self.token_file.clone(), self.renewable.clone()) else {
             return Ok(false);
         };
         // A refresh token is good for one use: who comes second waits for the
@@ -62,22 +62,21 @@ impl Client {
             }),
             None => None,
         };
-        match next {
-            Some(next) => {
-                file.store(&next)?;
-                self.take_up(&file, next);
-                Ok(true)
-            }
-            None if self.credentials.password.is_at_hand() => Ok(false),
-            None => {
-                file.forget(&own.access_token);
-                Err(Failure::Refused(format!(
-                    "the login of {} to {} has ended: log in again with `warrant login`",
-                    visible(&own.user),
-                    own.host
-                )))
-            }
+        if let Some(next) = next {
+            file.store(&next)?;
+            self.take_up(&file, next);
+            return Ok(true);
         }
+        self.renewable = None;
+        if self.credentials.password.is_at_hand() {
+            return Ok(false);
+        }
+        file.forget(&own.access_token);
+        Err(Failure::Refused(format!(
+            "the login of {} to {} has ended: log in again with `warrant login`",
+            visible(&own.user),
+            own.host
+        )))
     }
 
     /// A token of the stored login for the auth service at `auth` itself, and
@@ -179,7 +178,7 @@ impl Client {
             ("client_id", CLIENT_ID),
         ];
         form.extend(audience.map(|audience| ("audience", audience)));
-        let answer = self.ask(&auth, prover.as_ref(), &form)?;
+        let answer = self.ask(&auth, prover.as_ref(), &form, None)?;
         match (answer.status, error_of(&answer).as_deref()) {
             (200, _) => read_issued(&answer.body).map(Some),
             (_, Some("invalid_grant" | "invalid_client" | "unauthorized_client")) => Ok(None),
@@ -192,18 +191,16 @@ impl Client {
     }
 
     fn renewing_prover(&self, renewal: &Renewal) -> Option<Prover> {
-        let base = renewal.base.clone()?;
-        let key = KeyFile::beside(self.token_file.as_ref()?.path()).read()?;
-        Some(Prover::new(key, base))
+        Prover::kept(self.token_file.as_ref()?, renewal.base.clone()?)
     }
 
     /// Make requests with this login.
     fn take_up(&mut self, file: &TokenFile, login: StoredToken) {
         self.bearer = Some(Secret::new(&*login.access_token));
-        self.prover = login.bound.clone().and_then(|base| {
-            let key = KeyFile::beside(file.path()).read()?;
-            Some(Prover::new(key, base))
-        });
+        self.prover = login
+            .bound
+            .clone()
+            .and_then(|base| Prover::kept(file, base));
         self.renewable = Some(login);
     }
 }

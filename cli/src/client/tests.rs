@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::clock::now_s;
 use crate::fake_server::{FakeServer, Received, Reply};
-use crate::prover::TOKEN_ROUTE;
+use crate::prover::{KeyFile, TOKEN_ROUTE};
 use crate::scratch::Scratch;
 use crate::token_file::NEARLY_OVER_S;
 

@@ -5,7 +5,7 @@ use warrant_api::token::{ACCESS_TOKEN_URN, AUTHSVC_AUDIENCE, EXCHANGE_GRANT, WAR
 use super::{Answer, Client};
 use crate::auth::{Token, read_issued};
 use crate::failure::Failure;
-use crate::prover::{Prover, TOKEN_ROUTE};
+use crate::prover::Prover;
 use crate::refusal::describe;
 use crate::secret::Secret;
 use crate::server::Server;
@@ -33,14 +33,8 @@ impl Client {
             ("audience", audience),
             ("job_sha256", job_sha256),
         ];
-        let warrant = match prover {
-            None => self.issued(auth, TOKEN_ROUTE, &exchange)?,
-            Some(prover) => {
-                let answer = self.proved(auth, &prover, &exchange, Some(&token.text))?;
-                given_by(auth, &answer)?
-            }
-        };
-        Ok(warrant.text)
+        let answer = self.ask(auth, prover.as_ref(), &exchange, Some(&token.text))?;
+        Ok(given_by(auth, &answer)?.text)
     }
 
     /// A token of the user for `auth` itself, for the password.
@@ -52,22 +46,19 @@ impl Client {
             ("password", password.reveal()),
             ("audience", AUTHSVC_AUDIENCE),
         ];
-        let token = match &prover {
-            None => self.issued(auth, "/v1/login/access-token", &login)?,
+        let answer = match &prover {
+            None => {
+                let post = self.agent.post(auth.url("/v1/login/access-token"));
+                self.read(self.accept(post.send_form(login))?)?
+            }
             Some(prover) => {
                 login.push(("grant_type", "password"));
-                let answer = self.proved(auth, prover, &login, None)?;
-                given_by(auth, &answer)?
+                self.proved(auth, prover, &login, None)?
             }
         };
+        let token = given_by(auth, &answer)?;
         let prover = prover.filter(|_| token.bound);
         Ok((token, prover))
-    }
-
-    fn issued(&self, auth: &Server, route: &str, form: &[(&str, &str)]) -> Result<Token, Failure> {
-        let response = self.agent.post(auth.url(route)).send_form(form.to_vec());
-        let response = self.accept(response)?;
-        given_by(auth, &self.read(response)?)
     }
 }
 

@@ -142,13 +142,27 @@ fn a_login_that_has_ended_asks_for_another_or_takes_the_password_that_is_there()
 fn a_login_that_cannot_go_on_now_is_kept_for_later() {
     let scratch = Scratch::new();
     let file = TokenFile::at(scratch.path("token.json"));
-    let server = FakeServer::start(|_| Reply::json(503, r#"{"error":"temporarily_unavailable"}"#));
-    let mut over = renewable(&server.url());
-    over.expires_at = now_s();
-    file.write(&over).unwrap();
-    let refused = without_password(&server, &file).answer(&nodes());
-    assert!(matches!(refused, Err(Failure::Refused(_))));
-    assert!(file.read() == Some(over));
+    let server = FakeServer::start(|received| match received.target.as_str() {
+        "/oauth/token" => Reply::json(503, r#"{"error":"temporarily_unavailable"}"#),
+        _ => Reply::with_headers(401, CHALLENGE, "{}"),
+    });
+    let counts = renewable(&server.url());
+    let over = StoredToken {
+        expires_at: now_s(),
+        ..counts.clone()
+    };
+    for login in [over, counts] {
+        file.write(&login).unwrap();
+        let mut client = without_password(&server, &file);
+        // The second time as by a command that goes on asking.
+        for _ in 0..2 {
+            let refused = client.answer(&nodes()).unwrap_err();
+            let said = refused.message().unwrap();
+            assert!(said.contains("cannot be renewed now"), "{said}");
+            assert!(file.read().as_ref() == Some(&login));
+        }
+    }
+    assert_eq!(server.requests(), 2 + 4);
 }
 
 #[test]
