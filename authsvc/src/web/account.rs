@@ -228,19 +228,14 @@ pub(super) async fn sign_out(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<Plain>, FormRejection>,
-) -> Response {
-    let signed_out = async {
-        let sent = visit::form(sent)?;
-        let visitor = visit.changes(&service, "sign-out", &sent.csrf)?;
-        let id = &visitor.user.session.id;
-        end(&service, &visit, visitor, "sign-out", id, false).await?;
-        let mut response = page::see_other("/login");
-        cookie::forget_session(&mut response);
-        Ok(response)
-    };
-    match signed_out.await {
-        Ok(response) | Err(response) => response,
-    }
+) -> Result<Response, Response> {
+    let sent = visit::form(sent)?;
+    let visitor = visit.changes(&service, "sign-out", &sent.csrf)?;
+    let id = &visitor.user.session.id;
+    end(&service, &visit, visitor, "sign-out", id, false).await?;
+    let mut response = page::see_other("/login");
+    cookie::forget_session(&mut response);
+    Ok(response)
 }
 
 /// Which sessions are to end.
@@ -258,21 +253,16 @@ pub(super) async fn end_sessions(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<Which>, FormRejection>,
-) -> Response {
-    let ended = async {
-        let sent = visit::form(sent)?;
-        let visitor = visit.changes(&service, "end", &sent.csrf)?;
-        if sent.others.is_some() {
-            let own = &visitor.user.session.id;
-            end(&service, &visit, visitor, "end-others", own, true).await?;
-            return Ok(page::see_other("/account?done=others"));
-        }
-        end(&service, &visit, visitor, "end", &sent.id, false).await?;
-        Ok(page::see_other("/account?done=ended"))
-    };
-    match ended.await {
-        Ok(response) | Err(response) => response,
+) -> Result<Response, Response> {
+    let sent = visit::form(sent)?;
+    let visitor = visit.changes(&service, "end", &sent.csrf)?;
+    if sent.others.is_some() {
+        let own = &visitor.user.session.id;
+        end(&service, &visit, visitor, "end-others", own, true).await?;
+        return Ok(page::see_other("/account?done=others"));
     }
+    end(&service, &visit, visitor, "end", &sent.id, false).await?;
+    Ok(page::see_other("/account?done=ended"))
 }
 
 /// End the visitor's session `id`, or all but that one and whatever may become

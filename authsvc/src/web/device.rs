@@ -113,17 +113,8 @@ async fn decide(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<Sent>, FormRejection>,
-) -> Response {
-    match try_to_decide(&service, &visit, sent).await {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-async fn try_to_decide(
-    service: &Service,
-    visit: &Visit,
-    sent: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Response> {
+    let (service, visit) = (&*service, &visit);
     let sent = visit::form(sent)?;
     let visitor = visit.changes(service, "device", &sent.csrf)?;
     let decision = match sent.decision.as_str() {

@@ -34,42 +34,37 @@ pub(super) async fn create(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<HashMap<String, String>>, FormRejection>,
-) -> Response {
-    let created = async {
-        let sent = visit::form(sent)?;
-        let field = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
-        let visitor = visit.changes(&service, "key", field("csrf"))?;
-        let ticked = Scope::ALL
-            .into_iter()
-            .filter(|scope| sent.contains_key(scope.name()));
-        let new = NewKey {
-            label: field("label").to_owned(),
-            scopes: Some(ticked.fold(Scopes::NONE, Scopes::with)),
-            expires_in_days: Some(field("days").parse().unwrap_or(0)),
-        };
-        let asker = Asker::signed_in(&visitor.user, visit.source.clone());
-        match service.api_keys.create(&asker, new).await {
-            Ok(created) => {
-                let ends_us = i64::try_from(created.info.expires_s).unwrap_or(0);
-                let page = Page {
-                    csrf: &visitor.csrf,
-                    user: &visitor.user.session.subject,
-                    label: &created.info.label,
-                    key: &created.key,
-                    scopes: &in_words(created.info.scopes).join("; "),
-                    ends: &page::moment(ends_us.saturating_mul(1_000_000)),
-                };
-                Ok(page::page(StatusCode::OK, &page))
-            }
-            Err(refused) => {
-                let (status, problem) = told(&refused);
-                let problem = Some(problem.as_str());
-                Err(account::render(&service, &visit, visitor, status, None, problem).await)
-            }
-        }
+) -> Result<Response, Response> {
+    let sent = visit::form(sent)?;
+    let field = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
+    let visitor = visit.changes(&service, "key", field("csrf"))?;
+    let ticked = Scope::ALL
+        .into_iter()
+        .filter(|scope| sent.contains_key(scope.name()));
+    let new = NewKey {
+        label: field("label").to_owned(),
+        scopes: Some(ticked.fold(Scopes::NONE, Scopes::with)),
+        expires_in_days: Some(field("days").parse().unwrap_or(0)),
     };
-    match created.await {
-        Ok(response) | Err(response) => response,
+    let asker = Asker::signed_in(&visitor.user, visit.source.clone());
+    match service.api_keys.create(&asker, new).await {
+        Ok(created) => {
+            let ends_us = i64::try_from(created.info.expires_s).unwrap_or(0);
+            let page = Page {
+                csrf: &visitor.csrf,
+                user: &visitor.user.session.subject,
+                label: &created.info.label,
+                key: &created.key,
+                scopes: &in_words(created.info.scopes).join("; "),
+                ends: &page::moment(ends_us.saturating_mul(1_000_000)),
+            };
+            Ok(page::page(StatusCode::OK, &page))
+        }
+        Err(refused) => {
+            let (status, problem) = told(&refused);
+            let problem = Some(problem.as_str());
+            Err(account::render(&service, &visit, visitor, status, None, problem).await)
+        }
     }
 }
 
@@ -87,22 +82,17 @@ pub(super) async fn revoke(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<Which>, FormRejection>,
-) -> Response {
-    let revoked = async {
-        let sent = visit::form(sent)?;
-        let visitor = visit.changes(&service, "key", &sent.csrf)?;
-        let asker = Asker::signed_in(&visitor.user, visit.source.clone());
-        match service.api_keys.revoke(&asker, None, Some(&sent.id)).await {
-            Ok(_) => Ok(page::see_other("/account?done=revoked")),
-            Err(refused) => {
-                let (status, problem) = told(&refused);
-                let problem = Some(problem.as_str());
-                Err(account::render(&service, &visit, visitor, status, None, problem).await)
-            }
+) -> Result<Response, Response> {
+    let sent = visit::form(sent)?;
+    let visitor = visit.changes(&service, "key", &sent.csrf)?;
+    let asker = Asker::signed_in(&visitor.user, visit.source.clone());
+    match service.api_keys.revoke(&asker, None, Some(&sent.id)).await {
+        Ok(_) => Ok(page::see_other("/account?done=revoked")),
+        Err(refused) => {
+            let (status, problem) = told(&refused);
+            let problem = Some(problem.as_str());
+            Err(account::render(&service, &visit, visitor, status, None, problem).await)
         }
-    };
-    match revoked.await {
-        Ok(response) | Err(response) => response,
     }
 }
 

@@ -43,17 +43,8 @@ pub(super) async fn change(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<Change>, FormRejection>,
-) -> Response {
-    match try_to(&service, &visit, sent).await {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-async fn try_to(
-    service: &Arc<Service>,
-    visit: &Visit,
-    sent: Result<Form<Change>, FormRejection>,
 ) -> Result<Response, Response> {
+    let (service, visit) = (&service, &visit);
     let sent = visit::form(sent)?;
     let visitor = visit.changes(service, "password", &sent.csrf)?;
     let subject = &visitor.user.session.subject;

@@ -80,17 +80,8 @@ pub(super) async fn sign_in(
     State(service): State<Arc<Service>>,
     visit: Visit,
     sent: Result<Form<SignIn>, FormRejection>,
-) -> Response {
-    match try_to(&service, visit, sent).await {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-async fn try_to(
-    service: &Arc<Service>,
-    visit: Visit,
-    sent: Result<Form<SignIn>, FormRejection>,
 ) -> Result<Response, Response> {
+    let service = &service;
     visit.is_ours(service, "sign-in")?;
     let sent = visit::form(sent)?;
     let Some(next) = Local::parse(&sent.next) else {
