@@ -12,7 +12,9 @@ use nix::libc::{self, c_long};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid};
 
+use crate::become_user::become_user;
 use crate::policy::Policy;
 use crate::sys::capability::{self, Set};
 use crate::sys::confine;
@@ -48,11 +50,11 @@ const DENIED: &[c_long] = calls! {
 };
 
 /// Calls of a keeper whose ranks have been made: waiting, moving output,
-/// signalling, reading `/proc`, writing its record, removing its group.
+/// signalling, reading `/proc` and its control groups, writing its record.
 const KEEPING: &[c_long] = calls! {
     SYS_splice SYS_ppoll SYS_read SYS_write SYS_pread64 SYS_pwrite64 SYS_wait4
     SYS_openat SYS_close SYS_fstat SYS_statx SYS_newfstatat SYS_lseek SYS_fcntl
-    SYS_getdents64 SYS_unlinkat SYS_kill SYS_tgkill SYS_pidfd_open SYS_pidfd_send_signal
+    SYS_getdents64 SYS_kill SYS_tgkill SYS_pidfd_open SYS_pidfd_send_signal
     SYS_getpid SYS_gettid SYS_getpgid SYS_sendto SYS_recvfrom SYS_getrusage
     SYS_clock_gettime SYS_clock_nanosleep SYS_nanosleep SYS_restart_syscall SYS_getrandom
     SYS_brk SYS_mmap SYS_mremap SYS_munmap SYS_madvise SYS_futex SYS_sigaltstack
@@ -83,7 +85,7 @@ pub fn monitor(policy: &Policy) -> io::Result<()> {
     confine::filter_calls(&mut filter(&[DENIED, MACHINE.1], DENY, ALLOW, ALLOW))?;
     capability::bound(USED)?;
     let permitted = capability::permitted()? & USED;
-    capability::set(permitted, permitted & OWNING)
+    capability::set(permitted, permitted & (OWNING | KILL))
 }
 
 /// Nobody looks into this process, and it dumps no core. Jobs may raise the
@@ -100,28 +102,28 @@ pub fn preparing_keeper() -> io::Result<()> {
     capability::set(permitted, permitted)
 }
 
-/// Confines a keeper whose ranks have been made. `dirs` are what it needs
-/// besides `/proc`: its spool and its control groups.
+/// Confines a keeper whose ranks have been made, which is `user` from then on.
+/// What it writes to is open; `groups` are the control groups that it reads.
 ///
-/// Errors: the kernel does not let us.
-pub fn keeper<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+/// Errors: the kernel does not let us. The process must end then, at once.
+pub fn keeper<'a>(
+    (uid, gid): (Uid, Gid),
+    groups: impl Iterator<Item = BorrowedFd<'a>>,
+) -> io::Result<()> {
     prctl::set_no_new_privs()?;
-    fence(dirs)?;
-    let left = capability::permitted()? & KILL;
-    capability::set(left, left)?;
+    fence(groups)?;
+    become_user(uid, gid, &[], capability::permitted()? & KILL)?;
     let mut filter = filter(&[KEEPING, MACHINE.2], ALLOW, DENY, KILL_PROCESS);
     confine::filter_calls(&mut filter)
 }
 
-/// Leaves a keeper these directories and `/proc`, and no network. A kernel
-/// without Landlock (before 5.13) does without.
-fn fence<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+/// Leaves a keeper these directories and `/proc` to read, and no network. A
+/// kernel without Landlock (before 5.13) does without.
+fn fence<'a>(groups: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     /// What each version can deny of files, from 1 on. Source: landlock(7).
     const FILES: [u64; 6] = [0, 0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff];
     /// READ_FILE and READ_DIR.
     const READ: u64 = 1 << 2 | 1 << 3;
-    /// And WRITE_FILE, REMOVE_DIR, MAKE_REG and TRUNCATE.
-    const OWN: u64 = READ | 1 << 1 | 1 << 4 | 1 << 8 | 1 << 14;
     let version = confine::landlock_version();
     if version == 0 {
         return Ok(());
@@ -132,9 +134,9 @@ fn fence<'a>(dirs: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     let scopes = u64::from(version >= 6);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = open("/proc", flags, Mode::empty())?;
-    let own = dirs.map(|dir| (dir, OWN & files));
-    let allowed: Vec<_> = own.chain([(proc.as_fd(), READ)]).collect();
-    confine::landlock([files, network, scopes], &allowed)
+    let mut dirs: Vec<BorrowedFd<'_>> = groups.collect();
+    dirs.push(proc.as_fd());
+    confine::landlock([files, network, scopes], &dirs, READ)
 }
 
 /// A filter that answers `listed` to these calls and `other` to the rest;

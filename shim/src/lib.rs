@@ -4,8 +4,8 @@
 //!
 //! Three kinds of process share this code. The [`monitor`] takes requests
 //! from the broker and reports back. For each run it forks a [`keeper`], which
-//! stays until the last process of the run is gone and writes down how it
-//! ended; for each process of the run the keeper forks a [`runner`], which
+//! stays until the last process of the run is gone (which is no work for root)
+//! and writes down how it ended; for each process of the run the keeper forks a [`runner`], which
 //! becomes the program that the user asked for. What the three know of a run
 //! is in the [`spool`], so that any of them, and the broker, may be killed at
 //! any time without a run being started twice or ending unnoticed.
@@ -14,6 +14,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod become_user;
 pub mod cgroup;
 pub mod clock;
 pub mod hardening;
@@ -30,4 +31,5 @@ pub mod session;
 pub mod spool;
 #[allow(unsafe_code)]
 pub mod sys;
+mod tend;
 pub mod warrant;

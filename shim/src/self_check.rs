@@ -65,10 +65,11 @@ pub struct Checked {
     pub policy: Policy,
     /// The keys that are trusted.
     pub keys: Keys,
-    /// The user id of the broker.
-    pub broker_uid: Uid,
-    /// The group that reads the spool and reaches the socket.
-    pub broker_gid: Gid,
+    /// The user id of the broker, and the group that reads the spool and
+    /// reaches the socket.
+    pub broker: (Uid, Gid),
+    /// User and group ids of keepers that need not be root any more.
+    pub keeper: (Uid, Gid),
 }
 
 /// Checks everything, in an order in which nothing is used before it is
@@ -92,23 +93,23 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
     if policy.pam {
         session::check_service()?;
     }
-    let (broker_uid, broker_gid) = broker(&policy)?;
+    let (broker, keeper) = accounts(&policy)?;
     let keys = Keys::load(&policy.keys)?;
     let state = make_directory(&policy.state, 0o700, None)?;
     if state.mode() & 0o077 != 0 {
         return Err(doubt(&policy.state, "must have mode 0700"));
     }
     // The broker's group may read it, and what is made in it has that group.
-    let spool = make_directory(&policy.spool, 0o2750, Some(broker_gid))?;
-    if spool.mode() & 0o7777 != 0o2750 || spool.gid() != broker_gid.as_raw() {
+    let spool = make_directory(&policy.spool, 0o2750, Some(broker.1))?;
+    if spool.mode() & 0o7777 != 0o2750 || spool.gid() != broker.1.as_raw() {
         let text = "must have mode 2750 and the broker's group";
         return Err(doubt(&policy.spool, text));
     }
     Ok(Checked {
         policy,
         keys,
-        broker_uid,
-        broker_gid,
+        broker,
+        keeper,
     })
 }
 
@@ -181,19 +182,35 @@ pub fn make_directory(path: &Path, mode: u32, group: Option<Gid>) -> io::Result<
     directory(path)
 }
 
-/// Who the broker is, once and for all.
-fn broker(policy: &Policy) -> io::Result<(Uid, Gid)> {
-    let user = User::from_name(&policy.broker_user).ok().flatten();
-    let user = user.ok_or_else(|| doubt("broker_user", "there is no such account"))?;
+/// Who the broker and the keepers are, once and for all: two accounts, and
+/// neither could have a job.
+fn accounts(policy: &Policy) -> io::Result<((Uid, Gid), (Uid, Gid))> {
+    let account = |key, name| {
+        let user = User::from_name(name).ok().flatten();
+        let user = user.ok_or_else(|| doubt(key, "there is no such account"))?;
+        match user.uid.is_root() || NOBODY.contains(&user.uid.as_raw()) {
+            true => Err(doubt(key, "must not be root or nobody")),
+            false => Ok(user),
+        }
+    };
+    let broker = account("broker_user", &policy.broker_user)?;
+    let keeper = account("keeper_user", &policy.keeper_user)?;
     let group = Group::from_name(&policy.broker_group).ok().flatten();
     let group = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
-    if user.uid.is_root() || NOBODY.contains(&user.uid.as_raw()) {
-        return Err(doubt("broker_user", "must not be root or nobody"));
-    }
     if group.gid.as_raw() == 0 {
         return Err(doubt("broker_group", "must not be root's"));
     }
-    Ok((user.uid, group.gid))
+    if keeper.uid == broker.uid || keeper.gid.as_raw() == 0 || keeper.gid == group.gid {
+        let text = "must have a user id and a group of its own";
+        return Err(doubt("keeper_user", text));
+    }
+    if (policy.min_uid..=policy.max_uid).contains(&keeper.uid.as_raw()) {
+        return Err(doubt(
+            "keeper_user",
+            "must be outside of min_uid to max_uid",
+        ));
+    }
+    Ok(((broker.uid, group.gid), (keeper.uid, keeper.gid)))
 }
 
 /// Refuses what meddles, and starts this program anew if there is anything in

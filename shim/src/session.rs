@@ -147,7 +147,7 @@ fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
     }
     // What the keeper has not ended, if it died.
     if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
-        cgroup.end();
+        let _ = cgroup.cgroups.end(crew.order.run);
     }
     let _ = SigSet::empty().thread_set_mask();
     alarm::set(PAM_TIME_S);

@@ -39,6 +39,11 @@ pub const AUTHSVC: Account = Account {
     name: "warrant-auth",
     uid: 64_002,
 };
+/// The account of keepers.
+pub const KEEPER: Account = Account {
+    name: "warrant-keeper",
+    uid: 64_003,
+};
 /// One person.
 pub const ALICE: Account = Account {
     name: "alice",
@@ -486,7 +491,7 @@ fn write_accounts() {
     fs::create_dir(path("accounts")).unwrap();
     for file in ACCOUNT_FILES {
         let mut text = fs::read_to_string(file).unwrap();
-        let ours = [BROKER, AUTHSVC].into_iter().chain(PEOPLE);
+        let ours = [BROKER, AUTHSVC, KEEPER].into_iter().chain(PEOPLE);
         for Account { name, uid } in ours {
             let shell = match uid < BROKER.uid {
                 true => "/bin/sh",

@@ -1,5 +1,7 @@
 //! The accounts of the services, which root makes once.
 
+use std::collections::HashSet;
+
 use nix::unistd::{Group, User};
 
 use crate::failure::Failure;
@@ -9,6 +11,9 @@ pub(crate) const BROKER: &str = "warrant";
 
 /// The auth service's account.
 pub(crate) const AUTHSVC: &str = "warrant-auth";
+
+/// The account of the processes that stay with running jobs.
+const KEEPER: &str = "warrant-keeper";
 
 /// User and group ids of the services.
 #[derive(Debug)]
@@ -29,8 +34,9 @@ impl Accounts {
     /// Errors: `Refused` where one is missing, with how to make it; or where
     /// two would be the same, or one is root's.
     pub(crate) fn find() -> Result<Self, Failure> {
-        let (Some(broker), Some(authsvc)) = (find(BROKER)?, find(AUTHSVC)?) else {
-            return Err(missing());
+        let found = [find(BROKER)?, find(AUTHSVC)?, find(KEEPER)?];
+        let [Some(broker), Some(authsvc), Some(keeper)] = found else {
+            return Err(missing(found.map(|ids| ids.is_some())));
         };
         let all = Self {
             broker_uid: broker.0,
@@ -38,24 +44,17 @@ impl Accounts {
             authsvc_uid: authsvc.0,
             authsvc_gid: authsvc.1,
         };
-        all.check()?;
+        all.check(keeper)?;
         Ok(all)
     }
 
-    fn check(&self) -> Result<(), Failure> {
-        let ids = [
-            self.broker_uid,
-            self.broker_gid,
-            self.authsvc_uid,
-            self.authsvc_gid,
-        ];
-        if ids.contains(&0)
-            || self.broker_uid == self.authsvc_uid
-            || self.broker_gid == self.authsvc_gid
-        {
+    fn check(&self, keeper: (u32, u32)) -> Result<(), Failure> {
+        let uids = HashSet::from([0, self.broker_uid, self.authsvc_uid, keeper.0]);
+        let gids = HashSet::from([0, self.broker_gid, self.authsvc_gid, keeper.1]);
+        if (uids.len(), gids.len()) != (4, 4) {
             return Err(Failure::Refused(format!(
-                "the accounts {BROKER} and {AUTHSVC} must have user and group ids of their own, \
-                 and not root's"
+                "the accounts {BROKER}, {AUTHSVC} and {KEEPER} must have user and group ids of \
+                 their own, and not root's"
             )));
         }
         Ok(())
@@ -79,12 +78,13 @@ fn find(name: &str) -> Result<Option<(u32, u32)>, Failure> {
     }
 }
 
-fn missing() -> Failure {
+fn missing(is_there: [bool; 3]) -> Failure {
     let mut message = format!(
-        "the services need the accounts {BROKER} and {AUTHSVC}, each with a group of its name. \
-         Make them with"
+        "the services need the accounts {BROKER}, {AUTHSVC} and {KEEPER}, each with a group of \
+         its name. Make what is missing with"
     );
-    for name in [BROKER, AUTHSVC] {
+    let names = [BROKER, AUTHSVC, KEEPER].into_iter().zip(is_there);
+    for (name, _) in names.filter(|(_, is_there)| !is_there) {
         message.push_str(&format!(
             "\n  useradd --system --user-group --no-create-home --home-dir /nonexistent \
              --shell /usr/sbin/nologin {name}"
@@ -99,12 +99,12 @@ mod tests {
 
     #[test]
     fn a_missing_account_comes_with_the_lines_that_make_it() {
-        let Failure::Refused(message) = missing() else {
+        let Failure::Refused(message) = missing([false, true, false]) else {
             panic!("another failure");
         };
         let lines: Vec<_> = message.lines().skip(1).collect();
         assert_eq!(lines.len(), 2);
-        for (line, name) in lines.iter().zip([BROKER, AUTHSVC]) {
+        for (line, name) in lines.iter().zip([BROKER, KEEPER]) {
             assert!(line.starts_with("  useradd --system"), "{line}");
             assert!(line.ends_with(&format!(" {name}")), "{line}");
         }
@@ -118,8 +118,12 @@ mod tests {
             authsvc_uid,
             authsvc_gid: 997,
         };
-        assert!(accounts(998, 997).check().is_ok());
-        assert!(accounts(998, 998).check().is_err());
-        assert!(accounts(0, 997).check().is_err());
+        let keeper = (996, 996);
+        assert!(accounts(998, 997).check(keeper).is_ok());
+        assert!(accounts(998, 998).check(keeper).is_err());
+        assert!(accounts(0, 997).check(keeper).is_err());
+        for keeper in [(0, 996), (996, 0), (998, 996), (997, 996), (996, 998)] {
+            assert!(accounts(998, 997).check(keeper).is_err());
+        }
     }
 }

@@ -9,21 +9,23 @@
 //! while jobs run. Every path is made of run ids, below a held directory.
 
 mod find;
+mod state;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::libc::{self, SIGCONT, SIGKILL, SIGTERM};
+use nix::libc::SIGKILL;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use warrant_wire::RunId;
 
-use crate::sys::{process, signal};
+use crate::sys::signal;
 
 /// How long the end of a group is awaited, at most.
 const END_TIME: Duration = Duration::from_millis(500);
@@ -64,6 +66,9 @@ pub struct JobCgroup<'a> {
     pub(crate) cgroups: &'a Cgroups,
     name: String,
     limits: CgroupLimits,
+    /// What kills its processes (v2), or stops them for that (v1): open, since
+    /// only root can open it. `None` where there is nothing to kill.
+    switch: Option<fs::File>,
 }
 
 impl Cgroups {
@@ -78,12 +83,22 @@ impl Cgroups {
     /// Errors: it cannot be made, or a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
         self.end(run)?;
-        let job = self.group(run, limits);
-        let made = self.trees.iter().try_for_each(|tree| job.make_in(tree));
-        if made.is_err() {
-            job.end();
-        }
-        made.map(|()| job)
+        let mut job = self.group(run, limits);
+        self.trees.iter().try_for_each(|tree| job.make_in(tree))?;
+        job.switch = Some(job.open_switch()?);
+        Ok(job)
+    }
+
+    /// Removes the control group of a run that has ended, if it is there, and
+    /// says whether it is gone. One that is empty may take a moment: a
+    /// process that has ended is counted for a while.
+    #[must_use]
+    pub fn remove(&self, run: RunId) -> bool {
+        let name = run.to_string();
+        self.trees.iter().all(|tree| {
+            let removed = unlinkat(&tree.dir, name.as_str(), UnlinkatFlags::RemoveDir);
+            matches!(removed, Ok(()) | Err(Errno::ENOENT))
+        })
     }
 
     /// Ends whatever is left of a run that has lost its keeper, and removes
@@ -91,8 +106,17 @@ impl Cgroups {
     ///
     /// Errors: `EBUSY` if something is still there: try again.
     pub fn end(&self, run: RunId) -> io::Result<()> {
-        let has_ended = self.group(run, CgroupLimits::default()).end();
-        has_ended.then_some(()).ok_or(Errno::EBUSY.into())
+        let over = Instant::now() + END_TIME;
+        while !self.remove(run) {
+            if Instant::now() >= over {
+                return Err(Errno::EBUSY.into());
+            }
+            let mut job = self.group(run, CgroupLimits::default());
+            job.switch = job.open_switch().ok();
+            job.kill();
+            std::thread::sleep(END_PAUSE);
+        }
+        Ok(())
     }
 
     fn group(&self, run: RunId, limits: CgroupLimits) -> JobCgroup<'_> {
@@ -100,6 +124,7 @@ impl Cgroups {
             cgroups: self,
             name: run.to_string(),
             limits,
+            switch: None,
         }
     }
 }
@@ -165,76 +190,28 @@ impl JobCgroup<'_> {
         rest.try_for_each(|tree| self.put(tree, "cgroup.procs", 0))
     }
 
-    /// Asks every process to end; those that are stopped are woken to hear it.
-    pub fn terminate(&self) {
-        for pid in self.members() {
-            // What is not listed any more has ended, and its number may be
-            // another's.
-            let is_listed = || self.members().contains(&pid);
-            let _ = process::send_if(is_listed, Pid::from_raw(pid), &[SIGTERM, SIGCONT]);
-        }
-    }
-
     /// Kills every process. A v1 tree does not do that in one go: there may
     /// be new ones, so go on until it is empty.
     pub fn kill(&self) {
-        let Some(tree) = self.tracker() else {
+        let (Some(tree), Some(switch)) = (self.tracker(), &self.switch) else {
             return;
         };
         if tree.is_unified {
-            let _ = self.put(tree, "cgroup.kill", 1);
+            let _ = switch.write_all_at(b"1", 0);
             return;
         }
         // Frozen, none can slip away, nor its number become another's.
-        let _ = self.put(tree, "freezer.state", "FROZEN");
+        let _ = switch.write_all_at(b"FROZEN", 0);
         for pid in self.members() {
             let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
         }
-        let _ = self.put(tree, "freezer.state", "THAWED");
+        let _ = switch.write_all_at(b"THAWED", 0);
     }
 
-    /// Whether no process of it is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        let Some(tree) = self.tracker() else {
-            return true;
-        };
-        match self.get(tree, tree.name("cgroup.events", "cgroup.procs")) {
-            Ok(text) => text.is_empty() || text.lines().any(|line| line == "populated 0"),
-            // It has been removed.
-            Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT)),
-        }
-    }
-
-    /// Whether the kernel killed a process of it at its memory limit.
-    #[must_use]
-    pub fn ran_out_of_memory(&self) -> bool {
-        let mut limiting = self.cgroups.trees.iter().filter(|tree| tree.does(MEMORY));
-        limiting.any(|tree| {
-            let file = tree.name("memory.events", "memory.oom_control");
-            let counts = self.get(tree, file).unwrap_or_default();
-            let is_kill = |line: &str| line.starts_with("oom_kill ") && line != "oom_kill 0";
-            counts.lines().any(is_kill)
-        })
-    }
-
-    /// Kills whatever is left and removes it, if that can be done in half a
-    /// second, and says whether it was. Even one that is empty may take a
-    /// moment: a process that has ended is counted for a while.
-    pub fn end(&self) -> bool {
-        let over = Instant::now() + END_TIME;
-        let remove = |tree: &Tree| {
-            let removed = unlinkat(&tree.dir, self.name.as_str(), UnlinkatFlags::RemoveDir);
-            matches!(removed, Ok(()) | Err(Errno::ENOENT))
-        };
-        while !self.cgroups.trees.iter().all(remove) {
-            if Instant::now() >= over {
-                return false;
-            }
-            self.kill();
-            std::thread::sleep(END_PAUSE);
-        }
-        true
+    fn open_switch(&self) -> io::Result<fs::File> {
+        let tree = self.tracker().ok_or(Errno::ENOENT)?;
+        let file = tree.name("cgroup.kill", "freezer.state");
+        open_to_write(&tree.dir, &format!("{}/{file}", self.name))
     }
 
     fn tracker(&self) -> Option<&Tree> {
@@ -268,9 +245,12 @@ fn make_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn put(dir: impl AsFd, file: &str, value: impl ToString) -> io::Result<()> {
+    open_to_write(dir, file)?.write_all_at(value.to_string().as_bytes(), 0)
+}
+
+fn open_to_write(dir: impl AsFd, file: &str) -> io::Result<fs::File> {
     let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-    let mut file = fs::File::from(openat(dir, file, flags, Mode::empty())?);
-    file.write_all(value.to_string().as_bytes())
+    Ok(openat(dir, file, flags, Mode::empty())?.into())
 }
 
 fn get(dir: impl AsFd, file: &str) -> io::Result<String> {

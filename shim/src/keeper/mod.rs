@@ -6,28 +6,26 @@
 //! user may run jobs at all; before that has been settled, and the start is
 //! in the journal, no process of the user is made.
 
-mod job;
 mod order;
-mod output;
-mod pipes;
-mod tree;
+mod start;
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{alarm, dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid};
+use nix::unistd::{Gid, Uid, alarm, dup2_stderr, dup2_stdin, dup2_stdout, getpid, setsid};
 use warrant_wire::record::{Record, Ticket};
 use warrant_wire::{Limits, Refusal};
 
-use self::job::Job;
 pub use self::order::Order;
-pub(crate) use self::pipes::Ends;
+pub(crate) use self::start::Ends;
+use self::start::Start;
 use crate::account::Denied;
-use crate::cgroup::{CgroupLimits, Cgroups, JobCgroup};
+use crate::cgroup::{CgroupLimits, Cgroups};
 use crate::identity::Identity;
 use crate::line::Line;
 use crate::policy::Policy;
@@ -46,6 +44,9 @@ pub struct Station<'a> {
     /// What the machine's administrator allows; `None` where no run is on
     /// behalf of a user.
     pub policy: Option<&'a Policy>,
+    /// Who it is once the ranks have been made: its user and group. `None` if
+    /// it stays who it is.
+    pub user: Option<(Uid, Gid)>,
     /// The control groups of jobs; `None` if there are none.
     pub cgroups: Option<&'a Cgroups>,
     /// Where the files of runs go.
@@ -67,6 +68,13 @@ struct Assignment<'a> {
     /// What its processes may do.
     limits: Limits,
     station: &'a Station<'a>,
+}
+
+impl Assignment<'_> {
+    fn ranks(&self) -> Range<u16> {
+        // They are few enough for the index; the launch was checked.
+        0..u16::try_from(self.limits.processes).unwrap_or(u16::MAX)
+    }
 }
 
 /// Keeps a run from its ticket to its final record, once the monitor gives
@@ -94,7 +102,8 @@ pub fn keep(station: &Station<'_>, looks_ahead: bool) -> i32 {
 fn keep_run(order: &Order, station: &Station<'_>, denied: Option<Denied>) -> io::Result<i32> {
     prctl::set_name(c"warrant-keeper")?;
     // Never as this process's own user where runs are on behalf of others.
-    if order.identity.is_some() != station.policy.is_some() {
+    let is_for_others = [order.identity.is_some(), station.user.is_some()];
+    if is_for_others != [station.policy.is_some(); 2] {
         return Err(Errno::EPERM.into());
     }
     let limits = Limits::read(&order.launch).map_err(|_| Errno::EINVAL)?;
@@ -105,7 +114,7 @@ fn keep_run(order: &Order, station: &Station<'_>, denied: Option<Denied>) -> io:
     };
     let record = take_record(assignment)?;
     let (Some(identity), Some(policy)) = (&order.identity, station.policy) else {
-        return keep_job(Job::new(assignment, None)?, assignment, &record);
+        return keep_job(Start::new(assignment, None)?, assignment, &record);
     };
     keep_for(identity, policy, denied, assignment, &record).unwrap_or_else(|refusal| {
         record.write(&Record::Refused(refusal))?;
@@ -193,16 +202,13 @@ fn keep_for<'a>(
         session: &[],
         cgroup: cgroup.as_ref(),
     };
-    let mut job = Job::new(&assignment, Some(user)).map_err(|error| {
-        cgroup.as_ref().map(JobCgroup::end);
-        unprepared(error)
-    })?;
+    let mut start = Start::new(&assignment, Some(user)).map_err(unprepared)?;
     // Until here, nothing has been done that the user could notice.
     assignment.station.line.hear().ok_or(Refusal::Journal)?;
     if policy.pam {
-        job.open_session()?;
+        start.open_session()?;
     }
-    Ok(keep_job(job, &assignment, record))
+    Ok(keep_job(start, &assignment, record))
 }
 
 /// What `ask` answers. This process is ended if it takes longer than so many
@@ -222,7 +228,7 @@ fn unprepared<E>(_: E) -> Refusal {
 }
 
 /// Starts a job and stays until none of its processes is left.
-fn keep_job(job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
+fn keep_job(start: Start<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> io::Result<i32> {
     let ticket = Ticket {
         keeper_pid: getpid().as_raw(),
         boot_id: assignment.station.spool.boot_id(),
@@ -231,7 +237,7 @@ fn keep_job(job: Job<'_>, assignment: &Assignment<'_>, record: &RecordFile) -> i
     record.write(&Record::Started(ticket))?;
     // If the monitor is gone, the next one finds the same in the record.
     let _ = assignment.station.line.say(ticket.started_us.cast_signed());
-    let (outcome, output_failed) = job.run(ticket.started_us);
+    let (outcome, output_failed) = start.begin()?.tend(ticket.started_us);
     // Without a final record the run counts as lost, which is then the truth.
     record.write(&Record::Ended {
         ticket,

@@ -11,6 +11,7 @@ mod listener;
 mod peers;
 mod root;
 mod set_up;
+mod single_user;
 mod spare;
 mod watch;
 
@@ -28,7 +29,8 @@ use warrant_wire::{JobSignal, Refusal, Report, Request, RunId};
 
 use self::peers::{PeerId, Peers};
 use self::root::Root;
-pub use self::set_up::{open, run};
+pub use self::set_up::open;
+pub use self::single_user::run;
 use self::spare::Spare;
 use self::watch::{Keeper, Watched};
 use crate::cgroup::Cgroups;
@@ -176,6 +178,11 @@ impl Monitor {
             let run = request.run();
             self.settle(run);
             match request {
+                // One that is watched has been started.
+                Request::Launch { .. } if self.runs.contains_key(&run) => {}
+                Request::Launch { .. } if self.root.is_some() => {
+                    self.not_started(run, Refusal::Mode);
+                }
                 Request::Launch {
                     placement, launch, ..
                 } => self.launch(Order {
@@ -193,26 +200,6 @@ impl Monitor {
                 Request::Watch { same_boot, .. } => self.watch(id, run, same_boot),
             }
         }
-    }
-
-    /// Starts a run without a warrant, which only a monitor does that is not
-    /// root. One that is watched has been started.
-    fn launch(&mut self, order: Order) {
-        let run = order.run;
-        if self.runs.contains_key(&run) {
-            return;
-        }
-        if self.root.is_some() {
-            return self.not_started(run, Refusal::Mode);
-        }
-        let keeper = match self.hire(order) {
-            Ok(spare) => spare.release(true),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
-                Watched::new(Keeper::Gone(errno))
-            }
-        };
-        self.begin_to_watch(run, keeper);
     }
 
     fn begin_to_watch(&mut self, run: RunId, watched: Watched) {
@@ -252,10 +239,10 @@ impl Monitor {
             && let Some(last) = watched.get_mut().look(&self.spool, &mut self.peers, run)
         {
             let is_witnessed = watched.remove().is_witnessed;
-            self.peers.report(&last);
             if self.root.is_some() {
                 self.conclude(&last, is_witnessed);
             }
+            self.peers.report(&last);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Instant;
 
+use nix::unistd::{Gid, Uid};
 use warrant_wire::record::Record;
 use warrant_wire::warrant::hex;
 use warrant_wire::{Claims, Placement, Refusal, Report, RunId};
@@ -11,11 +12,13 @@ use warrant_wire::{Claims, Placement, Refusal, Report, RunId};
 use super::Monitor;
 use super::peers::PeerId;
 use super::spare::Spare;
+use crate::cgroup::Cgroups;
 use crate::identity::Identity;
 use crate::journal::{Journal, State, Task, Warrant};
 use crate::keeper::Order;
 use crate::keys::Keys;
 use crate::policy::Policy;
+use crate::self_check::Checked;
 use crate::spool::{Spool, Standing};
 use crate::warrant::{self, LEEWAY_S, sha256};
 use crate::{audit, clock, hardening, sys};
@@ -30,6 +33,8 @@ const SPARE_FILES: u64 = 128;
 /// What it knows besides: whom to believe, and what is in the journal.
 pub(super) struct Root {
     pub(super) policy: Policy,
+    /// Who keepers are once they need not be root.
+    pub(super) keeper: (Uid, Gid),
     pub(super) keys: Keys,
     pub(super) journal: Journal,
     /// What is answered once the journal is written, in order.
@@ -53,14 +58,15 @@ fn task_of(run: RunId) -> Task {
 
 impl Root {
     /// Errors: the journal cannot be used.
-    pub(super) fn open(policy: Policy, keys: Keys) -> io::Result<Self> {
-        let (journal, cut_bytes) = Journal::open(&policy.state)?;
+    pub(super) fn open(checked: Checked) -> io::Result<Self> {
+        let (journal, cut_bytes) = Journal::open(&checked.policy.state)?;
         if cut_bytes > 0 {
             audit::line("journal-cut", &[("bytes", &cut_bytes.to_string())]);
         }
         Ok(Self {
-            policy,
-            keys,
+            policy: checked.policy,
+            keeper: checked.keeper,
+            keys: checked.keys,
             journal,
             asked: Vec::new(),
             seen: (now_s(), Instant::now()),
@@ -340,9 +346,11 @@ impl Monitor {
             // Asked for again, or what happened while nobody was here.
             audit::of_run("recalled", run, &[("as", event), ("reason", &why)]);
         }
-        // Its keeper may have died before it could clear up.
-        if !matches!(last, Report::Ended { .. }) {
-            self.end_left(run);
+        // Its keeper is not root any more; and it may have died too early.
+        if let Some(cgroups) = &self.cgroups
+            && !cgroups.remove(run)
+        {
+            end_left(cgroups, run);
         }
         // For a reason that passes: a later attempt may use its admission.
         let never_began = matches!(last, Report::NotStarted { refusal, .. } if refusal.is_none_or(Refusal::is_passing));
@@ -352,20 +360,19 @@ impl Monitor {
             None => {}
         }
     }
+}
 
-    /// Ends what is left of a run whose keeper has. That may take a while, so
-    /// a process of its own does it, which nobody waits for.
-    fn end_left(&self, run: RunId) {
-        let Some(cgroups) = &self.cgroups else { return };
-        let tend = || {
-            let is_apart = sys::fd::close_all_but(cgroups.dirs()).is_ok()
-                && hardening::preparing_keeper().is_ok();
-            i32::from(!(is_apart && (0..END_TRIES).any(|_| cgroups.end(run).is_ok())))
-        };
-        let between = sys::process::fork(|| i32::from(sys::process::fork(tend).is_err()));
-        if let Ok(between) = between {
-            let _ = sys::process::wait_for(between);
-        }
+/// Ends what is left of a run whose keeper has. That may take a while, so a
+/// process of its own does it, which nobody waits for.
+fn end_left(cgroups: &Cgroups, run: RunId) {
+    let tend = || {
+        let is_apart =
+            sys::fd::close_all_but(cgroups.dirs()).is_ok() && hardening::preparing_keeper().is_ok();
+        i32::from(!(is_apart && (0..END_TRIES).any(|_| cgroups.end(run).is_ok())))
+    };
+    let between = sys::process::fork(|| i32::from(sys::process::fork(tend).is_err()));
+    if let Ok(between) = between {
+        let _ = sys::process::wait_for(between);
     }
 }
 

@@ -1,16 +1,13 @@
-//! Making a monitor, in either form.
+//! Making a monitor.
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use nix::errno::Errno;
 use nix::fcntl::{self, OFlag};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stdin, getpid, setsid};
 
@@ -22,29 +19,6 @@ use crate::cgroup::Cgroups;
 use crate::self_check::{self, about};
 use crate::spool::Spool;
 use crate::{audit, hardening, sys};
-
-/// Serves the broker on the socket that is standard input until it closes its
-/// end.
-///
-/// Errors: the process cannot be set up; the broker sends what is not a
-/// request; the socket or poll(2) fails.
-pub fn run(spool: &Path) -> io::Result<()> {
-    settle_in()?;
-    let broker = broker().map_err(about("the broker's socket"))?;
-    let spool = Spool::open(spool).map_err(about("the spool"))?;
-    let mut peers = Peers::new(None);
-    peers.welcome(broker);
-    Monitor::new(spool, peers, &[])?.serve()
-}
-
-fn broker() -> io::Result<OwnedFd> {
-    let broker = io::stdin().as_fd().try_clone_to_owned()?;
-    sys::socket::guard(&broker)?;
-    match getsockopt(&broker, sockopt::SockType)? == SockType::Stream {
-        true => Ok(broker),
-        false => Err(Errno::EPROTOTYPE.into()),
-    }
-}
 
 /// Makes a monitor that is root and serves brokers until SIGTERM or SIGINT.
 /// SIGHUP has it read the keys anew.
@@ -59,9 +33,10 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     let policy = &checked.policy;
     let spool = Spool::open(&policy.spool).map_err(about(&policy.spool))?;
     let socket = policy.socket.clone();
-    let mut root = Root::open(checked.policy, checked.keys)?;
+    let (broker_uid, broker_gid) = checked.broker;
+    let mut root = Root::open(checked)?;
     root.rule_out_lost_starts(&spool);
-    let listener = Listener::open(&socket, checked.broker_uid, checked.broker_gid)?;
+    let listener = Listener::open(&socket, broker_uid, broker_gid)?;
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let peers = Peers::new(Some(listener));
     let mut monitor = Monitor::new(spool, peers, &signals)?;
@@ -74,7 +49,7 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
 
 /// The terminal's keys, and whoever ends the broker, are not meant for the
 /// runs. Blocking says so to the keepers as well.
-fn settle_in() -> io::Result<()> {
+pub(super) fn settle_in() -> io::Result<()> {
     SigSet::all().thread_block()?;
     sys::signal::reset_actions();
     let _ = setsid();
@@ -86,7 +61,7 @@ fn settle_in() -> io::Result<()> {
 
 impl Monitor {
     /// One that obeys these signals.
-    fn new(spool: Spool, peers: Peers, signals: &[Signal]) -> io::Result<Self> {
+    pub(super) fn new(spool: Spool, peers: Peers, signals: &[Signal]) -> io::Result<Self> {
         let signals = signals.iter().copied().collect();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let null = fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;

@@ -72,6 +72,7 @@ impl Monitor {
         let pid = sys::process::fork(|| {
             let station = Station {
                 policy: self.root.as_ref().map(|root| &root.policy),
+                user: self.root.as_ref().map(|root| root.keeper),
                 cgroups: self.cgroups.as_ref(),
                 spool: &self.spool,
                 null: &self.null,

@@ -13,7 +13,7 @@ use self::value::*;
 
 /// Groups whose members can do what root can, or nearly.
 const DENIED_GROUPS: &str =
-    "root adm disk shadow sudo wheel kmem docker lxd libvirt warrant warrant-auth";
+    "root adm disk shadow sudo wheel kmem docker lxd libvirt warrant warrant-auth warrant-keeper";
 
 /// Makes the policy of a table with a row for each key: its type, its default
 /// and how it is read from a file.
@@ -51,6 +51,9 @@ macro_rules! policy {
 policy! {
     /// The broker's account: the only one that may speak to the shim.
     broker_user: String = "warrant".into(), text(ACCOUNT);
+    /// The account of the processes that stay with running jobs, one for each
+    /// of them. It has no other use.
+    keeper_user: String = "warrant-keeper".into(), text(ACCOUNT);
     /// The group that may read the output of jobs.
     broker_group: String = "warrant".into(), text(ACCOUNT);
     /// The `iss` that warrants must have.

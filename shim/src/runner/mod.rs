@@ -5,28 +5,30 @@
 //! user, and only then reads what the user wrote: that is what `execute`
 //! does, of which nothing runs as root.
 
-mod become_user;
 mod environment;
 mod execute;
 mod program;
 
+use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
     Pid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getpid, getppid, setsid, write,
 };
 
 use crate::account::Account;
+use crate::become_user::become_user;
 use crate::cgroup::JobCgroup;
 use crate::keeper::{Ends, Order};
 use crate::policy::Policy;
-use crate::sys;
 use crate::sys::process::fork_as;
+use crate::sys::{self, capability};
 
 /// Exit code of a rank whose program cannot be executed. Source: POSIX sh.
 pub const CANNOT_EXECUTE: i32 = 126;
@@ -126,9 +128,25 @@ fn isolate(crew: &Crew<'_>, ends: &Ends) -> io::Result<()> {
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
     }
     if let Some(user) = &crew.user {
-        become_user::drop_to(user)?;
+        drop_to(user)?;
         // The kernel forgets this when a process changes its user.
         live_with(crew.keeper)?;
+    }
+    Ok(())
+}
+
+/// Gives up root for the user. Nothing may be open that the user may not have.
+fn drop_to(user: &User<'_>) -> io::Result<()> {
+    let (account, policy) = (user.account, user.policy);
+    // The monitor and the keepers may be protected; their jobs are not.
+    let _ = fs::write("/proc/self/oom_score_adj", "0");
+    umask(Mode::from_bits_truncate(policy.umask & 0o777));
+    if policy.no_new_privs {
+        capability::bound(0)?;
+    }
+    become_user(account.uid, account.gid, &account.groups, 0)?;
+    if policy.no_new_privs {
+        set_no_new_privs()?;
     }
     Ok(())
 }

@@ -35,11 +35,11 @@ pub fn landlock_version() -> usize {
 }
 
 /// Denies this process, for good, these kinds of access: to files, to the
-/// network and beyond its own domain; but allows some to files beneath these
-/// directories. A kernel that knows fewer fields takes them if they are zero.
+/// network and beyond its own domain; but allows `access` to files beneath
+/// these directories. A kernel that knows fewer fields takes them if they are zero.
 /// Source: landlock_create_ruleset(2), landlock_add_rule(2),
 /// landlock_restrict_self(2).
-pub fn landlock(denied: [u64; 3], allowed: &[(BorrowedFd<'_>, u64)]) -> io::Result<()> {
+pub fn landlock(denied: [u64; 3], dirs: &[BorrowedFd<'_>], access: u64) -> io::Result<()> {
     const PATH_BENEATH: libc::c_int = 1;
     /// The kernel's `landlock_path_beneath_attr`, which is packed.
     #[repr(C, packed)]
@@ -48,8 +48,8 @@ pub fn landlock(denied: [u64; 3], allowed: &[(BorrowedFd<'_>, u64)]) -> io::Resu
     // SAFETY: the kernel reads as many bytes as `denied` has.
     let ruleset = made(unsafe { libc::syscall(create, &raw const denied, size, 0) })?;
     let (add, fd) = (libc::SYS_landlock_add_rule, ruleset.as_raw_fd());
-    for (dir, access) in allowed {
-        let rule = PathBeneath(*access, dir.as_raw_fd());
+    for dir in dirs {
+        let rule = PathBeneath(access, dir.as_raw_fd());
         // SAFETY: the kernel reads one rule of this layout during the call.
         done(unsafe { libc::syscall(add, fd, PATH_BENEATH, &raw const rule, 0) })?;
     }

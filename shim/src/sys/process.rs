@@ -1,7 +1,7 @@
 //! Making processes, holding on to them, and learning how they ended.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
@@ -132,19 +132,6 @@ pub fn open(process: Pid) -> io::Result<OwnedFd> {
 /// Source: pidfd_send_signal(2).
 pub fn send(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     send_with(process, signal, std::ptr::null())
-}
-
-/// Sends signals to a process, if it still is the one that is meant once it
-/// is held and its number cannot become another's.
-///
-/// Errors: as for [`open`] and [`send`].
-pub fn send_if(is_it: impl FnOnce() -> bool, process: Pid, signals: &[i32]) -> io::Result<()> {
-    let handle = open(process)?;
-    if !is_it() {
-        return Err(Errno::ESRCH.into());
-    }
-    let mut signals = signals.iter();
-    signals.try_for_each(|signal| send(handle.as_fd(), *signal))
 }
 
 /// Queues a signal with a value through a handle; the receiver finds the

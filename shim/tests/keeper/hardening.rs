@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsFd;
 use std::process::Command;
 
 use nix::errno::Errno;
@@ -13,7 +12,7 @@ use warrant_shim::hardening;
 use warrant_shim::sys::capability;
 use warrant_shim::sys::process::{fork, wait_for};
 
-use crate::house::{CANARY, House, Run, as_root, assert_exited, until};
+use crate::house::{ALICE, CANARY, House, KEEPER, Run, as_root, assert_exited, until};
 
 /// The capabilities that the shim ever uses, as in its table.
 const USED: u64 = 0x61a4_41fb;
@@ -67,6 +66,20 @@ fn assert_powers(pid: impl std::fmt::Display, expected: [u64; 6], who: &str) {
     assert_eq!(found, expected, "{who}");
 }
 
+/// User ids, group ids (real, effective, saved and of files) and groups.
+fn ids(pid: Pid) -> ([u32; 4], [u32; 4], Vec<u32>) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let row = |name| -> Vec<u32> {
+        let mut lines = status.lines();
+        let row = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+        row.split_whitespace()
+            .map(|id| id.parse().unwrap())
+            .collect()
+    };
+    let four = |name| row(name).try_into().unwrap();
+    (four("Uid:"), four("Gid:"), row("Groups:"))
+}
+
 fn children_of(pid: Pid) -> Vec<Pid> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     text.split_whitespace()
@@ -103,7 +116,14 @@ fn t87_t88_each_process_can_do_what_the_table_says_and_no_more() {
             });
             assert_powers(
                 monitor,
-                [USED & given, OWNING & given, USED & given, nnp, 2, 1],
+                [
+                    USED & given,
+                    (OWNING | KILL) & given,
+                    USED & given,
+                    nnp,
+                    2,
+                    1,
+                ],
                 "monitor",
             );
             kill(monitor, Signal::SIGKILL).unwrap();
@@ -129,6 +149,9 @@ fn t87_t88_each_process_can_do_what_the_table_says_and_no_more() {
             );
             let left = if no_new_privs { 0 } else { bounding };
             assert_powers(job[0], [0, 0, left, nnp, 2, 1], "job");
+            assert_eq!(ids(run.keeper), ([KEEPER; 4], [KEEPER; 4], vec![]));
+            assert_eq!(ids(session[0]).0, [0; 4]);
+            assert_eq!(ids(job[0]).0, [ALICE; 4]);
             kill(run.keeper, Signal::SIGUSR1).unwrap();
             house.ended(run);
         }
@@ -138,11 +161,11 @@ fn t87_t88_each_process_can_do_what_the_table_says_and_no_more() {
 /// Runs `attempt` in a process that is confined as a keeper is, and answers
 /// its exit code.
 fn as_keeper(house: &House, attempt: fn() -> i32) -> i32 {
-    let spool = fs::File::open(house.path("spool")).unwrap();
     let child = fork(|| {
+        std::env::set_current_dir(&house.dir).unwrap();
         hardening::monitor(&house.policy).unwrap();
         hardening::preparing_keeper().unwrap();
-        hardening::keeper([spool.as_fd()].into_iter()).unwrap();
+        hardening::keeper((KEEPER.into(), KEEPER.into()), std::iter::empty()).unwrap();
         attempt()
     })
     .unwrap();
@@ -158,7 +181,7 @@ fn t88_a_keeper_that_was_taken_over_can_do_nothing_else() {
     }
     as_root(|house| {
         type Attempt = (&'static str, fn() -> i32);
-        let attempts: [Attempt; 10] = [
+        let attempts: [Attempt; 12] = [
             ("opening a file", || {
                 i32::from(fs::read("/etc/passwd").is_ok())
             }),
@@ -180,6 +203,13 @@ fn t88_a_keeper_that_was_taken_over_can_do_nothing_else() {
                     1000.into(),
                     1000.into(),
                 )))
+            }),
+            ("becoming root again", || {
+                i32::from(nix::unistd::setuid(0.into()).is_ok() || nix::unistd::getuid().is_root())
+            }),
+            ("a run of another", || {
+                let made = fs::write("spool/0-0-9.record", "");
+                i32::from(made.is_ok() || fs::read_dir("spool").is_ok())
             }),
             ("a socket", || {
                 i32::from(std::net::TcpListener::bind("127.0.0.1:0").is_ok())

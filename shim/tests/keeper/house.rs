@@ -34,6 +34,8 @@ pub(crate) const PROBE: &str = "WARRANT_TEST_PROBE";
 /// In the environment of the monitor: nobody else is to see it.
 pub(crate) const CANARY: &str = "canary-9f86d081";
 
+/// Keepers, once their ranks have been made.
+pub(crate) const KEEPER: u32 = 65_500;
 pub(crate) const ALICE: u32 = 64_011;
 pub(crate) const BOB: u32 = 64_012;
 
@@ -336,6 +338,7 @@ impl House {
             hardening::monitor(&self.policy).unwrap();
             let station = Station {
                 policy: Some(&self.policy),
+                user: Some((KEEPER.into(), KEEPER.into())),
                 cgroups: self.cgroups.as_ref(),
                 spool: &self.spool,
                 null: &self.null,
@@ -357,6 +360,10 @@ impl House {
     pub(crate) fn exit_code(&self, run: Run) -> i32 {
         let status = sys::process::wait_for(run.keeper).unwrap();
         assert_eq!(status & 0x7f, 0, "the keeper was killed");
+        // As the monitor does.
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.end(run.id).unwrap();
+        }
         status >> 8
     }
 

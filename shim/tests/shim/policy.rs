@@ -44,6 +44,7 @@ fn the_shipped_file_says_what_the_defaults_are() {
 fn each_key_is_read() {
     let text = r##"
         broker_user = "web"
+        keeper_user = "k"
           broker_group= "www-data"   # a comment
         issuer = "https://a.example # not one"
         audience="node-1"
@@ -72,6 +73,7 @@ fn each_key_is_read() {
     "##;
     let expected = Policy {
         broker_user: "web".into(),
+        keeper_user: "k".into(),
         broker_group: "www-data".into(),
         issuer: "https://a.example # not one".into(),
         audience: "node-1".into(),

@@ -34,12 +34,17 @@ pub(crate) const AUTHSVC: Account = Account {
     name: "warrant-auth",
     uid: 64_002,
 };
+/// The account of keepers.
+const KEEPER: Account = Account {
+    name: "warrant-keeper",
+    uid: 64_003,
+};
 /// Somebody who runs jobs.
 pub(crate) const USER: Account = Account {
     name: "alice",
     uid: 54_011,
 };
-const ACCOUNTS: [Account; 3] = [BROKER, AUTHSVC, USER];
+const ACCOUNTS: [Account; 4] = [BROKER, AUTHSVC, KEEPER, USER];
 
 /// Where it may be seen: the first that is there and that `--dir` is not in.
 const PLACES: [&str; 3] = ["/srv", "/mnt", "/opt"];

@@ -311,6 +311,25 @@ fn t96_a_journal_of_another_version_is_left_alone() {
 }
 
 #[test]
+fn keepers_must_have_an_account_of_no_other_use() {
+    in_private(|| {
+        let own = "must have a user id and a group of its own";
+        for (name, complaint) in [
+            ("root", "must not be root or nobody"),
+            ("nobody", "must not be root or nobody"),
+            ("nosuch", "there is no such account"),
+            ("warrant", own),
+            ("reader", own),
+            ("wheely", own),
+            ("alice", "must be outside of min_uid to max_uid"),
+        ] {
+            let house = House::unopened(&format!("keeper_user = \"{name}\""));
+            house.assert_refuses(&format!("keeper_user: {complaint}"));
+        }
+    });
+}
+
+#[test]
 fn the_broker_must_be_an_account_and_not_root() {
     in_private(|| {
         for (line, complaint) in [

@@ -23,6 +23,7 @@ use warrant_wire::{
 use crate::house::{DEADLINE, PROGRAM, until};
 
 pub(crate) const BROKER: u32 = 64_001;
+pub(crate) const KEEPER: u32 = 65_500;
 pub(crate) const ALICE: u32 = 64_011;
 pub(crate) const BOB: u32 = 64_012;
 
@@ -72,12 +73,15 @@ fn furnish() {
     for (name, more) in [
         (
             "passwd",
-            "warrant:x:64001:64001::/nonexistent:/usr/sbin/nologin\nalice:x:64011:64011::/run/shim-test/alice:/bin/sh\nbob:x:64012:64012::/run/shim-test/bob:/bin/sh\n",
+            "warrant:x:64001:64001::/nonexistent:/usr/sbin/nologin\nwarrant-keeper:x:65500:65500::/nonexistent:/usr/sbin/nologin\nreader:x:65501:64001::/:/bin/sh\nwheely:x:65502:0::/:/bin/sh\nalice:x:64011:64011::/run/shim-test/alice:/bin/sh\nbob:x:64012:64012::/run/shim-test/bob:/bin/sh\n",
         ),
-        ("group", "warrant:x:64001:\nalice:x:64011:\nbob:x:64012:\n"),
+        (
+            "group",
+            "warrant:x:64001:\nwarrant-keeper:x:65500:\nalice:x:64011:\nbob:x:64012:\n",
+        ),
         (
             "shadow",
-            "warrant:!:1::::::\nalice:!:1::::::\nbob:!:1::::::\n",
+            "warrant:!:1::::::\nwarrant-keeper:!:1::::::\nalice:!:1::::::\nbob:!:1::::::\n",
         ),
     ] {
         let real = format!("/etc/{name}");

@@ -1,108 +1,92 @@
-//! The processes of a run, from the first fork until none is left.
+//! Staying with the processes of a run until none is left.
+//!
+//! On behalf of a user, nothing here runs as root: a keeper that has made the
+//! ranks has become a user of its own, which can end processes and has open
+//! what it writes to, and nothing else. So it leaves what only root can remove
+//! to the monitor.
+
+mod output;
+mod pipes;
+mod signal;
+mod tree;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::SigSet;
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::time::{TimeVal, TimeValLike};
-use nix::unistd::{Pid, dup, getpid, pipe2, read};
-use warrant_wire::{Cause, Outcome, Refusal};
+use nix::unistd::{Pid, read};
+use warrant_wire::{Cause, Limits, Outcome, RunId};
 
-use super::Assignment;
-use super::output::Output;
-use super::pipes::{Ends, Pipes};
-use super::tree;
-use crate::cgroup::{Cgroups, JobCgroup};
-use crate::runner::{self, Crew, User};
+pub(crate) use self::output::{Files, Output};
+pub(crate) use self::pipes::{Pipe, Pipes};
+pub(crate) use self::signal::send_if;
+use crate::cgroup::JobCgroup;
+use crate::runner::CANNOT_EXECUTE;
 use crate::session::Session;
 use crate::sys::process::wait_any;
-use crate::{audit, clock, hardening, sys};
+use crate::{audit, clock, sys};
 
 /// How long a round of killing waits for its effect, at most.
 const KILL_PAUSE: Duration = Duration::from_millis(20);
-/// The ranks' at most, before the keeper goes on.
-const HEAD_START: Duration = Duration::from_millis(2);
 /// As exact as poll(2) is: what is waited for is over then.
 const TICK: Duration = Duration::from_millis(1);
-/// Descriptors that the ranks must leave free: for the output files, and for
-/// finding and ending processes.
-const RESERVED_FILES: usize = 8;
 
 /// The processes of one run.
-pub(super) struct Job<'a> {
-    assignment: &'a Assignment<'a>,
-    user: Option<User<'a>>,
-    session: Option<Session>,
-    /// Holds a byte for each rank that did not become its program: the end
-    /// that is read, and the one that ranks have.
-    failures: (OwnedFd, OwnedFd),
-    signals: SignalFd,
+pub(crate) struct Job<'a> {
+    pub(crate) run: RunId,
+    pub(crate) limits: Limits,
+    pub(crate) cgroup: Option<&'a JobCgroup<'a>>,
+    pub(crate) session: Option<Session>,
+    /// Has a byte for each rank that did not become its program.
+    pub(crate) failures: OwnedFd,
+    pub(crate) signals: SignalFd,
+    pub(crate) ranks: Vec<Rank>,
+    pub(crate) pipes: Pipes,
+    pub(crate) output: Output<'a>,
+    pub(crate) ending: Ending,
+}
+
+/// One process of a run that was asked for.
+pub(crate) struct Rank {
+    pub(crate) pid: Pid,
+    /// Set once it has been waited for; its process id means nothing then.
+    pub(crate) status: Option<i32>,
+}
+
+/// What brings the end.
+pub(crate) struct Ending {
     deadline: Option<Instant>,
-    ranks: Vec<Rank>,
-    pipes: Pipes,
-    output: Output<'a>,
     /// Why it is ended, if not by itself.
     cause: Option<Cause>,
     /// When what is left is killed, if all have been asked to end.
     kill_at: Option<Instant>,
 }
 
-struct Rank {
-    pid: Pid,
-    /// Set once it has been waited for; its process id means nothing then.
-    status: Option<i32>,
-}
-
-impl<'a> Job<'a> {
-    /// A job without processes, yet.
-    ///
-    /// Errors: there are no descriptors for it.
-    pub(super) fn new(assignment: &'a Assignment<'a>, user: Option<User<'a>>) -> io::Result<Self> {
-        let limits = &assignment.limits;
-        // No limit, also if it is further away than time reaches.
+impl Ending {
+    /// At its time limit, if it has one that time reaches.
+    pub(crate) fn at_limit(limits: &Limits) -> Self {
         let deadline = Instant::now().checked_add(Duration::from_secs(limits.time_limit_s));
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self {
-            assignment,
-            user,
-            session: None,
-            failures: pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?,
-            signals: SignalFd::with_flags(&SigSet::all(), flags)?,
+        Self {
             deadline: deadline.filter(|_| limits.time_limit_s > 0),
-            ranks: Vec::new(),
-            pipes: Pipes::default(),
-            output: Output::new(assignment),
             cause: None,
             kill_at: None,
-        })
-    }
-
-    /// Opens the user's session, which will make the ranks.
-    ///
-    /// Errors: why the user may not run jobs now.
-    pub(super) fn open_session(&mut self) -> Result<(), Refusal> {
-        let ends: Result<Vec<Ends>, _> = self.numbers().map(|rank| self.pipes.make(rank)).collect();
-        let ends = ends.map_err(|_| Refusal::Unprepared)?;
-        self.session = Some(Session::open(&self.crew(), &ends)?);
-        Ok(())
-    }
-
-    /// Starts the ranks and stays until no process is left. Answers how it
-    /// ended, and whether output was lost because it could not be written.
-    pub(super) fn run(mut self, started_us: u64) -> (Outcome, bool) {
-        if let Err(error) = self.start() {
-            self.fail_to_start(&error);
         }
+    }
+}
+
+impl Job<'_> {
+    /// Stays until no process is left. Answers how it ended, and whether
+    /// output was lost because it could not be written.
+    pub(crate) fn tend(mut self, started_us: u64) -> (Outcome, bool) {
         while !self.is_over() {
             self.decide();
             if self.is_killing() {
-                match self.cgroup() {
+                match self.cgroup {
                     Some(cgroup) => cgroup.kill(),
                     None => tree::kill_round(self.session_pid()),
                 }
@@ -114,9 +98,9 @@ impl<'a> Job<'a> {
             self.pipes.pump(&ready, &mut self.output);
         }
         self.pipes.drain(&self.signals, &mut self.output);
-        let failed_to_exec = read(&self.failures.0, &mut [0]).is_ok();
-        let ran_out = self.cgroup().is_some_and(JobCgroup::ran_out_of_memory);
-        let cause = match self.cause {
+        let failed_to_exec = read(&self.failures, &mut [0]).is_ok_and(|count| count > 0);
+        let ran_out = self.cgroup.is_some_and(JobCgroup::ran_out_of_memory);
+        let cause = match self.ending.cause {
             Some(cause) => cause,
             None if failed_to_exec => Cause::StartFailed,
             None if ran_out => Cause::OutOfMemory,
@@ -139,68 +123,18 @@ impl<'a> Job<'a> {
         (outcome, self.output.failed)
     }
 
-    fn cgroup(&self) -> Option<&'a JobCgroup<'a>> {
-        self.user.and_then(|user| user.cgroup)
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = u16> + use<> {
-        // Ranks are few enough for the index; the launch was checked.
-        let count = u16::try_from(self.assignment.limits.processes).unwrap_or(u16::MAX);
-        0..count
-    }
-
-    fn crew(&self) -> Crew<'_> {
-        Crew {
-            order: self.assignment.order,
-            count: self.assignment.limits.processes,
-            keeper: getpid(),
-            stdin: self.assignment.station.null.as_fd(),
-            failed: self.failures.1.as_fd(),
-            open_files: Some(self.assignment.station.open_files),
-            user: self.user,
-        }
-    }
-
-    /// Starts the ranks, after which this process gives up all that it does
-    /// not need any more.
-    fn start(&mut self) -> io::Result<()> {
-        if let Some(session) = &self.session {
-            session.start(self.assignment.limits.processes, |pid| {
-                self.ranks.push(Rank { pid, status: None });
-            })?;
-        } else {
-            let null = self.assignment.station.null;
-            let reserve: Result<Vec<_>, _> = (0..RESERVED_FILES).map(|_| dup(null)).collect();
-            let _reserve = reserve?;
-            for rank in self.numbers() {
-                let ends = self.pipes.make(rank)?;
-                let pid = runner::start(&self.crew(), rank, &ends)?;
-                self.ranks.push(Rank { pid, status: None });
-            }
-        }
-        if self.user.is_none() {
-            return Ok(());
-        }
-        // To give up what is not needed takes about as long as the ranks
-        // need, which somebody waits for, and holds them up.
-        self.pipes.wait(&self.signals, Some(HEAD_START));
-        let cgroups = self.assignment.station.cgroups.into_iter();
-        let spool = self.assignment.station.spool.dir().as_fd();
-        hardening::keeper(std::iter::once(spool).chain(cgroups.flat_map(Cgroups::dirs)))
-    }
-
     /// Ends the ranks that were started, since the run cannot be complete.
-    fn fail_to_start(&mut self, error: &io::Error) {
-        let rank = self.numbers().nth(self.ranks.len()).unwrap_or(0);
+    pub(crate) fn fail_to_start(&mut self, error: &io::Error) {
+        let rank = u16::try_from(self.ranks.len()).unwrap_or(u16::MAX);
         let why = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
         let line = format!("warrant: cannot start process {rank}: {}\n", why.desc());
         self.output.note(rank, &line);
         self.ranks.push(Rank {
             pid: Pid::from_raw(0),
-            status: Some(runner::CANNOT_EXECUTE << 8),
+            status: Some(CANNOT_EXECUTE << 8),
         });
-        self.cause = Some(Cause::StartFailed);
-        self.kill_at = Some(Instant::now());
+        self.ending.cause = Some(Cause::StartFailed);
+        self.ending.kill_at = Some(Instant::now());
     }
 
     /// Takes every child that has ended, be it a rank or an orphan, and says
@@ -211,7 +145,7 @@ impl<'a> Job<'a> {
                 Ok(Some((pid, _))) if self.session_pid() == Some(pid) => {
                     // It was killed, and nobody can close what it opened.
                     self.session = None;
-                    audit::of_run("session-lost", self.assignment.order.run, &[]);
+                    audit::of_run("session-lost", self.run, &[]);
                 }
                 Ok(Some((pid, status))) => {
                     let mut running = self.ranks.iter_mut().filter(|rank| rank.status.is_none());
@@ -221,7 +155,7 @@ impl<'a> Job<'a> {
                 }
                 Ok(None) if !self.is_session_alone() => return false,
                 Ok(None) | Err(Errno::ECHILD) => {
-                    return self.cgroup().is_none_or(JobCgroup::is_empty);
+                    return self.cgroup.is_none_or(JobCgroup::is_empty);
                 }
                 Err(_) => return false,
             }
@@ -248,27 +182,29 @@ impl<'a> Job<'a> {
         if self.have_ranks_ended() {
             // The run is over; whatever it left behind goes with it, unless
             // it has been given time.
-            self.kill_at.get_or_insert(now);
-        } else if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.ending.kill_at.get_or_insert(now);
+        } else if self.ending.deadline.is_some_and(|deadline| deadline <= now) {
             self.ask_to_end(Cause::TimeLimit);
         }
     }
 
     fn is_killing(&self) -> bool {
-        self.kill_at.is_some_and(|time| time <= Instant::now())
+        self.ending
+            .kill_at
+            .is_some_and(|time| time <= Instant::now())
     }
 
     fn ask_to_end(&mut self, cause: Cause) {
-        if self.kill_at.is_some() {
+        if self.ending.kill_at.is_some() {
             return;
         }
-        self.cause.get_or_insert(cause);
-        match self.cgroup() {
+        self.ending.cause.get_or_insert(cause);
+        match self.cgroup {
             Some(cgroup) => cgroup.terminate(),
             None => tree::terminate(self.session_pid()),
         }
-        let grace = Duration::from_millis(self.assignment.limits.grace_ms.into());
-        self.kill_at = Some(Instant::now() + grace);
+        let grace = Duration::from_millis(self.limits.grace_ms.into());
+        self.ending.kill_at = Some(Instant::now() + grace);
     }
 
     /// How long there is nothing to do if nothing happens.
@@ -276,7 +212,7 @@ impl<'a> Job<'a> {
         if self.is_killing() {
             return Some(KILL_PAUSE);
         }
-        let until = self.kill_at.or(self.deadline)?;
+        let until = self.ending.kill_at.or(self.ending.deadline)?;
         Some(until.saturating_duration_since(Instant::now()) + TICK)
     }
 
@@ -287,8 +223,8 @@ impl<'a> Job<'a> {
             if number == libc::SIGTERM {
                 self.ask_to_end(Cause::Cancelled);
             } else if number == libc::SIGUSR1 && !self.is_killing() {
-                self.cause.get_or_insert(Cause::Cancelled);
-                self.kill_at = Some(Instant::now());
+                self.ending.cause.get_or_insert(Cause::Cancelled);
+                self.ending.kill_at = Some(Instant::now());
             } else if number == sys::signal::deliver() {
                 self.deliver(info.ssi_int);
             }
@@ -315,16 +251,13 @@ impl<'a> Job<'a> {
                 true => (1, libc::WTERMSIG(*status)),
                 false => (0, libc::WEXITSTATUS(*status)),
             })
-            .unwrap_or(runner::CANNOT_EXECUTE << 8)
+            .unwrap_or(CANNOT_EXECUTE << 8)
     }
 }
 
 impl Drop for Job<'_> {
-    /// Takes back what was made for the processes, now that there are none.
+    /// Has the session closed, now that there are no processes.
     fn drop(&mut self) {
-        if self.cgroup().is_some_and(|cgroup| !cgroup.end()) {
-            audit::of_run("cgroup-left", self.assignment.order.run, &[]);
-        }
         if let Some(session) = self.session.take() {
             session.close();
         }

@@ -11,7 +11,8 @@ use std::fs;
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use nix::unistd::{Pid, getpgid, getpid};
 
-use crate::sys::{process, signal};
+use super::send_if;
+use crate::sys::signal;
 
 /// Most rounds of stopping before the first kill: processes that are made
 /// faster than they are found are thinned out by killing what was found.
@@ -69,7 +70,7 @@ impl Target {
         // If its parent has died since, it is a child of our own by now.
         let parents = [self.parent, getpid().as_raw()];
         let is_it = || parent_of(self.pid).is_some_and(|parent| parents.contains(&parent));
-        let _ = process::send_if(is_it, Pid::from_raw(self.pid), signals);
+        let _ = send_if(is_it, Pid::from_raw(self.pid), signals);
     }
 
     /// Takes the whole process group in one go, if an own child proves that

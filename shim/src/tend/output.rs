@@ -2,15 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{SpliceFFlags, splice};
-use warrant_wire::RunFile;
 use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
 
-use super::Assignment;
 use crate::clock;
 
 /// Output of one process within this time is one entry of the index.
@@ -20,9 +18,12 @@ const TAKE_BYTES: usize = 64 * 1024;
 
 /// A run's output, stored up to its cap; the rest is counted and dropped.
 /// Whatever the disk says, the run goes on.
-pub(super) struct Output<'a> {
-    assignment: &'a Assignment<'a>,
-    files: Option<Files>,
+pub(crate) struct Output<'a> {
+    cap_bytes: u64,
+    /// Where the rest goes.
+    null: &'a OwnedFd,
+    /// `None` where they could not be made.
+    pub(crate) files: Option<Files>,
     /// How many bytes are in the file and in the index.
     pub(super) stored: u64,
     /// How many bytes were dropped.
@@ -34,17 +35,18 @@ pub(super) struct Output<'a> {
     last: Option<Entry>,
 }
 
-struct Files {
-    data: File,
-    index: File,
+/// The files of a run's output.
+pub(crate) struct Files {
+    pub(crate) data: File,
+    pub(crate) index: File,
 }
 
 impl<'a> Output<'a> {
-    /// Nothing yet, and no files before the first byte.
-    #[must_use]
-    pub(super) fn new(assignment: &'a Assignment<'a>) -> Self {
+    /// Nothing yet, and no files.
+    pub(crate) fn new(cap_bytes: u64, null: &'a OwnedFd) -> Self {
         Self {
-            assignment,
+            cap_bytes,
+            null,
             files: None,
             stored: 0,
             dropped: 0,
@@ -65,7 +67,7 @@ impl<'a> Output<'a> {
         stream: Stream,
         pipe: BorrowedFd<'_>,
     ) -> Result<usize, Errno> {
-        let cap = self.assignment.limits.output_cap_bytes;
+        let cap = self.cap_bytes;
         let most = if self.capped { 0 } else { TAKE_BYTES as u64 };
         let room = cap.saturating_sub(self.stored).min(most) as usize;
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
@@ -79,14 +81,7 @@ impl<'a> Output<'a> {
                 Err(_) => self.failed = true,
             }
         }
-        let count = splice(
-            pipe,
-            None,
-            self.assignment.station.null,
-            None,
-            TAKE_BYTES,
-            flags,
-        )?;
+        let count = splice(pipe, None, self.null, None, TAKE_BYTES, flags)?;
         self.dropped += count as u64;
         if room == 0 && count > 0 && !self.capped {
             self.capped = true;
@@ -113,19 +108,6 @@ impl<'a> Output<'a> {
         count
     }
 
-    /// The files, and where the output ends in its file.
-    fn files(&mut self) -> io::Result<(&mut Files, u64)> {
-        let Assignment { station, order, .. } = *self.assignment;
-        let files = match &mut self.files {
-            Some(files) => files,
-            none => none.insert(Files {
-                data: station.spool.create_output(order.run, RunFile::Output)?,
-                index: station.spool.create_output(order.run, RunFile::Index)?,
-            }),
-        };
-        Ok((files, self.stored))
-    }
-
     /// Has bytes put at the end of the file and, if there are any, enters them
     /// in the index. Should that fail they are dropped, and overwritten.
     fn append(
@@ -134,8 +116,8 @@ impl<'a> Output<'a> {
         stream: Stream,
         put: impl FnOnce(&File, u64) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let (files, end) = self.files()?;
-        let count = put(&files.data, end)?;
+        let files = self.files.as_ref().ok_or(Errno::EIO)?;
+        let count = put(&files.data, self.stored)?;
         match count == 0 || self.enter(rank, stream, count).is_ok() {
             true => Ok(count),
             false => Ok(self.lose(count)),
@@ -154,16 +136,17 @@ impl<'a> Output<'a> {
     fn enter(&mut self, rank: u16, stream: Stream, count: usize) -> io::Result<()> {
         let now_us = clock::now_us();
         let len = u32::try_from(count).map_err(io::Error::other)?;
-        let (last, mut number) = (self.last, self.entries);
-        let (files, end) = self.files()?;
+        let mut number = self.entries;
         let mut entry = Entry {
-            offset: end,
+            offset: self.stored,
             time_us: now_us,
             len,
             rank,
             stream,
         };
-        if let Some(last) = last.filter(|last| (last.rank, last.stream) == (rank, stream))
+        if let Some(last) = self
+            .last
+            .filter(|last| (last.rank, last.stream) == (rank, stream))
             && now_us.saturating_sub(last.time_us) < ENTRY_SPAN_US
             && let Some(len) = last.len.checked_add(len)
         {
@@ -171,6 +154,7 @@ impl<'a> Output<'a> {
             number -= 1;
         }
         let place = number * ENTRY_BYTES as u64;
+        let files = self.files.as_ref().ok_or(Errno::EIO)?;
         files.index.write_all_at(&entry.encode(), place)?;
         self.entries = number + 1;
         self.last = Some(entry);

@@ -1,14 +1,11 @@
 //! The pipes that a run's processes write to.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::pipe2;
 use warrant_wire::output::Stream;
 
 use super::output::Output;
@@ -21,25 +18,20 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The reading ends.
 #[derive(Default)]
-pub(super) struct Pipes {
-    open: Vec<Pipe>,
+pub(crate) struct Pipes {
+    pub(crate) open: Vec<Pipe>,
 }
 
-struct Pipe {
-    end: OwnedFd,
-    rank: u16,
-    stream: Stream,
-}
-
-/// The ends of a rank's pipes that it writes to.
-pub(crate) struct Ends {
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+/// The reading end of one.
+pub(crate) struct Pipe {
+    pub(crate) end: OwnedFd,
+    pub(crate) rank: u16,
+    pub(crate) stream: Stream,
 }
 
 /// What has something to read.
 #[derive(Default)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     /// The signals do.
     pub(super) signals: bool,
     /// What poll(2) says of each pipe.
@@ -47,21 +39,8 @@ pub(super) struct Ready {
 }
 
 impl Pipes {
-    /// Makes the pipes of a rank and answers the ends that it writes to.
-    pub(super) fn make(&mut self, rank: u16) -> io::Result<Ends> {
-        let mut pipe = |stream| {
-            let (end, writing) = pipe2(OFlag::O_CLOEXEC)?;
-            self.open.push(Pipe { end, rank, stream });
-            Ok::<_, io::Error>(writing)
-        };
-        Ok(Ends {
-            stdout: pipe(Stream::Stdout)?,
-            stderr: pipe(Stream::Stderr)?,
-        })
-    }
-
     /// Waits until a pipe, or the signals, have something; at most `pause`.
-    pub(super) fn wait(&self, signals: &SignalFd, pause: Option<Duration>) -> Ready {
+    pub(crate) fn wait(&self, signals: &SignalFd, pause: Option<Duration>) -> Ready {
         let timeout = pause.map_or(PollTimeout::NONE, |pause| {
             PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)
         });

@@ -1,0 +1,50 @@
+//! Giving up root, for good, and proving it.
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::unistd::{
+    Gid, Uid, getgroups, getresgid, getresuid, seteuid, setgroups, setresgid, setresuid,
+};
+
+use crate::sys::capability::{self, Set};
+
+/// Becomes a user, with these capabilities left and no way back. This process
+/// must have one thread, and nothing open that the user may not have.
+///
+/// Errors: whatever failed; the process must end then, at once.
+pub fn become_user(uid: Uid, gid: Gid, groups: &[Gid], kept: Set) -> io::Result<()> {
+    setgroups(groups)?;
+    setresgid(gid, gid, gid)?;
+    prctl::set_keepcaps(kept != 0)?;
+    setresuid(uid, uid, uid)?;
+    capability::set(kept, kept)?;
+    prove(uid, gid, groups, kept)?;
+    // Nobody may look into this process: its memory is a copy of a privileged
+    // one's. The kernel has reset this.
+    Ok(prctl::set_dumpable(false)?)
+}
+
+/// Errors: `EPERM` if anything is left of root, or can be had back.
+fn prove(uid: Uid, gid: Gid, groups: &[Gid], kept: Set) -> io::Result<()> {
+    let (users, owned) = (getresuid()?, getresgid()?);
+    let mut expected = groups.to_vec();
+    let mut held = getgroups()?;
+    expected.sort_unstable_by_key(|gid| gid.as_raw());
+    held.sort_unstable_by_key(|gid| gid.as_raw());
+    let (root, wheel) = (Uid::from_raw(0), Gid::from_raw(0));
+    let is_user = (users.real, users.effective, users.saved) == (uid, uid, uid)
+        && (owned.real, owned.effective, owned.saved) == (gid, gid, gid)
+        && held == expected
+        && capability::sets()? == [kept, kept, 0];
+    let can_return = uid == root
+        || setresuid(root, root, root).is_ok()
+        || seteuid(root).is_ok()
+        || setresgid(wheel, wheel, wheel).is_ok()
+        || setgroups(&[wheel]).is_ok();
+    if !is_user || can_return {
+        return Err(Errno::EPERM.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! The start of a run: its session, its ranks, and the end of being root.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{dup, getpid, pipe2};
+use warrant_wire::output::Stream;
+use warrant_wire::{Refusal, RunFile};
+
+use super::Assignment;
+use crate::cgroup::Cgroups;
+use crate::hardening;
+use crate::runner::{self, Crew, User};
+use crate::session::Session;
+use crate::tend::{Ending, Files, Job, Output, Pipe, Pipes, Rank};
+
+/// The ranks' at most, before the keeper goes on.
+const HEAD_START: Duration = Duration::from_millis(2);
+/// Descriptors that the ranks must leave free: for the output files, and for
+/// finding and ending processes.
+const RESERVED_FILES: usize = 8;
+
+/// A job whose processes have not been made.
+pub(super) struct Start<'a> {
+    assignment: &'a Assignment<'a>,
+    user: Option<User<'a>>,
+    /// The end that ranks have of the pipe for failures.
+    failed: OwnedFd,
+    job: Job<'a>,
+}
+
+/// The ends of a rank's pipes that it writes to.
+pub(crate) struct Ends {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+impl Ends {
+    /// Makes the pipes of a rank. The ends that are read go to `pipes`.
+    fn make(rank: u16, pipes: &mut Pipes) -> io::Result<Self> {
+        let mut pipe = |stream| {
+            let (end, writing) = pipe2(OFlag::O_CLOEXEC)?;
+            pipes.open.push(Pipe { end, rank, stream });
+            Ok::<_, io::Error>(writing)
+        };
+        Ok(Self {
+            stdout: pipe(Stream::Stdout)?,
+            stderr: pipe(Stream::Stderr)?,
+        })
+    }
+}
+
+impl<'a> Start<'a> {
+    /// Errors: there are no descriptors for it.
+    pub(super) fn new(assignment: &'a Assignment<'a>, user: Option<User<'a>>) -> io::Result<Self> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let (failures, failed) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let job = Job {
+            run: assignment.order.run,
+            limits: assignment.limits,
+            cgroup: user.and_then(|user| user.cgroup),
+            session: None,
+            failures,
+            signals: SignalFd::with_flags(&SigSet::all(), flags)?,
+            ranks: Vec::new(),
+            pipes: Pipes::default(),
+            output: Output::new(assignment.limits.output_cap_bytes, assignment.station.null),
+            ending: Ending::at_limit(&assignment.limits),
+        };
+        Ok(Self {
+            assignment,
+            user,
+            failed,
+            job,
+        })
+    }
+
+    /// Opens the user's session, which will make the ranks.
+    ///
+    /// Errors: why the user may not run jobs now.
+    pub(super) fn open_session(&mut self) -> Result<(), Refusal> {
+        let make = |rank| Ends::make(rank, &mut self.job.pipes);
+        let ends: Result<Vec<_>, _> = self.assignment.ranks().map(make).collect();
+        let ends = ends.map_err(|_| Refusal::Unprepared)?;
+        self.job.session = Some(Session::open(&self.crew(), &ends)?);
+        Ok(())
+    }
+
+    /// Starts the ranks, and then stops being root.
+    ///
+    /// Errors: it cannot. A process that is still root must not go on.
+    pub(super) fn begin(mut self) -> io::Result<Job<'a>> {
+        let started = self.make_ranks();
+        // What follows takes about as long as the ranks need, which somebody
+        // waits for, and holds them up.
+        self.job.pipes.wait(&self.job.signals, Some(HEAD_START));
+        let Assignment { station, order, .. } = *self.assignment;
+        let file = |file: RunFile| station.spool.create_output(order.run, file);
+        let files = file(RunFile::Output).and_then(|data| {
+            let index = file(RunFile::Index)?;
+            Ok(Files { data, index })
+        });
+        self.job.output.files = files.ok();
+        if let Some(user) = station.user {
+            let cgroups = station.cgroups.into_iter();
+            hardening::keeper(user, cgroups.flat_map(Cgroups::dirs))?;
+        }
+        if let Err(error) = started {
+            self.job.fail_to_start(&error);
+        }
+        Ok(self.job)
+    }
+
+    fn make_ranks(&mut self) -> io::Result<()> {
+        let ranks = &mut self.job.ranks;
+        if let Some(session) = &self.job.session {
+            return session.start(self.assignment.limits.processes, |pid| {
+                ranks.push(Rank { pid, status: None });
+            });
+        }
+        let null = self.assignment.station.null;
+        let reserve: Result<Vec<_>, _> = (0..RESERVED_FILES).map(|_| dup(null)).collect();
+        let _reserve = reserve?;
+        for rank in self.assignment.ranks() {
+            let ends = Ends::make(rank, &mut self.job.pipes)?;
+            let pid = runner::start(&self.crew(), rank, &ends)?;
+            self.job.ranks.push(Rank { pid, status: None });
+        }
+        Ok(())
+    }
+
+    fn crew(&self) -> Crew<'_> {
+        Crew {
+            order: self.assignment.order,
+            count: self.assignment.limits.processes,
+            keeper: getpid(),
+            stdin: self.assignment.station.null.as_fd(),
+            failed: self.failed.as_fd(),
+            open_files: Some(self.assignment.station.open_files),
+            user: self.user,
+        }
+    }
+}
