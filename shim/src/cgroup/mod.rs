@@ -19,9 +19,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::libc::SIGKILL;
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::stat::{Mode, mkdirat, umask};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use warrant_wire::RunId;
 
@@ -156,8 +156,7 @@ impl JobCgroup<'_> {
         if !self.is_in(tree) {
             return Ok(());
         }
-        let mode = Mode::from_bits_truncate(0o755);
-        mkdirat(&tree.dir, self.name.as_str(), mode)?;
+        mkdir(&tree.dir, self.name.as_ref())?;
         let (memory_bytes, pids) = tree.kept(self.limits);
         if memory_bytes > 0 {
             let file = tree.name("memory.max", "memory.limit_in_bytes");
@@ -240,8 +239,16 @@ const DIR_FLAGS: OFlag = OFlag::O_RDONLY
 
 fn make_dir(path: &Path) -> io::Result<OwnedFd> {
     // It may be there.
-    let _ = fs::create_dir(path);
+    let _ = mkdir(AT_FDCWD, path);
     Ok(open(path, DIR_FLAGS, Mode::empty())?)
+}
+
+/// Makes a group, which keepers look into when they are not root any more.
+fn mkdir(dir: impl AsFd, path: &Path) -> nix::Result<()> {
+    let before = umask(Mode::from_bits_truncate(0o022));
+    let made = mkdirat(dir, path, Mode::from_bits_truncate(0o755));
+    umask(before);
+    made
 }
 
 fn put(dir: impl AsFd, file: &str, value: impl ToString) -> io::Result<()> {

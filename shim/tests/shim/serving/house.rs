@@ -23,7 +23,6 @@ use warrant_wire::{
 use crate::house::{DEADLINE, PROGRAM, until};
 
 pub(crate) const BROKER: u32 = 64_001;
-pub(crate) const KEEPER: u32 = 65_500;
 pub(crate) const ALICE: u32 = 64_011;
 pub(crate) const BOB: u32 = 64_012;
 
