@@ -15,7 +15,7 @@ use warrant_wire::Refusal;
 
 use crate::clock;
 use crate::identity::{Identity, is_account_name, is_user};
-use crate::policy::{DeniedGroup, Policy, Verdict};
+use crate::policy::{DeniedGroup, Policy};
 use crate::sys::shadow::{self, Shadow};
 
 /// Shells that let nobody in.
@@ -103,9 +103,8 @@ pub fn resolve(
     let groups = groups(&name, user.gid, policy, &denied)?;
     let shadow = shadow::look_up(&name).map_err(unavailable)?;
     let has_no_password = matches!(user.passwd.as_bytes().first(), Some(b'!' | b'*'));
-    if policy.locked == Verdict::Deny
-        && (has_no_password || shadow.is_some_and(|shadow| shadow.is_locked))
-    {
+    let is_locked = has_no_password || shadow.is_some_and(|shadow| shadow.is_locked);
+    if is_locked && !policy.locked {
         return Err(Refusal::AccountLocked);
     }
     if shadow.is_some_and(|shadow| has_expired(&shadow)) {
@@ -115,7 +114,7 @@ pub fn resolve(
         true => "/bin/sh".into(),
         false => user.shell,
     };
-    if policy.nologin == Verdict::Deny && !lets_in(shell.as_os_str().as_bytes())? {
+    if !policy.nologin && !lets_in(shell.as_os_str().as_bytes())? {
         return Err(Refusal::Shell);
     }
     Ok(Account {

@@ -1,13 +1,11 @@
-//! Giving up root, for good, and proving it.
+//! Giving up root, for good.
 
 use std::io;
 
-use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::unistd::{
-    Gid, Uid, getgroups, getresgid, getresuid, seteuid, setgroups, setresgid, setresuid,
-};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
+use crate::proof::prove;
 use crate::sys::capability::{self, Set};
 
 /// Becomes a user, with these capabilities left and no way back. This process
@@ -24,27 +22,4 @@ pub fn become_user(uid: Uid, gid: Gid, groups: &[Gid], kept: Set) -> io::Result<
     // Nobody may look into this process: its memory is a copy of a privileged
     // one's. The kernel has reset this.
     Ok(prctl::set_dumpable(false)?)
-}
-
-/// Errors: `EPERM` if anything is left of root, or can be had back.
-fn prove(uid: Uid, gid: Gid, groups: &[Gid], kept: Set) -> io::Result<()> {
-    let (users, owned) = (getresuid()?, getresgid()?);
-    let mut expected = groups.to_vec();
-    let mut held = getgroups()?;
-    expected.sort_unstable_by_key(|gid| gid.as_raw());
-    held.sort_unstable_by_key(|gid| gid.as_raw());
-    let (root, wheel) = (Uid::from_raw(0), Gid::from_raw(0));
-    let is_user = (users.real, users.effective, users.saved) == (uid, uid, uid)
-        && (owned.real, owned.effective, owned.saved) == (gid, gid, gid)
-        && held == expected
-        && capability::sets()? == [kept, kept, 0];
-    let can_return = uid == root
-        || setresuid(root, root, root).is_ok()
-        || seteuid(root).is_ok()
-        || setresgid(wheel, wheel, wheel).is_ok()
-        || setgroups(&[wheel]).is_ok();
-    if !is_user || can_return {
-        return Err(Errno::EPERM.into());
-    }
-    Ok(())
 }

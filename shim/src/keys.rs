@@ -59,11 +59,9 @@ impl Keys {
                 .split_once(' ')
                 .filter(|(id, _)| is_key_id(id))
                 .ok_or("each line must be the name of a key, a space, and the key in base64url")?;
-            let bytes = URL_SAFE_NO_PAD
-                .decode(encoded)
-                .ok()
-                .and_then(|bytes| bytes.try_into().ok())
-                .ok_or("a key must be 32 bytes in base64url without padding")?;
+            let bytes = URL_SAFE_NO_PAD.decode(encoded).ok();
+            let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+            let bytes = bytes.ok_or("a key must be 32 bytes in base64url without padding")?;
             if is_weak(bytes) {
                 return Err("a key must not be one that everybody can sign for");
             }

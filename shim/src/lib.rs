@@ -25,6 +25,7 @@ pub mod keys;
 pub mod line;
 pub mod monitor;
 pub mod policy;
+mod proof;
 pub mod runner;
 pub mod self_check;
 pub mod session;

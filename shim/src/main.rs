@@ -5,19 +5,7 @@ use std::process::ExitCode;
 
 use warrant_shim::{monitor, self_check};
 
-const USAGE: &str = "usage: warrant-shim monitor --spool DIR
-       warrant-shim serve --policy FILE
-       warrant-shim check-policy --policy FILE
-
-monitor: starts jobs for the broker, which is at the other end of the stream
-socket that is its standard input. Ends when the broker closes it.
-
-serve: as root, starts jobs for whom a warrant names. SIGHUP has it read the
-keys anew. Exit code 78 means that something must be put right first.
-
-check-policy: as root, looks at everything that serve looks at before it begins,
-with the same exit code, and ends.
-";
+const USAGE: &str = include_str!("usage.txt");
 
 /// Exit code of a wrong command line. Source: sysexits(3), EX_USAGE.
 const EX_USAGE: u8 = 64;

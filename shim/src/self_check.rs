@@ -13,7 +13,7 @@ use std::path::{Component, Path};
 use nix::sys::prctl;
 use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid};
 
-use crate::identity::NOBODY;
+use crate::identity::{NOBODY, is_user};
 use crate::keys::Keys;
 use crate::policy::{self, Policy};
 use crate::{session, sys};
@@ -200,15 +200,12 @@ fn accounts(policy: &Policy) -> io::Result<((Uid, Gid), (Uid, Gid))> {
     if group.gid.as_raw() == 0 {
         return Err(doubt("broker_group", "must not be root's"));
     }
+    let wrong = |text| Err(doubt("keeper_user", text));
     if keeper.uid == broker.uid || keeper.gid.as_raw() == 0 || keeper.gid == group.gid {
-        let text = "must have a user id and a group of its own";
-        return Err(doubt("keeper_user", text));
+        return wrong("must have a user id and a group of its own");
     }
-    if (policy.min_uid..=policy.max_uid).contains(&keeper.uid.as_raw()) {
-        return Err(doubt(
-            "keeper_user",
-            "must be outside of min_uid to max_uid",
-        ));
+    if is_user(keeper.uid.as_raw(), policy) {
+        return wrong("must be outside of min_uid to max_uid");
     }
     Ok(((broker.uid, group.gid), (keeper.uid, keeper.gid)))
 }

@@ -19,10 +19,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat};
 use nix::libc::SIGKILL;
-use nix::sys::stat::{Mode, mkdirat, umask};
-use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Pid, UnlinkatFlags, mkdir, unlinkat};
 use warrant_wire::RunId;
 
 use crate::sys::signal;
@@ -77,12 +77,10 @@ impl Cgroups {
         self.trees.iter().map(|tree| tree.dir.as_fd())
     }
 
-    /// Makes the control group of a run. What an earlier attempt to start the
-    /// very same run left there is ended first.
+    /// Makes the control group of a run.
     ///
-    /// Errors: it cannot be made, or a limit cannot be set.
+    /// Errors: it is there or cannot be made; a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
-        self.end(run)?;
         let mut job = self.group(run, limits);
         self.trees.iter().try_for_each(|tree| job.make_in(tree))?;
         job.switch = Some(job.open_switch()?);
@@ -156,7 +154,7 @@ impl JobCgroup<'_> {
         if !self.is_in(tree) {
             return Ok(());
         }
-        mkdir(&tree.dir, self.name.as_ref())?;
+        mkdirat(&tree.dir, self.name.as_str(), MODE)?;
         let (memory_bytes, pids) = tree.kept(self.limits);
         if memory_bytes > 0 {
             let file = tree.name("memory.max", "memory.limit_in_bytes");
@@ -232,6 +230,8 @@ impl JobCgroup<'_> {
     }
 }
 
+/// Keepers look into it when they are not root any more.
+const MODE: Mode = Mode::from_bits_truncate(0o755);
 const DIR_FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_NOFOLLOW)
@@ -239,16 +239,8 @@ const DIR_FLAGS: OFlag = OFlag::O_RDONLY
 
 fn make_dir(path: &Path) -> io::Result<OwnedFd> {
     // It may be there.
-    let _ = mkdir(AT_FDCWD, path);
+    let _ = mkdir(path, MODE);
     Ok(open(path, DIR_FLAGS, Mode::empty())?)
-}
-
-/// Makes a group, which keepers look into when they are not root any more.
-fn mkdir(dir: impl AsFd, path: &Path) -> nix::Result<()> {
-    let before = umask(Mode::from_bits_truncate(0o022));
-    let made = mkdirat(dir, path, Mode::from_bits_truncate(0o755));
-    umask(before);
-    made
 }
 
 fn put(dir: impl AsFd, file: &str, value: impl ToString) -> io::Result<()> {

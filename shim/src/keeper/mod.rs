@@ -126,12 +126,15 @@ fn keep_run(order: &Order, station: &Station<'_>, denied: Option<Denied>) -> io:
 /// to which every orphan of the run falls. On behalf of a user, standard
 /// error stays: it leads to the audit.
 fn settle_in(station: &Station<'_>) -> io::Result<()> {
-    let own = [station.spool.dir().as_fd(), station.null.as_fd()];
-    let own = own
-        .into_iter()
-        .chain([station.line.as_fd(), station.sheet.as_fd()]);
+    let (spool, null, line) = (station.spool.dir(), station.null, station.line);
+    let own = [
+        spool.as_fd(),
+        null.as_fd(),
+        line.as_fd(),
+        station.sheet.as_fd(),
+    ];
     let cgroups = station.cgroups.into_iter().flat_map(Cgroups::dirs);
-    sys::fd::close_all_but(own.chain(cgroups))?;
+    sys::fd::close_all_but(own.into_iter().chain(cgroups))?;
     dup2_stdin(station.null)?;
     dup2_stdout(station.null)?;
     setsid()?;
@@ -149,10 +152,8 @@ fn settle_in(station: &Station<'_>) -> io::Result<()> {
 /// Makes the record, and with it the right to start the run. Nobody else can
 /// from here on, whatever happens to this process.
 fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
-    let record = assignment
-        .station
-        .spool
-        .create_record(assignment.order.run)?;
+    let spool = assignment.station.spool;
+    let record = spool.create_record(assignment.order.run)?;
     record.lock()?;
     // Somebody may have revoked it between the two calls above.
     if record.read()? != Record::Empty {

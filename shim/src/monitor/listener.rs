@@ -35,13 +35,11 @@ impl Listener {
         }
         let socket = UnixListener::from(given.as_fd().try_clone_to_owned()?);
         let is_stream = getsockopt(&given, sockopt::SockType) == Ok(SockType::Stream);
-        match is_stream && socket.local_addr().is_ok() {
-            true => Self::ready(socket, only),
-            false => Err(doubt(
-                "standard input",
-                "must be a Unix stream socket if it listens",
-            )),
+        if !is_stream || socket.local_addr().is_err() {
+            let must = "must be a Unix stream socket if it listens";
+            return Err(doubt("standard input", must));
         }
+        Self::ready(socket, only)
     }
 
     /// Makes the socket, in a directory that is root's alone to change.

@@ -137,10 +137,8 @@ impl Peers {
 
     /// The next request of one that has arrived whole.
     pub(super) fn next_request(&mut self, id: PeerId) -> Option<Request> {
-        let peer = self
-            .connections
-            .get_mut(&id)
-            .filter(|peer| peer.over.is_none())?;
+        let peer = self.connections.get_mut(&id);
+        let peer = peer.filter(|peer| peer.over.is_none())?;
         let next = peer.decoder.next_request();
         if matches!(next, Ok(Some(_))) || peer.decoder.is_at_frame_end() {
             peer.frame_due = None;
@@ -197,12 +195,8 @@ impl Peers {
 
     /// How long until a frame must be complete.
     pub(super) fn patience(&self) -> Option<Duration> {
-        let due = self
-            .connections
-            .values()
-            .filter_map(|peer| peer.frame_due)
-            .min()?;
-        Some(due.saturating_duration_since(Instant::now()))
+        let due = self.connections.values().filter_map(|peer| peer.frame_due);
+        Some(due.min()?.saturating_duration_since(Instant::now()))
     }
 }
 

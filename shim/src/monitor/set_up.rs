@@ -27,7 +27,8 @@ use crate::{audit, hardening, sys};
 /// process cannot be set up.
 pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     let checked = self_check::check(policy_file)?;
-    umask(Mode::from_bits_truncate(0o027));
+    // What is made says for itself what it is less than that.
+    umask(Mode::from_bits_truncate(0o022));
     hardening::keep_secrets()?;
     settle_in()?;
     let policy = &checked.policy;

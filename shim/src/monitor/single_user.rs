@@ -1,12 +1,15 @@
 //! The monitor that is the broker's own, and whoever the broker is. Nothing
 //! here runs where the monitor is root.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::unistd::geteuid;
 
 use super::Monitor;
 use super::peers::Peers;
@@ -25,10 +28,21 @@ use crate::sys;
 pub fn run(spool: &Path) -> io::Result<()> {
     settle_in()?;
     let broker = broker().map_err(about("the broker's socket"))?;
-    let spool = Spool::open(spool).map_err(about("the spool"))?;
+    let spool = open_spool(spool).map_err(about("the spool"))?;
     let mut peers = Peers::new(None);
     peers.welcome(broker);
     Monitor::new(spool, peers, &[])?.serve()
+}
+
+fn open_spool(path: &Path) -> io::Result<Spool> {
+    let metadata = fs::metadata(path)?;
+    if metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "must belong to this user and be writable by nobody else",
+        ));
+    }
+    Spool::open(path)
 }
 
 fn broker() -> io::Result<OwnedFd> {

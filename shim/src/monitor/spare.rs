@@ -82,19 +82,16 @@ impl Monitor {
             };
             keeper::keep(&station, looks_ahead)
         })?;
-        match sys::process::open(pid) {
-            Ok(handle) => Ok(Spare {
-                pid,
-                handle,
-                line: ours,
-                sheet,
-            }),
-            Err(error) => {
-                // A keeper that cannot be watched must not run.
-                let _ = sys::signal::send_child(pid, SIGKILL);
-                let _ = sys::process::wait_for(pid);
-                Err(error)
-            }
-        }
+        let handle = sys::process::open(pid).inspect_err(|_| {
+            // A keeper that cannot be watched must not run.
+            let _ = sys::signal::send_child(pid, SIGKILL);
+            let _ = sys::process::wait_for(pid);
+        })?;
+        Ok(Spare {
+            pid,
+            handle,
+            line: ours,
+            sheet,
+        })
     }
 }

@@ -79,9 +79,9 @@ policy! {
     /// What becomes of a member of a denied group.
     denied_group: DeniedGroup = DeniedGroup::Refuse, one_of(DENIED);
     /// Whether accounts with a locked password may run jobs.
-    locked: Verdict = Verdict::Allow, one_of(VERDICTS);
+    locked: bool = true, one_of(VERDICTS);
     /// Whether accounts whose shell lets nobody in may run jobs.
-    nologin: Verdict = Verdict::Deny, one_of(VERDICTS);
+    nologin: bool = false, one_of(VERDICTS);
     /// Whether PAM's account and session phases are run, through the service
     /// file `warrant`.
     pam: bool = true, one_of([("\"on\"", true), ("\"off\"", false)]);
@@ -117,15 +117,6 @@ pub enum DeniedGroup {
     Refuse,
     /// The job runs without the group; refused if it is the primary one.
     Remove,
-}
-
-/// Yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Yes.
-    Allow,
-    /// No.
-    Deny,
 }
 
 /// Whether control groups are used.

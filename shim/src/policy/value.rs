@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use warrant_wire::warrant::MAX_TEXT_BYTES;
 
-use super::{Cgroup, DeniedGroup, Verdict};
+use super::{Cgroup, DeniedGroup};
 use crate::identity::{NO_UID_FROM, is_account_name};
 
 /// Most bytes of a path of a socket. Source: unix(7), less the final NUL.
@@ -22,8 +22,7 @@ pub(super) const SOCKET: Text = (is_socket, "an absolute path of at most 107 byt
 pub(super) const SEARCH_PATH: Text = (is_search_path, "absolute paths with : between them");
 pub(super) const UID: Number<u32> = (1..=NO_UID_FROM - 1, "a whole number from 1 to 4294967293");
 pub(super) const SIZE: Number<u64> = (0..=u64::MAX, "a whole number");
-pub(super) const VERDICTS: [(&str, Verdict); 2] =
-    [("\"allow\"", Verdict::Allow), ("\"deny\"", Verdict::Deny)];
+pub(super) const VERDICTS: [(&str, bool); 2] = [("\"allow\"", true), ("\"deny\"", false)];
 pub(super) const DENIED: [(&str, DeniedGroup); 2] = [
     ("\"refuse\"", DeniedGroup::Refuse),
     ("\"remove\"", DeniedGroup::Remove),

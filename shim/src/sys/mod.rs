@@ -24,7 +24,7 @@ fn done(result: c_long) -> io::Result<()> {
 
 /// The descriptor that a system call has just made and answered, or the error
 /// that it left in errno(3).
-fn made(result: c_long) -> io::Result<OwnedFd> {
+fn made(result: c_long) -> nix::Result<OwnedFd> {
     let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the call has just made this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

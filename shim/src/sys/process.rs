@@ -121,7 +121,7 @@ fn wait(pid: libc::pid_t, options: libc::c_int) -> nix::Result<(libc::pid_t, i32
 ///
 /// Errors: `ESRCH` if there is no such process; `EMFILE`.
 /// Source: pidfd_open(2).
-pub fn open(process: Pid) -> io::Result<OwnedFd> {
+pub fn open(process: Pid) -> nix::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two integers and touches no memory.
     made(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::SigSet;
-use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, dup2_stderr};
 use warrant_shim::cgroup::Cgroups;
 use warrant_shim::identity::Identity;
@@ -334,8 +333,6 @@ impl House {
         let keeper = sys::process::fork(|| {
             first();
             dup2_stderr(&audit).unwrap();
-            // As strict as an administrator may have it.
-            umask(Mode::from_bits_truncate(0o077));
             SigSet::all().thread_block().unwrap();
             sys::signal::reset_actions();
             hardening::monitor(&self.policy).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use warrant_shim::identity::Identity;
-use warrant_shim::policy::{DeniedGroup, Verdict};
+use warrant_shim::policy::DeniedGroup;
 use warrant_wire::Refusal;
 use warrant_wire::record::Record;
 
@@ -303,9 +303,9 @@ fn t39_expired_accounts_and_passwords_are_refused() {
 #[test]
 fn t39_locked_passwords_are_the_policys_to_judge() {
     as_root(|house| {
-        house.policy.locked = Verdict::Allow;
+        house.policy.locked = true;
         assert_eq!(house.output_of("id -u"), format!("{ALICE}\n"));
-        house.policy.locked = Verdict::Deny;
+        house.policy.locked = false;
         assert_eq!(house.refused("alice", ALICE), Refusal::AccountLocked);
         assert_eq!(house.refused("many", 64_020), Refusal::AccountLocked);
         let run = house.start_as("bob", BOB, &house.launch(["true"]));
@@ -320,7 +320,7 @@ fn t40_shells_that_let_nobody_in_are_refused_unless_allowed() {
         for (name, uid) in accounts {
             assert_eq!(house.refused(name, uid), Refusal::Shell, "{name}");
         }
-        house.policy.nologin = Verdict::Allow;
+        house.policy.nologin = true;
         for (name, uid) in accounts {
             let run = house.start_as(name, uid, &house.launch(["true"]));
             assert_exited(&house.ended(run), 0, name);

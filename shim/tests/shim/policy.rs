@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use warrant_shim::policy::{Cgroup, DeniedGroup, Policy, Verdict, parse};
+use warrant_shim::policy::{Cgroup, DeniedGroup, Policy, parse};
 use warrant_wire::{Limits, Refusal};
 
 fn shipped() -> String {
@@ -86,8 +86,8 @@ fn each_key_is_read() {
         deny_users: Vec::new(),
         deny_groups: vec!["a".into(), "b".into()],
         denied_group: DeniedGroup::Remove,
-        locked: Verdict::Deny,
-        nologin: Verdict::Allow,
+        locked: false,
+        nologin: true,
         pam: false,
         no_new_privs: false,
         cgroup: Cgroup::Require,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use toml::Value;
-use warrant_shim::policy::{Cgroup, DeniedGroup, Policy, Verdict, parse};
+use warrant_shim::policy::{Cgroup, DeniedGroup, Policy, parse};
 
 use crate::Target;
 
@@ -79,11 +79,12 @@ fn write(policy: &Policy) -> String {
             .collect::<Vec<_>>()
             .into()
     };
-    let verdict = |verdict| match verdict {
-        Verdict::Allow => text("allow"),
-        Verdict::Deny => text("deny"),
+    let verdict = |is_allowed| match is_allowed {
+        true => text("allow"),
+        false => text("deny"),
     };
     line("broker_user", text(&policy.broker_user));
+    line("keeper_user", text(&policy.keeper_user));
     line("broker_group", text(&policy.broker_group));
     line("issuer", text(&policy.issuer));
     line("audience", text(&policy.audience));
