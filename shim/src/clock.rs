@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[must_use]
 #[allow(clippy::disallowed_methods)]
 pub fn now_us() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_micros() as u64)
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_micros() as u64)
 }

@@ -1,5 +1,6 @@
 //! `warrant-shim`: started by the broker or by the system, not by people.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -11,11 +12,9 @@ const USAGE: &str = include_str!("usage.txt");
 const EX_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let words = std::env::args_os().skip(1);
     // What is not text is no file that there is.
-    let words: Vec<String> = words
-        .map(|word| word.into_string().unwrap_or_default())
-        .collect();
+    let text = |word: OsString| word.into_string().unwrap_or_default();
+    let words: Vec<String> = std::env::args_os().skip(1).map(text).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ended = match words.as_slice() {
         ["serve", "--policy", policy] => match monitor::open(policy.as_ref()) {

@@ -181,12 +181,10 @@ fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Re
 /// Leaves what is the keeper's: files, the record and its lock among them,
 /// and signals. From here on a module that hangs ends this process.
 fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
-    let ends = ends
-        .iter()
-        .flat_map(|end| [end.stdout.as_fd(), end.stderr.as_fd()]);
-    let files: Vec<_> = ends
-        .chain([line.as_fd(), crew.stdin, crew.failed])
-        .collect();
+    let mut files = vec![line.as_fd(), crew.stdin, crew.failed];
+    for end in ends {
+        files.extend([end.stdout.as_fd(), end.stderr.as_fd()]);
+    }
     close_all_but(crew, &files)?;
     prctl::set_name(c"warrant-session")?;
     process::clear_environment();

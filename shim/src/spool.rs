@@ -191,7 +191,6 @@ impl RecordFile {
 fn boot_id() -> io::Result<[u8; 16]> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&hex, 16)
-        .map(u128::to_be_bytes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let number = u128::from_str_radix(&hex, 16).map_err(io::Error::other)?;
+    Ok(number.to_be_bytes())
 }

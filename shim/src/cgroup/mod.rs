@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::libc::SIGKILL;
+use nix::libc::{self, SIGKILL};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Pid, UnlinkatFlags, mkdir, unlinkat};
 use warrant_wire::RunId;
@@ -232,10 +232,8 @@ impl JobCgroup<'_> {
 
 /// Keepers look into it when they are not root any more.
 const MODE: Mode = Mode::from_bits_truncate(0o755);
-const DIR_FLAGS: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_NOFOLLOW)
-    .union(OFlag::O_CLOEXEC);
+const DIR_FLAGS: OFlag =
+    OFlag::from_bits_truncate(libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC);
 
 fn make_dir(path: &Path) -> io::Result<OwnedFd> {
     // It may be there.

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
 
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{dup, getpid, pipe2};
@@ -18,8 +18,8 @@ use crate::runner::{self, Crew, User};
 use crate::session::Session;
 use crate::tend::{Ending, Files, Job, Output, Pipe, Pipes, Rank};
 
-/// The ranks' at most, before the keeper goes on.
-const HEAD_START: Duration = Duration::from_millis(2);
+/// The ranks' at most, in milliseconds, before the keeper goes on.
+const HEAD_START_MS: u8 = 2;
 /// Descriptors that the ranks must leave free: for the output files, and for
 /// finding and ending processes.
 const RESERVED_FILES: usize = 8;
@@ -97,7 +97,8 @@ impl<'a> Start<'a> {
         let started = self.make_ranks();
         // What follows takes about as long as the ranks need, which somebody
         // waits for, and holds them up.
-        self.job.pipes.wait(&self.job.signals, Some(HEAD_START));
+        let mut ended = [PollFd::new(self.job.signals.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut ended, HEAD_START_MS);
         let Assignment { station, order, .. } = *self.assignment;
         let file = |file: RunFile| station.spool.create_output(order.run, file);
         let files = file(RunFile::Output).and_then(|data| {

@@ -77,13 +77,11 @@ impl Root {
     /// keeper's record. Their runs are kept from beginning, and so the
     /// admissions may be used by later attempts.
     pub(super) fn rule_out_lost_starts(&mut self, spool: &Spool) {
-        let used = self
-            .journal
-            .admissions()
-            .filter_map(|(&(job, task), it)| match it.state {
-                State::Used { attempt, boot_id } => Some((RunId { job, task, attempt }, boot_id)),
-                State::Waiting => None,
-            });
+        let all = self.journal.admissions();
+        let used = all.filter_map(|(&(job, task), it)| match it.state {
+            State::Used { attempt, boot_id } => Some((RunId { job, task, attempt }, boot_id)),
+            State::Waiting => None,
+        });
         for (run, boot_id) in used.collect::<Vec<_>>() {
             // After a crash of the machine, nobody knows whether a record is
             // missing because there never was one.

@@ -31,7 +31,7 @@ pub(crate) struct Pipe {
 
 /// What has something to read.
 #[derive(Default)]
-pub(crate) struct Ready {
+pub(super) struct Ready {
     /// The signals do.
     pub(super) signals: bool,
     /// What poll(2) says of each pipe.
@@ -40,7 +40,7 @@ pub(crate) struct Ready {
 
 impl Pipes {
     /// Waits until a pipe, or the signals, have something; at most `pause`.
-    pub(crate) fn wait(&self, signals: &SignalFd, pause: Option<Duration>) -> Ready {
+    pub(super) fn wait(&self, signals: &SignalFd, pause: Option<Duration>) -> Ready {
         let timeout = pause.map_or(PollTimeout::NONE, |pause| {
             PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)
         });
