@@ -11,4 +11,5 @@ mod output;
 mod policy;
 mod running;
 mod serving;
+mod size;
 mod warrants;
