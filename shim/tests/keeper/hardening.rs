@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use nix::errno::Errno;
@@ -150,6 +151,9 @@ fn t87_t88_each_process_can_do_what_the_table_says_and_no_more() {
             let left = if no_new_privs { 0 } else { bounding };
             assert_powers(job[0], [0, 0, left, nnp, 2, 1], "job");
             assert_eq!(ids(run.keeper), ([KEEPER; 4], [KEEPER; 4], vec![]));
+            // Others of its user id cannot look into it: /proc is root's then.
+            let environ = fs::metadata(format!("/proc/{}/environ", run.keeper)).unwrap();
+            assert_eq!(environ.uid(), 0);
             assert_eq!(ids(session[0]).0, [0; 4]);
             assert_eq!(ids(job[0]).0, [ALICE; 4]);
             kill(run.keeper, Signal::SIGUSR1).unwrap();
