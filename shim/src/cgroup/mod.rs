@@ -77,10 +77,13 @@ impl Cgroups {
         self.trees.iter().map(|tree| tree.dir.as_fd())
     }
 
-    /// Makes the control group of a run.
+    /// Makes the control group of a run. One of that name which is empty is of
+    /// a server that is gone.
     ///
-    /// Errors: it is there or cannot be made; a limit cannot be set.
+    /// Errors: there is one with processes, which are not ours to end; it
+    /// cannot be made; a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
+        let _ = self.remove(run);
         let mut job = self.group(run, limits);
         self.trees.iter().try_for_each(|tree| job.make_in(tree))?;
         job.switch = Some(job.open_switch()?);

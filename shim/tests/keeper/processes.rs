@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use warrant_shim::cgroup::Cgroups;
+use warrant_shim::cgroup::{CgroupLimits, Cgroups};
+use warrant_shim::keeper::REFUSED;
 use warrant_shim::spool::{Spool, Standing};
-use warrant_shim::sys::process;
+use warrant_shim::sys::process::{self, fork_as};
 use warrant_wire::record::Record;
-use warrant_wire::{Cause, Refusal, RunFile};
+use warrant_wire::{Cause, Refusal, RunFile, RunId};
 
 use crate::house::{
-    ALICE, House, Run, Terminal, VARIANT, as_root, as_root_on, assert_exited, run_tool, until,
+    ALICE, House, Run, Terminal, VARIANT, as_root, as_root_on, assert_exited, new_run, run_tool,
+    until,
 };
 
 /// Processes of alice, zombies left out.
@@ -467,5 +469,42 @@ fn t92_what_a_killed_keeper_leaves_is_ended_on_demand() {
             while matches!(process::wait_any(), Ok(Some(_))) {}
         }
         house.cgroups.as_ref().unwrap().end(run.id).unwrap();
+    });
+}
+
+/// Two servers in one control group have runs of the same names.
+#[test]
+fn a_control_group_that_is_there_is_taken_if_empty_and_never_ended() {
+    as_root(|house| {
+        house.use_cgroups();
+        let Some(cgroups) = &house.cgroups else {
+            return eprintln!("not tested: there are no control groups");
+        };
+        let next = || RunId {
+            job: new_run().job + 1,
+            task: 0,
+            attempt: 1,
+        };
+        // Of a server that is gone.
+        drop(cgroups.make(next(), CgroupLimits::default()).unwrap());
+        house.output_of("true");
+        // Of another one that is not.
+        let theirs = next();
+        let group = cgroups.make(theirs, CgroupLimits::default()).unwrap();
+        let place = group.birthplace().unwrap();
+        let process = fork_as(false, place.as_ref(), || {
+            group.join().unwrap();
+            nix::unistd::pause();
+            0
+        })
+        .unwrap();
+        let run = house.start(&house.launch(["true"]));
+        assert_eq!(run.id, theirs);
+        assert_eq!(process::wait_for(run.keeper).unwrap() >> 8, REFUSED);
+        assert_eq!(house.record(run), Record::Refused(Refusal::Cgroup));
+        assert_eq!(process::wait_any(), Ok(None), "theirs goes on");
+        kill(process, Signal::SIGKILL).unwrap();
+        process::wait_for(process).unwrap();
+        cgroups.end(theirs).unwrap();
     });
 }
