@@ -236,6 +236,9 @@ def running():
         assert sorted(status(job.pid, "Groups")) == groups, status(job.pid, "Groups")
         assert status(job.pid, "CapEff") == status(job.pid, "CapPrm") == ["0" * 16]
         assert status(job.pid, "NoNewPrivs") == ["1"]
+        (keeper,) = status(job.pid, "PPid")
+        assert status(keeper, "Uid") == [str(pwd.getpwnam("warrant-keeper").pw_uid)] * 4
+        assert status(keeper, "Groups") == []
         with open(f"/proc/{job.pid}/cgroup") as file:
             (group,) = [line.strip() for line in file if line.startswith("0::")]
         assert re.fullmatch(r"0::/warrant\.slice/warrant-shim-jobs/\d+\.\d+\.\d+", group), group
