@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{dup, getpid, pipe2};
@@ -99,13 +99,10 @@ impl<'a> Start<'a> {
         // waits for, and holds them up.
         let mut ended = [PollFd::new(self.job.signals.as_fd(), PollFlags::POLLIN)];
         let _ = poll(&mut ended, HEAD_START_MS);
-        let Assignment { station, order, .. } = *self.assignment;
-        let file = |file: RunFile| station.spool.create_output(order.run, file);
-        let files = file(RunFile::Output).and_then(|data| {
-            let index = file(RunFile::Index)?;
-            Ok(Files { data, index })
-        });
-        self.job.output.files = files.ok();
+        if started.is_err() || !self.is_silent() {
+            self.job.output.files = self.make_files().ok();
+        }
+        let station = self.assignment.station;
         if let Some(user) = station.user {
             let cgroups = station.cgroups.into_iter();
             hardening::keeper(user, cgroups.flat_map(Cgroups::dirs))?;
@@ -114,6 +111,26 @@ impl<'a> Start<'a> {
             self.job.fail_to_start(&error);
         }
         Ok(self.job)
+    }
+
+    /// Whether there is no output, nor ever will be.
+    fn is_silent(&self) -> bool {
+        let pipes = self.job.pipes.open.iter();
+        let ends = pipes.map(|pipe| PollFd::new(pipe.end.as_fd(), PollFlags::POLLIN));
+        let mut ends: Vec<_> = ends.collect();
+        let is_known = poll(&mut ends, PollTimeout::ZERO).is_ok();
+        is_known
+            && ends
+                .iter()
+                .all(|end| end.revents() == Some(PollFlags::POLLHUP))
+    }
+
+    fn make_files(&self) -> io::Result<Files> {
+        let Assignment { station, order, .. } = *self.assignment;
+        Ok(Files {
+            data: station.spool.create_output(order.run, RunFile::Output)?,
+            index: station.spool.create_output(order.run, RunFile::Index)?,
+        })
     }
 
     fn make_ranks(&mut self) -> io::Result<()> {
