@@ -106,10 +106,7 @@ pub fn preparing_keeper() -> io::Result<()> {
 /// What it writes to is open; `groups` are the control groups that it reads.
 ///
 /// Errors: the kernel does not let us. The process must end then, at once.
-pub fn keeper<'a>(
-    (uid, gid): (Uid, Gid),
-    groups: impl Iterator<Item = BorrowedFd<'a>>,
-) -> io::Result<()> {
+pub fn keeper((uid, gid): (Uid, Gid), groups: Vec<BorrowedFd<'_>>) -> io::Result<()> {
     prctl::set_no_new_privs()?;
     fence(groups)?;
     become_user(uid, gid, &[], capability::permitted()? & KILL)?;
@@ -119,7 +116,7 @@ pub fn keeper<'a>(
 
 /// Leaves a keeper these directories and `/proc` to read, and no network. A
 /// kernel without Landlock (before 5.13) does without.
-fn fence<'a>(groups: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+fn fence(groups: Vec<BorrowedFd<'_>>) -> io::Result<()> {
     /// What each version can deny of files, from 1 on. Source: landlock(7).
     const FILES: [u64; 6] = [0, 0x1fff, 0x3fff, 0x7fff, 0x7fff, 0xffff];
     /// READ_FILE and READ_DIR.
@@ -134,8 +131,7 @@ fn fence<'a>(groups: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     let scopes = u64::from(version >= 6);
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = open("/proc", flags, Mode::empty())?;
-    let mut dirs: Vec<BorrowedFd<'_>> = groups.collect();
-    dirs.push(proc.as_fd());
+    let dirs = [groups, vec![proc.as_fd()]].concat();
     confine::landlock([files, network, scopes], &dirs, READ)
 }
 

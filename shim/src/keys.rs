@@ -55,9 +55,8 @@ impl Keys {
     pub fn add(&mut self, file: &[u8]) -> Result<(), &'static str> {
         let text = std::str::from_utf8(file).map_err(|_| "must be text")?;
         for line in text.lines() {
-            let (id, encoded) = line
-                .split_once(' ')
-                .filter(|(id, _)| is_key_id(id))
+            let parts = line.split_once(' ').filter(|(id, _)| is_key_id(id));
+            let (id, encoded) = parts
                 .ok_or("each line must be the name of a key, a space, and the key in base64url")?;
             let bytes = URL_SAFE_NO_PAD.decode(encoded).ok();
             let bytes = bytes.and_then(|bytes| bytes.try_into().ok());

@@ -154,7 +154,7 @@ fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
     let closed = opened.pam.take(pam::CLOSE);
     let deleted = opened.pam.take(pam::DELETE);
     if let Err(code) = closed.and(deleted) {
-        tell_of(crew, "closing the session", code);
+        tell(crew, "closing the session", &said(code));
     }
 }
 
@@ -210,7 +210,7 @@ struct Opened {
 fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
     let user = crew.user.ok_or(Refusal::Unprepared)?;
     let told = |step, code| {
-        tell_of(crew, step, code);
+        tell(crew, step, &said(code));
         Refusal::PamSession
     };
     let mut pam = Pam::start(SERVICE, &user.account.name, c"warrant")
@@ -266,9 +266,8 @@ fn may_be_set(name: &[u8]) -> bool {
 }
 
 /// What libpam and its modules say is for the administrator alone.
-fn tell_of(crew: &Crew<'_>, step: &str, Code(number): Code) {
-    let said = [number.to_string().as_bytes(), b" ", &pam::said()].concat();
-    tell(crew, step, &said);
+fn said(Code(number): Code) -> Vec<u8> {
+    [number.to_string().as_bytes(), b" ", &pam::said()].concat()
 }
 
 fn tell(crew: &Crew<'_>, step: &str, said: &[u8]) {

@@ -117,7 +117,7 @@ impl Spool {
         let Some(file) = self.open_record(run)? else {
             return Ok(Standing::Missing);
         };
-        if file.try_lock()? {
+        if try_lock(&file.0)? {
             let record = file.read()?;
             return Ok(Standing::Free(file, record));
         }
@@ -133,7 +133,7 @@ impl Spool {
         };
         // Still locked: the keeper has lived all the while, so the handle is
         // its own and not that of a later process with the same number.
-        if file.try_lock()? {
+        if try_lock(&file.0)? {
             return Ok(Standing::Unclear);
         }
         Ok(Standing::Kept(handle, ticket))
@@ -160,15 +160,6 @@ impl RecordFile {
         self.0.lock()
     }
 
-    /// Takes the lock if it is free, and says whether it was.
-    pub fn try_lock(&self) -> io::Result<bool> {
-        match self.0.try_lock() {
-            Ok(()) => Ok(true),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-            Err(std::fs::TryLockError::Error(error)) => Err(error),
-        }
-    }
-
     /// Reads the record.
     ///
     /// Errors: `InvalidData` if it is not one; what read(2) says.
@@ -184,6 +175,15 @@ impl RecordFile {
     /// Writes the record, always the whole file.
     pub fn write(&self, record: &Record) -> io::Result<()> {
         self.0.write_all_at(&record.encode(), 0)
+    }
+}
+
+/// Takes a lock if it is free, and says whether it was. Source: flock(2).
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -27,6 +27,7 @@ pub use self::entry::{Task, Warrant};
 use self::frames::Frames;
 use crate::identity::Identity;
 use crate::self_check::{about, doubt};
+use crate::spool::try_lock;
 use crate::warrant::LEEWAY_S;
 
 const NAME: &str = "journal";
@@ -377,11 +378,10 @@ impl Admission {
 /// Takes the lock that keeps a second monitor out.
 fn lock(dir: &File, path: &Path) -> io::Result<()> {
     for _ in 0..LOCK_TRIES {
-        match dir.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(std::fs::TryLockError::Error(error)) => return Err(about(path)(error)),
+        if try_lock(dir).map_err(about(path))? {
+            return Ok(());
         }
+        std::thread::sleep(LOCK_PAUSE);
     }
     Err(doubt(path, "another monitor uses this directory"))
 }

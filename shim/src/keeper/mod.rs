@@ -87,10 +87,9 @@ impl Assignment<'_> {
 pub fn keep(station: &Station<'_>, looks_ahead: bool) -> i32 {
     let wait = || {
         settle_in(station)?;
-        let denied = match station.policy.filter(|_| looks_ahead) {
-            Some(policy) => within(LOOK_UP_TIME_S, || Denied::look_up(policy).ok())?,
-            None => None,
-        };
+        let policy = station.policy.filter(|_| looks_ahead);
+        let look_up = |policy| within(LOOK_UP_TIME_S, || Denied::look_up(policy).ok());
+        let denied = policy.map(look_up).transpose()?.flatten();
         match Order::take(station.line, station.sheet)? {
             Some(order) => keep_run(&order, station, denied),
             None => Ok(0),

@@ -104,8 +104,8 @@ impl<'a> Start<'a> {
         }
         let station = self.assignment.station;
         if let Some(user) = station.user {
-            let cgroups = station.cgroups.into_iter();
-            hardening::keeper(user, cgroups.flat_map(Cgroups::dirs))?;
+            let groups = station.cgroups.into_iter().flat_map(Cgroups::dirs);
+            hardening::keeper(user, groups.collect())?;
         }
         if let Err(error) = started {
             self.job.fail_to_start(&error);

@@ -17,10 +17,9 @@ pub fn parse(file: &[u8]) -> Result<Policy, String> {
             continue;
         }
         let wrong = |text: String| format!("line {number}: {text}");
-        let (key, text) = line
-            .split_once('=')
-            .map(|(key, value)| (key.trim_end(), value.trim_start()))
-            .ok_or_else(|| wrong("must be a key, = and a value, or begin with #".into()))?;
+        let malformed = || wrong("must be a key, = and a value, or begin with #".into());
+        let (key, value) = line.split_once('=').ok_or_else(malformed)?;
+        let (key, text) = (key.trim_end(), value.trim_start());
         policy.set(key, Value { key, text }).map_err(wrong)?;
         if seen.contains(&key) {
             return Err(wrong(format!("{key}: must be given once")));

@@ -35,17 +35,13 @@ pub fn fork_as(
 ) -> io::Result<Pid> {
     const CLONE_INTO_CGROUP: u64 = 1 << 33;
     // A sibling is announced by the signal that its maker was made with.
-    let (parent, exit_signal) = match sibling {
-        true => (libc::CLONE_PARENT as u64, 0),
-        false => (0, libc::SIGCHLD as u64),
-    };
-    let (place, cgroup) = match cgroup {
-        Some(dir) => (CLONE_INTO_CGROUP, dir.as_raw_fd() as u64),
-        None => (0, 0),
-    };
+    let parent = u64::from(sibling) * libc::CLONE_PARENT as u64;
+    let exit_signal = u64::from(!sibling) * libc::SIGCHLD as u64;
+    let place = cgroup.map_or(0, |_| CLONE_INTO_CGROUP);
     if parent | place == 0 {
         return fork(child);
     }
+    let cgroup = cgroup.map_or(0, |dir| dir.as_raw_fd() as u64);
     let arguments = [parent | place, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup];
     let (words, size) = (&raw const arguments, size_of_val(&arguments));
     // SAFETY: `arguments` has the layout of clone_args (clone3(2)) and asks

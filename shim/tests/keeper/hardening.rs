@@ -169,7 +169,7 @@ fn as_keeper(house: &House, attempt: fn() -> i32) -> i32 {
         std::env::set_current_dir(&house.dir).unwrap();
         hardening::monitor(&house.policy).unwrap();
         hardening::preparing_keeper().unwrap();
-        hardening::keeper((KEEPER.into(), KEEPER.into()), std::iter::empty()).unwrap();
+        hardening::keeper((KEEPER.into(), KEEPER.into()), Vec::new()).unwrap();
         attempt()
     })
     .unwrap();
