@@ -13,6 +13,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use warrant_door::QuietStream;
 
 /// The longest the auth service may take: a password's hash, with others before it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,7 +100,7 @@ impl AuthService {
                 return Ok(kept);
             }
         }
-        let stream = UnixStream::connect(&self.0.socket).await?;
+        let stream = QuietStream::new(UnixStream::connect(&self.0.socket).await?)?;
         let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends when the sender is dropped, or the service closes its end.
         tokio::spawn(driver);

@@ -8,10 +8,12 @@ mod framing;
 mod guarded;
 pub mod origin;
 mod places;
+mod quiet;
 pub mod shape;
 pub mod tls;
 mod workers;
 
 pub use guarded::{Guarded, Verdicts};
 pub use places::{Place, Places, network};
+pub use quiet::QuietStream;
 pub use workers::workers;

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tower::Service;
 use warrant_door::tls::{NotAccepted, STRICT_TRANSPORT, Tls, reason};
-use warrant_door::{Guarded, Place, Places};
+use warrant_door::{Guarded, Place, Places, QuietStream};
 
 use crate::audit::{Audit, Event, Sort};
 use crate::certificates::Shown;
@@ -129,7 +129,10 @@ impl Server {
                 accepted = self.unix.accept() => match accepted {
                     Ok((stream, _)) => {
                         let peer = stream.peer_cred().ok().map(|peer| peer.uid());
-                        unix_door.admit(stream, Peer::Unix(peer), &graceful);
+                        match QuietStream::new(stream) {
+                            Ok(stream) => unix_door.admit(stream, Peer::Unix(peer), &graceful),
+                            Err(error) => tracing::warn!(%error, "a connection was not served"),
+                        }
                     }
                     Err(error) => rest(&error).await,
                 },
