@@ -38,6 +38,9 @@ fn compare(launch: &Launch, submit: &Submit) -> Result<(), Failure> {
     if launch.workdir.as_deref() != submit.workdir.as_deref().map(str::as_bytes) {
         return Err(differs("another directory"));
     }
+    if launch.default_workdir.is_some() {
+        return Err(differs("a default directory that nobody asked for"));
+    }
     if launch.limits.processes != submit.num_tasks.unwrap_or(1) {
         return Err(differs("another number of tasks"));
     }
@@ -119,6 +122,7 @@ mod tests {
             workdir: Some(bytes("/tmp")),
             stdout: None,
             stderr: None,
+            default_workdir: None,
         }
     }
 

@@ -27,9 +27,15 @@ pub struct TaskSpec {
     /// Variables beyond those the server gives every job.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// The directory to start in; unset means the server's choice.
+    /// The directory to start in, an absolute path; the task cannot start
+    /// without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+    /// Where there is no `workdir`: the directory to start in if it can be
+    /// used, an absolute path. Else the task starts in the user's home, or in
+    /// `/tmp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_workdir: Option<String>,
     /// How many processes, with ranks from 0.
     pub tasks: u32,
     /// Cores for each process.
@@ -58,6 +64,11 @@ impl TaskSpec {
             memory_bytes: self.memory_bytes,
             exclusive: self.exclusive,
         }
+    }
+
+    /// The directory that it asks to start in, by either field.
+    pub fn start_dir(&self) -> Option<&str> {
+        self.workdir.as_deref().or(self.default_workdir.as_deref())
     }
 
     /// The program and arguments on one line, for people and for searching.

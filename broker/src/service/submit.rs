@@ -81,7 +81,7 @@ impl Jobs {
             dialect: spec.dialect,
             urgency: spec.urgency,
             command: spec.task.command_line(),
-            workdir: spec.task.workdir.clone(),
+            workdir: spec.task.start_dir().map(str::to_owned),
             footprint,
             time_limit_s: spec.task.time_limit_s,
             spec: definition,

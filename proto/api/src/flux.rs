@@ -201,9 +201,15 @@ pub struct SubmitBody {
     /// Environment variables to add.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envars: Option<BTreeMap<String, String>>,
-    /// The directory to start in.
+    /// The directory to start in, an absolute path. The job fails where it
+    /// cannot be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workdir: Option<String>,
+    /// Where there is no `workdir`: the directory to start in if it can be
+    /// used, an absolute path. Else the job starts in its user's home, or in
+    /// `/tmp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_workdir: Option<String>,
     /// Seconds it may run; 0 means no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<i64>,

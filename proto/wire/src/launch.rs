@@ -3,6 +3,10 @@
 //! It begins with a fixed header, [`Limits`], which is all that the monitor
 //! and the keeper look at. Whatever a user chose (command, environment,
 //! directory) is behind it and is parsed by the runner alone.
+//!
+//! A launch with a [`Launch::default_workdir`] is of version 3, any other of
+//! version 2, byte for byte as before there was that field: clients and
+//! journals of before read it, and theirs are read.
 
 use crate::cursor::{Cursor, Malformed};
 
@@ -17,7 +21,10 @@ pub const MAX_STRING_BYTES: usize = 128 * 1024 - 1;
 pub const MAX_PATH_BYTES: usize = 4095;
 
 const MAGIC: [u8; 4] = *b"WRNL";
+/// The version of a launch without a default directory.
 const VERSION: u8 = 2;
+/// The version of a launch with one.
+const VERSION_DEFAULT_WORKDIR: u8 = 3;
 /// Most cores, and most GPUs, that one placement names.
 const MAX_PLACES: usize = 16_384;
 
@@ -59,13 +66,19 @@ pub struct Launch {
     pub argv: Vec<Vec<u8>>,
     /// The whole environment. Names are unique, not empty, and without `=`.
     pub env: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where to run; `None` means where the broker runs, or where a job runs
-    /// as another user, that user's home.
+    /// The directory to start in, an absolute path; without it the job cannot
+    /// start. `None` means the first that can be used of `default_workdir`, the
+    /// user's home and `/tmp`.
     pub workdir: Option<Vec<u8>>,
-    /// A file for standard output in place of the spool; relative to `workdir`.
+    /// A file for standard output in place of the spool. A relative path is
+    /// relative to the first of those directories that is given, and an error
+    /// where the job does not start there.
     pub stdout: Option<Vec<u8>>,
-    /// A file for standard error in place of the spool; relative to `workdir`.
+    /// The same for standard error.
     pub stderr: Option<Vec<u8>>,
+    /// The directory to start in if it can be used, an absolute path. Not
+    /// together with `workdir`.
+    pub default_workdir: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Launch {
@@ -85,14 +98,16 @@ impl Limits {
         if launch.len() > MAX_LAUNCH_BYTES {
             return Err(TOO_LARGE);
         }
-        Self::take(&mut Cursor::new(launch))
+        Self::take(&mut Cursor::new(launch)).map(|(limits, _)| limits)
     }
 
-    fn take(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
+    /// The header, and the version that it says.
+    fn take(from: &mut Cursor<'_>) -> Result<(Self, u8), Malformed> {
         if from.array()? != MAGIC {
             return Err(Malformed("launch: is not a launch description"));
         }
-        if from.u8()? != VERSION {
+        let version = from.u8()?;
+        if !matches!(version, VERSION | VERSION_DEFAULT_WORKDIR) {
             return Err(Malformed("launch: is of an unknown version"));
         }
         from.padding(3)?;
@@ -104,12 +119,12 @@ impl Limits {
             memory_bytes: from.u64()?,
         };
         limits.check()?;
-        Ok(limits)
+        Ok((limits, version))
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, version: u8, out: &mut Vec<u8>) {
         out.extend(MAGIC);
-        out.extend([VERSION, 0, 0, 0]);
+        out.extend([version, 0, 0, 0]);
         out.extend(self.processes.to_le_bytes());
         out.extend(self.grace_ms.to_le_bytes());
         out.extend(self.time_limit_s.to_le_bytes());
@@ -134,7 +149,11 @@ impl Launch {
     pub fn encode(&self) -> Result<Vec<u8>, Malformed> {
         self.check()?;
         let mut out = Vec::with_capacity(1024);
-        self.limits.write(&mut out);
+        let version = match &self.default_workdir {
+            None => VERSION,
+            Some(_) => VERSION_DEFAULT_WORKDIR,
+        };
+        self.limits.write(version, &mut out);
         write_count(&mut out, self.argv.len())?;
         for argument in &self.argv {
             write_counted(&mut out, argument)?;
@@ -150,6 +169,9 @@ impl Launch {
                 write_counted(&mut out, path)?;
             }
         }
+        if let Some(path) = &self.default_workdir {
+            write_counted(&mut out, path)?;
+        }
         if out.len() > MAX_LAUNCH_BYTES {
             return Err(TOO_LARGE);
         }
@@ -164,7 +186,7 @@ impl Launch {
             return Err(TOO_LARGE);
         }
         let mut from = Cursor::new(launch);
-        let limits = Limits::take(&mut from)?;
+        let (limits, version) = Limits::take(&mut from)?;
         let argv = (0..from.items(4)?)
             .map(|_| from.counted().map(<[u8]>::to_vec))
             .collect::<Result<_, _>>()?;
@@ -176,6 +198,10 @@ impl Launch {
             false => Ok(None),
         };
         let (workdir, stdout, stderr) = (path()?, path()?, path()?);
+        let default_workdir = match version {
+            VERSION => None,
+            _ => Some(from.counted()?.to_vec()),
+        };
         from.end()?;
         let launch = Self {
             limits,
@@ -184,6 +210,7 @@ impl Launch {
             workdir,
             stdout,
             stderr,
+            default_workdir,
         };
         launch.check()?;
         Ok(launch)
@@ -193,9 +220,14 @@ impl Launch {
         self.limits.check()?;
         check_argv(&self.argv)?;
         check_env(&self.env)?;
-        check_path(self.workdir.as_ref(), WORKDIR)?;
-        check_path(self.stdout.as_ref(), OUTPUT)?;
-        check_path(self.stderr.as_ref(), OUTPUT)
+        check_directory(self.workdir.as_ref(), &WORKDIR)?;
+        check_directory(self.default_workdir.as_ref(), &DEFAULT_WORKDIR)?;
+        if self.workdir.is_some() && self.default_workdir.is_some() {
+            let text = "default_workdir: must not be given together with workdir";
+            return Err(Malformed(text));
+        }
+        check_path(self.stdout.as_ref(), &STDOUT)?;
+        check_path(self.stderr.as_ref(), &STDERR)
     }
 }
 
@@ -229,28 +261,66 @@ impl Placement {
     }
 }
 
-/// What is wrong with a path: that it is empty, holds NUL, is too long.
-type PathFaults = [Malformed; 3];
+/// What is said of a path that breaks a rule, by the name of its field.
+struct PathFaults {
+    empty: Malformed,
+    nul: Malformed,
+    long: Malformed,
+    /// Of a directory: only those of the machine are named by text alone.
+    relative: Malformed,
+    in_proc: Malformed,
+}
 
-const WORKDIR: PathFaults = [
-    Malformed("workdir: must not be empty"),
-    Malformed("workdir: must not hold NUL bytes"),
-    Malformed("workdir: must be at most 4095 bytes"),
-];
-const OUTPUT: PathFaults = [
-    Malformed("output path: must not be empty"),
-    Malformed("output path: must not hold NUL bytes"),
-    Malformed("output path: must be at most 4095 bytes"),
-];
+macro_rules! path_faults {
+    ($field:literal) => {
+        PathFaults {
+            empty: Malformed(concat!($field, ": must not be empty")),
+            nul: Malformed(concat!($field, ": must not hold NUL bytes")),
+            long: Malformed(concat!($field, ": must be at most 4095 bytes")),
+            relative: Malformed(concat!($field, ": must be an absolute path")),
+            in_proc: Malformed(concat!($field, ": must not be in /proc or /dev/fd")),
+        }
+    };
+}
 
-fn check_path(path: Option<&Vec<u8>>, [empty, nul, long]: PathFaults) -> Result<(), Malformed> {
+const WORKDIR: PathFaults = path_faults!("workdir");
+const DEFAULT_WORKDIR: PathFaults = path_faults!("default_workdir");
+const STDOUT: PathFaults = path_faults!("output.stdout.path");
+const STDERR: PathFaults = path_faults!("output.stderr.path");
+
+/// Judges a path by its text. What its links lead to only the process knows
+/// that follows them.
+fn check_path(path: Option<&Vec<u8>>, faults: &PathFaults) -> Result<(), Malformed> {
     match path {
         None => Ok(()),
-        Some(path) if path.is_empty() => Err(empty),
-        Some(path) if path.contains(&0) => Err(nul),
-        Some(path) if path.len() > MAX_PATH_BYTES => Err(long),
+        Some(path) if path.is_empty() => Err(faults.empty),
+        Some(path) if path.contains(&0) => Err(faults.nul),
+        Some(path) if path.len() > MAX_PATH_BYTES => Err(faults.long),
         Some(_) => Ok(()),
     }
+}
+
+fn check_directory(path: Option<&Vec<u8>>, faults: &PathFaults) -> Result<(), Malformed> {
+    check_path(path, faults)?;
+    match path {
+        Some(path) if !path.starts_with(b"/") => Err(faults.relative),
+        Some(path) if is_in_proc(path) => Err(faults.in_proc),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether an absolute path names, by its text, what says of processes what
+/// they have open: `/proc`, or `/dev/fd` which leads there. Source: proc(5).
+fn is_in_proc(path: &[u8]) -> bool {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.starts_with(&[b"proc"]) || parts.starts_with(&[b"dev", b"fd"])
 }
 
 fn check_argv(argv: &[Vec<u8>]) -> Result<(), Malformed> {

@@ -50,6 +50,7 @@ fn launch() -> Launch {
         workdir: Some(b"/tmp".to_vec()),
         stdout: Some(b"out.log".to_vec()),
         stderr: None,
+        default_workdir: None,
     }
 }
 
@@ -150,9 +151,38 @@ fn a_launch_decodes_to_itself() {
     assert_eq!(Limits::read(&bytes).unwrap(), launch().limits);
 }
 
+/// Clients and journals of before the field read and write version 2.
+#[test]
+fn only_a_launch_with_a_default_directory_is_of_version_3() {
+    assert_eq!(launch().encode().unwrap()[4], 2);
+    let launch = with_default();
+    let bytes = launch.encode().unwrap();
+    assert_eq!(bytes[4], 3);
+    assert_eq!(Launch::decode(&bytes).unwrap(), launch);
+    assert_eq!(Limits::read(&bytes).unwrap(), launch.limits);
+    let mut other = bytes;
+    for version in [0, 1, 2, 4, 255] {
+        other[4] = version;
+        assert!(Launch::decode(&other).is_err(), "{version}");
+    }
+}
+
+fn with_default() -> Launch {
+    Launch {
+        workdir: None,
+        default_workdir: Some(b"/srv/project".to_vec()),
+        ..launch()
+    }
+}
+
 #[test]
 fn every_shorter_or_longer_launch_is_refused() {
-    let bytes = launch().encode().unwrap();
+    for launch in [launch(), with_default()] {
+        assert_no_part_decodes(launch.encode().unwrap());
+    }
+}
+
+fn assert_no_part_decodes(bytes: Vec<u8>) {
     for length in 0..bytes.len() {
         assert!(Launch::decode(&bytes[..length]).is_err(), "{length} bytes");
     }
@@ -164,7 +194,7 @@ fn every_shorter_or_longer_launch_is_refused() {
 #[test]
 fn a_launch_that_breaks_a_rule_is_refused_by_the_name_of_its_field() {
     type Break = fn(&mut Launch);
-    let cases: [(&str, Break); 14] = [
+    let cases: [(&str, Break); 21] = [
         ("processes", |launch| launch.limits.processes = 0),
         ("processes", |launch| {
             launch.limits.processes = MAX_PROCESSES + 1;
@@ -182,6 +212,22 @@ fn a_launch_that_breaks_a_rule_is_refused_by_the_name_of_its_field() {
         ("env", |launch| launch.env.push(launch.env[0].clone())),
         ("workdir", |launch| launch.workdir = Some(vec![])),
         ("workdir", |launch| launch.workdir = Some(b"/\0".to_vec())),
+        ("workdir", |launch| launch.workdir = Some(b".".to_vec())),
+        ("workdir", |launch| {
+            launch.workdir = Some(b"/tmp/../proc/self/cwd".to_vec());
+        }),
+        ("workdir", |launch| {
+            launch.workdir = Some(b"/dev//fd/3".to_vec());
+        }),
+        ("default_workdir", |launch| {
+            launch.default_workdir = Some(b"/tmp".to_vec());
+        }),
+        ("default_workdir", |launch| {
+            launch.workdir = None;
+            launch.default_workdir = Some(b"project".to_vec());
+        }),
+        ("output.stdout.path", |launch| launch.stdout = Some(vec![0])),
+        ("output.stderr.path", |launch| launch.stderr = Some(vec![])),
         ("launch", |launch| {
             launch.argv = vec![vec![b'a'; MAX_STRING_BYTES]; 17];
         }),
@@ -347,7 +393,7 @@ fn mutated_bytes_are_refused_or_mean_what_they_spell() {
     let (mut accepted, mut refused) = (0, 0);
     for round in 0..60_000 {
         let samples = [
-            launch().encode().unwrap(),
+            [launch, with_default][round % 2]().encode().unwrap(),
             encode_request(&requests()[round % 6]),
             encode_report(&reports()[round % 4]),
             records()[round % 4].encode().to_vec(),

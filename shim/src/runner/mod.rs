@@ -8,6 +8,8 @@
 mod environment;
 mod execute;
 mod program;
+mod redirect;
+mod workdir;
 
 use std::fs;
 use std::io;
@@ -32,6 +34,8 @@ use crate::sys::{self, capability};
 
 /// Exit code of a rank whose program cannot be executed. Source: POSIX sh.
 pub const CANNOT_EXECUTE: i32 = 126;
+/// Exit code of a rank whose working directory or output file cannot be used.
+const CANNOT_ENTER: i32 = 125;
 /// What the ranks of a run have in common.
 #[derive(Clone, Copy)]
 pub struct Crew<'a> {

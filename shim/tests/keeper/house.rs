@@ -276,6 +276,7 @@ impl House {
             workdir: None,
             stdout: None,
             stderr: None,
+            default_workdir: None,
         }
     }
 

@@ -12,11 +12,13 @@
     clippy::print_stderr
 )]
 
+mod directories;
 mod environment;
 mod files;
 mod hardening;
 mod house;
 mod identity;
+mod output_files;
 mod probe;
 mod processes;
 mod session;

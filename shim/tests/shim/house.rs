@@ -99,6 +99,7 @@ impl House {
             workdir: Some(bytes(self.dir.to_str().unwrap())),
             stdout: None,
             stderr: None,
+            default_workdir: None,
         }
     }
 

@@ -8,13 +8,15 @@ const MOST: usize = 4_000;
 /// What nobody who is root runs where runs are on behalf of users: keepers
 /// that have become a user of their own, runners that have become the user,
 /// and what the broker's own monitor does.
-const UNPRIVILEGED: [&str; 7] = [
+const UNPRIVILEGED: [&str; 9] = [
     "tend/",
     "cgroup/state.rs",
     "proof.rs",
     "runner/execute.rs",
     "runner/program.rs",
     "runner/environment.rs",
+    "runner/redirect.rs",
+    "runner/workdir.rs",
     "monitor/single_user.rs",
 ];
 

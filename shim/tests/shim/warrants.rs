@@ -25,6 +25,7 @@ fn launch() -> Vec<u8> {
         workdir: None,
         stdout: None,
         stderr: None,
+        default_workdir: None,
     };
     launch.encode().unwrap()
 }

@@ -1,5 +1,6 @@
 //! The embedded engine, as jobs live it.
 
+mod directories;
 mod environment;
 mod limits;
 mod queue;

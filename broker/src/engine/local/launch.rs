@@ -33,5 +33,6 @@ pub(super) fn describe(
         workdir: task.workdir.clone().map(String::into_bytes),
         stdout: option(STDOUT),
         stderr: option(STDERR),
+        default_workdir: task.default_workdir.clone().map(String::into_bytes),
     }
 }

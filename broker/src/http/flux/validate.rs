@@ -25,6 +25,7 @@ pub(super) struct Wish {
     options: Result<Option<BTreeMap<String, String>>, String>,
     envars: Option<BTreeMap<String, String>>,
     workdir: Option<String>,
+    default_workdir: Option<String>,
     runtime: i64,
     /// Whether the command is said to be a launcher.
     pub(super) is_launcher: bool,
@@ -102,6 +103,7 @@ impl Wish {
             options: option_flags,
             envars,
             workdir: params.text("workdir").filter(|workdir| !workdir.is_empty()),
+            default_workdir: params.text("default_workdir").filter(|dir| !dir.is_empty()),
             runtime: params.integer("runtime").unwrap_or(0),
             is_launcher: params.truth(&["is_launcher"]).unwrap_or(false),
         };
@@ -160,6 +162,8 @@ impl Wish {
         Ok(TaskSpec {
             argv,
             env: self.envars.unwrap_or_default(),
+            // A directory that was named stands for itself.
+            default_workdir: self.default_workdir.filter(|_| self.workdir.is_none()),
             workdir: self.workdir,
             tasks: count(self.num_tasks, 1),
             cores_per_task: count(self.cores_per_task, 1),

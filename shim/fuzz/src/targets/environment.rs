@@ -164,6 +164,7 @@ fn launch_entries(choices: &mut Unstructured<'_>) -> Result<Vec<Entry>> {
         workdir: None,
         stdout: None,
         stderr: None,
+        default_workdir: None,
     };
     loop {
         match launch.encode() {

@@ -64,6 +64,7 @@ pub(super) fn good() -> Launch {
         workdir: Some(b"/tmp".to_vec()),
         stdout: Some(b"out".to_vec()),
         stderr: Some(b"/dev/null".to_vec()),
+        default_workdir: None,
     }
 }
 
@@ -74,6 +75,7 @@ fn seeds() -> Vec<Vec<u8>> {
         workdir: None,
         stdout: None,
         stderr: None,
+        default_workdir: None,
         ..good()
     };
     // As many empty arguments as there is room for.

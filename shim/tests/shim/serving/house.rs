@@ -351,6 +351,7 @@ pub(crate) fn launch(argv: &[&str]) -> Vec<u8> {
         workdir: Some(bytes("/run/shim-test/alice")),
         stdout: None,
         stderr: None,
+        default_workdir: None,
     };
     launch.encode().unwrap()
 }

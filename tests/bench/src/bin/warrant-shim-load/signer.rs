@@ -52,6 +52,7 @@ impl Signer {
             workdir: None,
             stdout: None,
             stderr: None,
+            default_workdir: None,
         };
         Ok(Self {
             key: SigningKey::from_bytes(&seed),
