@@ -109,7 +109,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
             "authentication is off: whoever can connect may run anything as this account"
         );
     }
-    let flux = Arc::new(config.flux_dialect(machine.capacity.gpus));
+    let flux = Arc::new(config.flux_dialect(machine.capacity.gpus)?);
     let router = http::router(Shared {
         jobs: jobs.clone(),
         gate,

@@ -1,6 +1,7 @@
 //! Configuration: defaults, then a file, then the environment. Names of the
 //! Flux RESTful server's variables mean what they mean there.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -463,7 +464,18 @@ impl Config {
                 && self.limits.connections_per_source > 0,
             "limits.connections must be 1 to 1000000, and limits.connections_per_source from 1"
         );
+        self.option_flags()?;
         self.listen.check()
+    }
+
+    /// The job shell's options for every job.
+    fn option_flags(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let read = flux::from_flags(&self.flux.option_flags);
+        let options =
+            read.map_err(|why| anyhow::anyhow!("flux.option_flags (FLUX_OPTION_FLAGS): {why}"))?;
+        local::options::check(&options)
+            .map_err(|error| anyhow::anyhow!("FLUX_OPTION_FLAGS: {}", error.message))?;
+        Ok(options)
     }
 
     /// What the local engine needs of it.
@@ -489,14 +501,16 @@ impl Config {
 
     /// What the Flux dialect needs of it, on a machine with `gpus` GPUs.
     /// The local engine is one machine, whatever may be asked for elsewhere.
-    pub fn flux_dialect(&self, gpus: u32) -> flux::Settings {
-        flux::Settings {
+    ///
+    /// Errors: options for every job that cannot be read or honoured.
+    pub fn flux_dialect(&self, gpus: u32) -> anyhow::Result<flux::Settings> {
+        Ok(flux::Settings {
             nodes: self.flux.nodes.min(1),
             gpus: self.flux.has_gpus.unwrap_or(gpus > 0),
-            options: flux::from_flags(&self.flux.option_flags),
+            options: self.option_flags()?,
             legacy: self.flux.legacy_job,
             launchers: self.flux.launchers.clone(),
-        }
+        })
     }
 }
 
@@ -565,13 +579,14 @@ mod tests {
     #[test]
     fn both_spellings_of_the_gpu_switch_count() {
         for name in ["FLUX_HAS_GPU", "FLUX_HAS_GPUS"] {
-            assert!(with(&[(name, "on")]).unwrap().flux_dialect(0).gpus);
+            assert!(with(&[(name, "on")]).unwrap().flux_dialect(0).unwrap().gpus);
         }
-        assert!(Config::default().flux_dialect(2).gpus);
+        assert!(Config::default().flux_dialect(2).unwrap().gpus);
         assert!(
             !with(&[("FLUX_HAS_GPUS", "0")])
                 .unwrap()
                 .flux_dialect(2)
+                .unwrap()
                 .gpus
         );
     }

@@ -96,12 +96,13 @@ fn body(submit: &Submit) -> Result<Value, Failure> {
         set("envars", Some(Value::Object(variables)));
     }
     if !submit.option.is_empty() {
-        let options: Vec<String> = submit
+        // As an object: a value may hold a comma.
+        let options: Map<String, Value> = submit
             .option
             .iter()
-            .map(|(name, value)| format!("{name}={value}"))
+            .map(|(name, value)| (name.clone(), json!(value)))
             .collect();
-        set("option_flags", Some(options.join(",").into()));
+        set("option_flags", Some(Value::Object(options)));
     }
     Ok(Value::Object(body))
 }
@@ -184,7 +185,7 @@ mod tests {
                 "runtime": 3600,
                 "workdir": "/tmp",
                 "envars": {"A": "1", "B": "x y"},
-                "option_flags": "a=1,b.c=2",
+                "option_flags": {"a": "1", "b.c": "2"},
                 "is_launcher": true,
             })
         );

@@ -195,7 +195,7 @@ pub struct SubmitBody {
     /// Whether the job wants its machines to itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exclusive: Option<bool>,
-    /// Options of the job shell: `name=value,name=value`.
+    /// Options of the job shell: `name=value,name=value`; an object in JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub option_flags: Option<String>,
     /// Environment variables to add.

@@ -70,7 +70,8 @@ pub struct Launch {
     /// start. `None` means the first that can be used of `default_workdir`, the
     /// user's home and `/tmp`.
     pub workdir: Option<Vec<u8>>,
-    /// A file for standard output in place of the spool. A relative path is
+    /// A file for standard output in place of the spool. Its tags
+    /// ([`crate::template`]) are replaced at the start. A relative path is
     /// relative to the first of those directories that is given, and an error
     /// where the job does not start there.
     pub stdout: Option<Vec<u8>>,

@@ -22,6 +22,7 @@ pub mod output;
 pub mod record;
 pub mod refusal;
 pub mod run;
+pub mod template;
 pub mod warrant;
 
 pub use cursor::{Cursor, Malformed};

@@ -7,16 +7,17 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use warrant_wire::Launch;
 
-use super::{CANNOT_EXECUTE, Crew, Failure, environment, program, redirect, workdir};
+use super::{CANNOT_EXECUTE, Crew, Failure, environment, program, redirect, template, workdir};
 
 /// Reads the launch and becomes what it says.
 pub(super) fn launch(crew: &Crew<'_>, rank: u16) -> Result<Infallible, Failure> {
-    let launch = Launch::decode(&crew.order.launch)
+    let mut launch = Launch::decode(&crew.order.launch)
         .map_err(|malformed| Failure::new(CANNOT_EXECUTE, &[malformed.to_string().as_bytes()]))?;
     if !crew.order.placement.cores.is_empty() {
         bind_to(&crew.order.placement.cores);
     }
     let has_base = workdir::enter(&launch, crew)?;
+    template::expand(&mut launch, crew, rank);
     redirect::redirect(&launch, has_base)?;
     let environment = environment::build(&launch.env, crew, rank);
     // The monitor's mask lets nothing through; the program's everything.

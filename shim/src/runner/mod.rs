@@ -9,6 +9,7 @@ mod environment;
 mod execute;
 mod program;
 mod redirect;
+mod template;
 mod workdir;
 
 use std::fs;

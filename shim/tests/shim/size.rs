@@ -8,7 +8,7 @@ const MOST: usize = 4_000;
 /// What nobody who is root runs where runs are on behalf of users: keepers
 /// that have become a user of their own, runners that have become the user,
 /// and what the broker's own monitor does.
-const UNPRIVILEGED: [&str; 9] = [
+const UNPRIVILEGED: [&str; 10] = [
     "tend/",
     "cgroup/state.rs",
     "proof.rs",
@@ -16,6 +16,7 @@ const UNPRIVILEGED: [&str; 9] = [
     "runner/program.rs",
     "runner/environment.rs",
     "runner/redirect.rs",
+    "runner/template.rs",
     "runner/workdir.rs",
     "monitor/single_user.rs",
 ];

@@ -5,6 +5,7 @@ mod cancel;
 mod documents;
 mod job;
 mod lists;
+mod options;
 mod output;
 mod search;
 mod service;

@@ -4,6 +4,7 @@ mod environment;
 mod launch;
 mod machine;
 mod monitor;
+pub mod options;
 mod report;
 
 use std::path::PathBuf;
@@ -74,6 +75,14 @@ impl Local {
             monitor,
         }))
     }
+
+    /// The bytes that the shim starts.
+    fn encode(&self, task: &TaskSpec) -> Result<Vec<u8>> {
+        let env = self.base.of_task(task);
+        launch::describe(&self.settings, task, env)
+            .encode()
+            .map_err(|malformed| Error::new(Kind::Invalid, malformed.to_string()))
+    }
 }
 
 fn wire(run: RunKey) -> RunId {
@@ -126,7 +135,7 @@ impl Engine for Local {
             Shim::Own(_) => Request::Launch {
                 run,
                 placement,
-                launch: self.describe(task)?,
+                launch: self.encode(task)?,
             },
             Shim::Root(_) => Request::Start { run, placement },
         };
@@ -180,9 +189,7 @@ impl Engine for Local {
     }
 
     fn describe(&self, task: &TaskSpec) -> Result<Vec<u8>> {
-        let env = self.base.of_task(task);
-        launch::describe(&self.settings, task, env)
-            .encode()
-            .map_err(|malformed| Error::new(Kind::Invalid, malformed.to_string()))
+        options::check(&task.options)?;
+        self.encode(task)
     }
 }

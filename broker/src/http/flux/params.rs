@@ -112,7 +112,7 @@ impl Params {
             (_, Value::String(text)) => Some(text),
             (_, Value::Null) => None,
             (place, value) => {
-                self.refuse(
+                self.wrong_at(
                     place,
                     name,
                     "string_type",
@@ -148,7 +148,7 @@ impl Params {
             Value::Bool(truth) => return Some(i64::from(*truth)),
             Value::Array(_) | Value::Object(_) => ("int_type", "Input should be a valid integer"),
         };
-        self.refuse(place, name, kind, msg, &value);
+        self.wrong_at(place, name, kind, msg, &value);
         None
     }
 
@@ -162,7 +162,7 @@ impl Params {
             Value::String(text) => text.to_ascii_lowercase(),
             Value::Number(number) => number.to_string(),
             Value::Array(_) | Value::Object(_) => {
-                self.refuse(
+                self.wrong_at(
                     place,
                     name,
                     "bool_type",
@@ -178,11 +178,18 @@ impl Params {
             _ => {}
         }
         let msg = "Input should be a valid boolean, unable to interpret input";
-        self.refuse(place, name, "bool_parsing", msg, &value);
+        self.wrong_at(place, name, "bool_parsing", msg, &value);
         None
     }
 
-    fn refuse(&mut self, place: Place, name: &str, kind: &str, msg: &str, input: &Value) {
+    /// Refuse a parameter, where it is given.
+    pub(super) fn refuse(&mut self, name: &str, kind: &str, msg: &str) {
+        if let Some((place, value)) = self.given.get(name).cloned() {
+            self.wrong_at(place, name, kind, msg, &value);
+        }
+    }
+
+    fn wrong_at(&mut self, place: Place, name: &str, kind: &str, msg: &str, input: &Value) {
         self.wrong.push(BadParameter {
             kind: kind.into(),
             loc: vec![place.word().into(), name.into()],

@@ -6,12 +6,55 @@ use serde_json::Value;
 use warrant_api::flux::Unsubmitted;
 
 use super::fault::Fault;
+use super::options::{self, Options};
 use super::params::Params;
-use super::{Settings, literal, options, words};
+use super::{Settings, literal, words};
 use crate::model::TaskSpec;
 
 /// The most processes of a job, cores or GPUs of a process.
 const MOST: i64 = 4096;
+
+/// What Flux knows of a job and a submission here cannot say, with what says
+/// it instead. A parameter that means nothing to Flux either is left alone, as
+/// the Flux RESTful server does it.
+const UNSUPPORTED: [(&str, &str); 36] = [
+    ("attributes", ""),
+    ("bank", ""),
+    ("begin_time", ""),
+    ("constraints", ""),
+    ("cores", ": use cores_per_task"),
+    ("cwd", ": use workdir"),
+    ("dependencies", ""),
+    ("dependency", ""),
+    ("duration", ": use runtime"),
+    ("env", ": use envars"),
+    ("environment", ": use envars"),
+    ("error", ": use option_flags, output.stderr.path"),
+    ("gpus", ": use gpus_per_task"),
+    ("input", ""),
+    ("memory", ""),
+    ("name", ""),
+    ("ncores", ": use cores_per_task"),
+    ("nnodes", ": use num_nodes"),
+    ("nodes", ": use num_nodes"),
+    ("nslots", ": use num_tasks"),
+    ("ntasks", ": use num_tasks"),
+    ("num_slots", ": use num_tasks"),
+    ("output", ": use option_flags, output.stdout.path"),
+    ("priority", ""),
+    ("project", ""),
+    ("queue", ""),
+    ("requires", ""),
+    ("rlimit", ""),
+    ("setattr", ""),
+    ("setopt", ": use option_flags"),
+    ("shell_options", ": use option_flags"),
+    ("signal", ""),
+    ("stdin", ""),
+    ("stdout", ": use option_flags, output.stdout.path"),
+    ("time_limit", ": use runtime"),
+    ("urgency", ""),
+];
 
 /// A submission as it was sent.
 #[derive(Debug)]
@@ -22,7 +65,7 @@ pub(super) struct Wish {
     gpus_per_task: Option<i64>,
     num_nodes: Option<i64>,
     exclusive: bool,
-    options: Result<Option<BTreeMap<String, String>>, String>,
+    options: Result<Options, String>,
     envars: Option<BTreeMap<String, String>>,
     workdir: Option<String>,
     default_workdir: Option<String>,
@@ -73,18 +116,20 @@ impl Wish {
     /// Errors: 422 for what has the wrong type; 400 where there is no command.
     pub(super) fn read(params: &mut Params) -> Result<Self, Fault> {
         let command = match params.get(&["command"]) {
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(plain)
-                .collect::<Option<Vec<String>>>()
-                .map_or_else(|| Command::Text(String::new()), Command::Words),
+            Some(Value::Array(items)) => {
+                match items.iter().map(plain).collect::<Option<Vec<String>>>() {
+                    Some(words) => Command::Words(words),
+                    None => {
+                        params.refuse("command", "string_type", "Input should be a list of texts");
+                        Command::Words(Vec::new())
+                    }
+                }
+            }
             _ => Command::Text(params.text("command").unwrap_or_default()),
         };
-        let option_flags = match params.get(&["option_flags"]) {
-            Some(Value::Object(fields)) => Ok(dictionary(fields)),
-            _ => Ok(params
-                .text("option_flags")
-                .map(|text| options::from_client(&text))),
+        let options = match params.get(&["option_flags"]) {
+            Some(Value::Object(fields)) => options::from_object(fields),
+            _ => options::from_text(&params.text("option_flags").unwrap_or_default()),
         };
         let envars = match params.get(&["envars"]) {
             None | Some(Value::Null) => Some(BTreeMap::new()),
@@ -100,13 +145,17 @@ impl Wish {
             gpus_per_task: params.integer("gpus_per_task"),
             num_nodes: params.integer("num_nodes"),
             exclusive: params.truth(&["exclusive"]).unwrap_or(false),
-            options: option_flags,
+            options,
             envars,
             workdir: params.text("workdir").filter(|workdir| !workdir.is_empty()),
             default_workdir: params.text("default_workdir").filter(|dir| !dir.is_empty()),
             runtime: params.integer("runtime").unwrap_or(0),
             is_launcher: params.truth(&["is_launcher"]).unwrap_or(false),
         };
+        for (name, instead) in UNSUPPORTED {
+            let msg = format!("This server does not support {name}{instead}");
+            params.refuse(name, "extra_forbidden", &msg);
+        }
         params.check()?;
         let empty = match &wish.command {
             Command::Text(text) => text.is_empty(),
@@ -128,7 +177,6 @@ impl Wish {
     /// Errors: everything that is wrong with the parameters, at once; then
     /// what is wrong with the command.
     pub(super) fn check(self, settings: &Settings) -> Result<TaskSpec, Wrong> {
-        let given = self.options.unwrap_or_default();
         let errors = Complaints {
             settings,
             num_tasks: self.num_tasks,
@@ -136,7 +184,7 @@ impl Wish {
             gpus_per_task: self.gpus_per_task,
             num_nodes: self.num_nodes,
             runtime: self.runtime,
-            options: given.as_ref(),
+            options: self.options.as_ref(),
             envars: self.envars.is_some(),
         }
         .list();
@@ -156,7 +204,7 @@ impl Wish {
             return Err(Wrong::NoLauncher(program.clone()));
         }
         let mut options = settings.options.clone();
-        options.extend(given.unwrap_or_default());
+        options.extend(self.options.unwrap_or_default());
         let count =
             |n: Option<i64>, default: u32| n.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
         Ok(TaskSpec {
@@ -184,7 +232,7 @@ struct Complaints<'a> {
     gpus_per_task: Option<i64>,
     num_nodes: Option<i64>,
     runtime: i64,
-    options: Option<&'a BTreeMap<String, String>>,
+    options: Result<&'a Options, &'a String>,
     envars: bool,
 }
 
@@ -199,6 +247,7 @@ impl Complaints<'_> {
                 "The server only has {nodes} nodes, you requested {asked}"
             ));
         }
+        errors.extend(self.options.err().cloned());
         for name in self.options.into_iter().flat_map(BTreeMap::keys) {
             if name.contains("-o") {
                 errors.push(format!(
@@ -235,7 +284,7 @@ impl Complaints<'_> {
 }
 
 /// A plain JSON value as Python's `str` prints it.
-fn plain(value: &Value) -> Option<String> {
+pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
