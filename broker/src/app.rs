@@ -27,7 +27,8 @@ use crate::config::{Config, Mode, Obtained};
 use crate::engine::Engine;
 use crate::engine::local::{Local, Machine};
 use crate::http::flux::fault::Challenge;
-use crate::http::{self, Gate, Limits, Shared};
+use crate::http::listen::{Entrance, serve as listen};
+use crate::http::{self, Gate, Limits, Readers, Shared};
 use crate::live::Live;
 use crate::revocations::{Disabled, Revocations};
 use crate::scheduler::{Parts, Scheduler};
@@ -117,6 +118,10 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
             config.limits.requests_per_minute,
             config.limits.unauthenticated_per_minute,
         )),
+        readers: Readers::new(
+            config.limits.readers_per_user,
+            u64::from(config.limits.in_flight_mib) << 20,
+        ),
         flux,
         own_warrants: config.mode == Mode::MultiUser && config.shim.warrants == Obtained::Client,
         origin: Arc::new(origin(&config, address)?),
@@ -131,12 +136,18 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     }
     tracing::info!(
         listen = %address,
-        tls = tls.is_some(),
+        tls = config.listen.tls.files().is_some(),
         cores = machine.capacity.cores,
         gpus = machine.capacity.gpus,
         "serving"
     );
-    let server = tokio::spawn(http::listen::serve(listener, router, tls, places, stopped));
+    let entrance = Entrance {
+        listener,
+        tls,
+        places,
+        write_timeout: Duration::from_secs(config.limits.write_timeout_s.into()),
+    };
+    let server = tokio::spawn(listen(entrance, router, stopped));
     let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
     let left = jobs.drain(grace).await;
     if left > 0 {

@@ -311,6 +311,15 @@ pub struct Limits {
     pub connections: u32,
     /// Connections at a time from each address (of IPv6, each /64 network).
     pub connections_per_source: u32,
+    /// Long responses that each user may read at a time: outputs, whether
+    /// followed or not, and lists of more than 64 KiB.
+    pub readers_per_user: u32,
+    /// How much of long responses may be made and not yet taken by the clients'
+    /// connections, MiB in all.
+    pub in_flight_mib: u32,
+    /// How long a client may leave a response unread, seconds: in that time it
+    /// must take 64 KiB or what there is. Then it is disconnected.
+    pub write_timeout_s: u32,
 }
 
 impl Default for Limits {
@@ -320,6 +329,9 @@ impl Default for Limits {
             unauthenticated_per_minute: 6000,
             connections: 4096,
             connections_per_source: 2048,
+            readers_per_user: 256,
+            in_flight_mib: 64,
+            write_timeout_s: 30,
         }
     }
 }
@@ -465,6 +477,13 @@ impl Config {
             "limits.connections must be 1 to 1000000, and limits.connections_per_source from 1"
         );
         self.option_flags()?;
+        anyhow::ensure!(
+            self.limits.readers_per_user > 0
+                && (1..=65_536).contains(&self.limits.in_flight_mib)
+                && (1..=86_400).contains(&self.limits.write_timeout_s),
+            "limits.readers_per_user must be from 1, limits.in_flight_mib 1 to 65536, and \
+             limits.write_timeout_s 1 to 86400"
+        );
         self.listen.check()
     }
 

@@ -54,8 +54,19 @@ pub fn send(pid: i32, signal: Signal) {
 ///
 /// Errors: panics where it is gone.
 pub fn resident_kib(pid: i32) -> u64 {
+    memory_kib(pid, "VmRSS:")
+}
+
+/// The most that a process has had in memory, in KiB. Source: proc_pid_status(5).
+///
+/// Errors: panics where it is gone.
+pub fn peak_kib(pid: i32) -> u64 {
+    memory_kib(pid, "VmHWM:")
+}
+
+fn memory_kib(pid: i32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.unwrap().trim().trim_end_matches(" kB");
     kib.parse().unwrap()
 }

@@ -22,6 +22,7 @@ mod flux;
 mod hostile;
 mod injection;
 mod operations;
+mod reading;
 mod secrets;
 mod tls;
 mod village;

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tower::Service;
 use warrant_door::tls::{NotAccepted, STRICT_TRANSPORT, Tls, reason};
-use warrant_door::{Guarded, Place, Places, QuietStream};
+use warrant_door::{Guarded, Paced, Place, Places, QuietStream, bound_unsent};
 
 use crate::audit::{Audit, Event, Sort};
 use crate::certificates::Shown;
@@ -43,6 +43,8 @@ const MAX_CONNECTIONS: u32 = 1024;
 const MAX_OF_ONE: u32 = 256;
 /// How long requests may take to end after the service is told to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long a client may leave an answer unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The rest after an accept that failed, commonly for want of descriptors.
 const RECOVERY: Duration = Duration::from_millis(100);
 
@@ -235,6 +237,10 @@ impl Door {
     /// As [`Door::admit`], over TLS where it is configured.
     fn admit_tcp(&self, stream: TcpStream, from: IpAddr, graceful: &GracefulShutdown) {
         let peer = Peer::Tcp(from);
+        if let Err(error) = bound_unsent(&stream, WRITE_TIMEOUT) {
+            tracing::debug!(%from, %error, "a connection broke before it was served");
+            return;
+        }
         let Some(over_tls) = self.over_tls.clone() else {
             return self.admit(stream, peer, graceful);
         };
@@ -283,7 +289,7 @@ impl Door {
     {
         let router = self.router.clone();
         let over_tls = self.over_tls.is_some();
-        let (stream, verdicts) = Guarded::new(stream);
+        let (stream, verdicts) = Guarded::new(Paced::new(stream, WRITE_TIMEOUT));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let extensions = request.extensions_mut();
             extensions.insert(peer);

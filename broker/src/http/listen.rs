@@ -1,4 +1,5 @@
-//! Accepting connections, with bounds on how many, how slow and how large.
+//! Accepting connections, with bounds on how many, how slow and how large: also
+//! on how slowly a response may be read.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 use tower::ServiceExt;
 use warrant_door::tls::{STRICT_TRANSPORT, Tls};
-use warrant_door::{Guarded, Places};
+use warrant_door::{Guarded, Paced, Places, bound_unsent};
 
 /// The longest a request's head may take to come, and a connection may be
 /// kept without a request.
@@ -35,16 +36,28 @@ const HEAD_BYTES: usize = 128 * 1024;
 /// How long requests in progress may take once the service stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// Serve `router` on `listener`, over `tls` where it is given, until `stop`
-/// says so; then finish the requests in progress. A source that has its share of `places` already is
-/// turned away.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    tls: Option<Arc<Tls>>,
-    places: Places,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Where connections are accepted.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The socket.
+    pub listener: TcpListener,
+    /// TLS; plain HTTP where there is none.
+    pub tls: Option<Arc<Tls>>,
+    /// Room for connections, in all and of each source.
+    pub places: Places,
+    /// How long a client may leave a response unread.
+    pub write_timeout: Duration,
+}
+
+/// Serve `router` until `stop` says so; then finish the requests in progress.
+/// Connections of a source that has its share of places already are closed.
+pub async fn serve(entrance: Entrance, router: Router, mut stop: watch::Receiver<bool>) {
+    let Entrance {
+        listener,
+        tls,
+        places,
+        write_timeout,
+    } = entrance;
     let router = match &tls {
         Some(_) => router.layer(middleware::map_response(by_tls_alone)),
         None => router,
@@ -70,12 +83,21 @@ pub async fn serve(
             tracing::debug!(%peer, "closed a connection: there are too many from there");
             continue;
         };
-        let _ = stream.set_nodelay(true);
-        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+        let prepared = stream.set_nodelay(true);
+        if let Err(error) = prepared.and_then(|()| bound_unsent(&stream, write_timeout)) {
+            tracing::debug!(%peer, %error, "a connection broke before it was served");
+            continue;
+        }
+        let (tls, stop) = (tls.clone(), stop.clone());
+        let client = Client {
+            address: peer,
+            router: router.clone(),
+            write_timeout,
+        };
         tokio::spawn(async move {
             match tls {
-                None => converse(stream, peer, router, stop).await,
-                Some(tls) => converse_over(&tls, stream, peer, router, stop).await,
+                None => converse(stream, client, stop).await,
+                Some(tls) => converse_over(&tls, stream, client, stop).await,
             }
             drop(place);
         });
@@ -89,12 +111,18 @@ async fn by_tls_alone(mut response: Response) -> Response {
     response
 }
 
+/// Who connected, and what answers.
+struct Client {
+    address: SocketAddr,
+    router: Router,
+    write_timeout: Duration,
+}
+
 /// As [`converse`], once there is a connection over TLS.
 async fn converse_over(
     tls: &Tls,
     stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
+    client: Client,
     mut stop: watch::Receiver<bool>,
 ) {
     let accepted = tokio::select! {
@@ -102,8 +130,11 @@ async fn converse_over(
         _ = stop.wait_for(|stop| *stop) => return,
     };
     match accepted {
-        Ok((stream, _)) => converse(stream, peer, router, stop).await,
-        Err(error) => tracing::debug!(%peer, %error, "no connection over TLS"),
+        Ok((stream, _)) => converse(stream, client, stop).await,
+        Err(error) => {
+            let peer = client.address;
+            tracing::debug!(%peer, %error, "no connection over TLS");
+        }
     }
 }
 
@@ -111,13 +142,18 @@ async fn converse_over(
 /// and counts the time for a head from the end of the request before it. It
 /// must not gather the answers to pipelined requests: a refusal of a broken
 /// head, with bytes behind it, would then never be sent.
-async fn converse<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>)
+async fn converse<S>(stream: S, client: Client, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (stream, verdicts) = Guarded::new(stream);
+    let Client {
+        address,
+        router,
+        write_timeout,
+    } = client;
+    let (stream, verdicts) = Guarded::new(Paced::new(stream, write_timeout));
     let service = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ConnectInfo(address));
         if !verdicts.next_is_plain() {
             request.extensions_mut().insert(LengthTwice);
         }

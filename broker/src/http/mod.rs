@@ -12,6 +12,7 @@ mod keys;
 pub mod limits;
 pub mod listen;
 mod possession;
+mod readers;
 mod session;
 mod stream;
 
@@ -23,6 +24,7 @@ use warrant_door::origin::Origin;
 
 pub use auth::Gate;
 pub use limits::Limits;
+pub use readers::Readers;
 
 use crate::service::Jobs;
 
@@ -35,6 +37,8 @@ pub struct Shared {
     pub gate: Arc<Gate>,
     /// How much anybody may ask.
     pub limits: Arc<Limits>,
+    /// Who reads long responses.
+    pub readers: Arc<Readers>,
     /// What the Flux dialect must know of its configuration.
     pub flux: Arc<flux::Settings>,
     /// Whether users get the warrants for their jobs themselves.

@@ -119,6 +119,13 @@ pub struct Job {
 }
 
 impl Job {
+    /// The bytes of its texts.
+    pub fn text_bytes(&self) -> usize {
+        let note = self.exception.as_ref().map_or(0, |it| it.note.len());
+        let workdir = self.workdir.as_ref().map_or(0, String::len);
+        self.owner.name.len() + self.name.len() + workdir + note
+    }
+
     /// Seconds it has run, up to `now` or its end; 0 before it started.
     pub fn runtime(&self, now: Micros) -> f64 {
         self.started

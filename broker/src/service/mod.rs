@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 use audit::Trace;
-pub use output::{Lines, Tail};
+use output::Disk;
+pub use output::{Lines, Sink, Tail};
 pub use permission::check_role;
 pub use submit::Submission;
 
@@ -27,7 +28,7 @@ use crate::scheduler::Scheduler;
 use crate::store::Store;
 use crate::warrants::Warrants;
 
-pub use crate::store::Page;
+pub use crate::store::{Matches, Page, is_part};
 
 /// Jobs, as callers deal with them. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,6 +41,7 @@ struct Inner {
     scheduler: Scheduler,
     live: Live,
     trace: Arc<Trace>,
+    disk: Disk,
     warrants: Option<Warrants>,
     /// Names of callers, and the accounts that their jobs are of.
     accounts: Mutex<HashMap<String, u32>>,
@@ -66,6 +68,7 @@ impl Jobs {
             scheduler,
             live,
             trace,
+            disk: Disk::new(),
             warrants,
             accounts: Mutex::default(),
             uid,

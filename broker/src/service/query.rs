@@ -4,10 +4,11 @@ use super::Jobs;
 use crate::caller::Caller;
 use crate::error::Result;
 use crate::model::{Job, JobId, State};
-use crate::store::{Page, Query, Whose};
+use crate::store::{Matches, Page, Query, Whose};
 
 impl Jobs {
-    /// Up to `limit` of the caller's jobs older than `below`, newest first.
+    /// Up to `limit` of the caller's jobs older than `below`, newest first; a
+    /// part of them where all would take much memory ([`is_part`](super::is_part)).
     ///
     /// Errors: the store is away.
     pub async fn list(
@@ -37,7 +38,8 @@ impl Jobs {
         self.0.store.list_ids(whose, below, limit).await
     }
 
-    /// The `limit` jobs behind the `start` newest of the caller's.
+    /// The `limit` jobs behind the `start` newest of the caller's; a part of
+    /// them as with [`Jobs::list`].
     ///
     /// Errors: the store is away.
     pub async fn page(&self, caller: &Caller, start: i64, limit: i64) -> Result<Page> {
@@ -45,7 +47,8 @@ impl Jobs {
         self.0.store.page(whose, start, limit).await
     }
 
-    /// The caller's jobs that hold `text`, or whose state is one of `states`.
+    /// The ids of the caller's jobs that hold `text`, or whose state is one of
+    /// `states`, newest first: `limit` of them behind the `start` newest.
     ///
     /// Errors: the store is away.
     pub async fn search(
@@ -55,7 +58,7 @@ impl Jobs {
         states: &[State],
         start: i64,
         limit: i64,
-    ) -> Result<Page> {
+    ) -> Result<Matches> {
         let whose = self.visible(caller).await?;
         self.0
             .store
@@ -67,5 +70,14 @@ impl Jobs {
                 limit,
             })
             .await
+    }
+
+    /// The caller's jobs with these ids, newest first; a part of them where all
+    /// would take much memory ([`is_part`](super::is_part)).
+    ///
+    /// Errors: the store is away.
+    pub async fn found(&self, caller: &Caller, ids: &[JobId]) -> Result<Vec<Job>> {
+        let whose = self.visible(caller).await?;
+        self.0.store.found(whose, ids).await
     }
 }

@@ -1,5 +1,6 @@
 //! Reading jobs.
 
+use futures_util::{Stream, TryStreamExt};
 use sqlx::FromRow;
 use warrant_migrations::{Conn, on};
 
@@ -33,6 +34,29 @@ impl<'a> Whose<'a> {
         }
     }
 }
+
+/// How much text a list read at a time may hold, in bytes. The jobs of one user
+/// can have names and directories of any length.
+const TEXT: usize = 128 * 1024;
+
+/// Whether `read`, of at most `most` jobs, need not be all there are: it has as
+/// many as it may, or as much text.
+pub fn is_part(read: &[Job], most: i64) -> bool {
+    let many = i64::try_from(read.len()).is_ok_and(|count| count >= most);
+    many || read.iter().map(Job::text_bytes).sum::<usize>() >= TEXT
+}
+
+/// The columns of [`JobRow`]. The command is left out: lists do not show it,
+/// and it may be long.
+macro_rules! columns {
+    () => {
+        "jobs.id, jobs.owner, jobs.owner_uid, jobs.name, jobs.dialect, jobs.state, jobs.urgency, \
+         jobs.workdir, jobs.tasks, jobs.cores, jobs.gpus, jobs.time_limit_s, jobs.submitted_us, \
+         jobs.started_us, jobs.ended_us, jobs.cancel_us, jobs.attempt, jobs.node, jobs.placement, \
+         jobs.wait_status, jobs.exception_type, jobs.exception_severity, jobs.exception_note"
+    };
+}
+pub(super) use columns;
 
 /// Part of a list, newest first.
 #[derive(Debug)]
@@ -118,8 +142,19 @@ pub(super) fn state(word: &str) -> Option<State> {
     State::ALL.into_iter().find(|state| state.word() == word)
 }
 
-pub(super) fn jobs(rows: Vec<JobRow>) -> Result<Vec<Job>> {
-    rows.into_iter().map(Job::try_from).collect()
+/// Read jobs until there are no more, or as much text as there may be.
+pub(super) async fn gather(
+    mut rows: impl Stream<Item = sqlx::Result<JobRow>> + Unpin,
+) -> Result<Vec<Job>> {
+    let (mut jobs, mut text) = (Vec::new(), 0);
+    while text < TEXT
+        && let Some(row) = rows.try_next().await?
+    {
+        let job = Job::try_from(row)?;
+        text += job.text_bytes();
+        jobs.push(job);
+    }
+    Ok(jobs)
 }
 
 impl Store {
@@ -127,7 +162,7 @@ impl Store {
     ///
     /// Errors: the store is away.
     pub async fn find(&self, id: JobId) -> Result<Option<Job>> {
-        const SQL: &str = "select * from jobs where id = $1";
+        const SQL: &str = concat!("select ", columns!(), " from jobs where id = $1");
         let mut conn = self.db.read().await?;
         let row: Option<JobRow> = on!(&mut conn, |db| sqlx::query_as(SQL)
             .bind(id)
@@ -169,7 +204,8 @@ impl Store {
         })?)
     }
 
-    /// Up to `limit` jobs older than `below` (all, where `None`), newest first.
+    /// Up to `limit` jobs older than `below` (all, where `None`), newest first;
+    /// fewer where they have much text ([`is_part`]).
     ///
     /// Errors: the store is away.
     pub async fn list(
@@ -180,7 +216,7 @@ impl Store {
     ) -> Result<Vec<Job>> {
         let mut conn = self.db.read().await?;
         let below = below.map_or(i64::MAX, JobId::get);
-        jobs(page(&mut conn, whose, below, 0, limit).await?)
+        page(&mut conn, whose, below, 0, limit).await
     }
 
     /// The ids alone, as [`Store::list`].
@@ -216,15 +252,15 @@ impl Store {
         }?)
     }
 
-    /// The `limit` jobs behind the `start` newest, and how many there are.
+    /// The `limit` jobs behind the `start` newest, fewer as with [`Store::list`],
+    /// and how many there are.
     ///
     /// Errors: the store is away.
     pub async fn page(&self, whose: Whose<'_>, start: i64, limit: i64) -> Result<Page> {
         let mut conn = self.db.read().await?;
         let place = counts::place(&mut conn, whose.counted(), start).await?;
-        let rows = page(&mut conn, whose, place.below, place.skip, limit).await?;
         Ok(Page {
-            jobs: jobs(rows)?,
+            jobs: page(&mut conn, whose, place.below, place.skip, limit).await?,
             total: place.total,
         })
     }
@@ -244,27 +280,25 @@ async fn page(
     below: i64,
     skip: i64,
     limit: i64,
-) -> sqlx::Result<Vec<JobRow>> {
-    const ALL: &str = "select * from jobs where id < $1 order by id desc limit $2 offset $3";
-    const ONE: &str =
-        "select * from jobs where id < $1 and owner = $4 order by id desc limit $2 offset $3";
+) -> Result<Vec<Job>> {
+    const ALL: &str = concat!(
+        "select ",
+        columns!(),
+        " from jobs where id < $1 order by id desc limit $2 offset $3"
+    );
+    const ONE: &str = concat!(
+        "select ",
+        columns!(),
+        " from jobs where id < $1 and owner = $4 order by id desc limit $2 offset $3"
+    );
     match whose {
         Whose::All => on!(conn, |db| {
-            sqlx::query_as(ALL)
-                .bind(below)
-                .bind(limit)
-                .bind(skip)
-                .fetch_all(db)
-                .await
+            let all = sqlx::query_as(ALL).bind(below).bind(limit).bind(skip);
+            gather(all.fetch(db)).await
         }),
         Whose::Owner(name) => on!(conn, |db| {
-            sqlx::query_as(ONE)
-                .bind(below)
-                .bind(limit)
-                .bind(skip)
-                .bind(name)
-                .fetch_all(db)
-                .await
+            let all = sqlx::query_as(ONE).bind(below).bind(limit).bind(skip);
+            gather(all.bind(name).fetch(db)).await
         }),
     }
 }

@@ -25,9 +25,9 @@ use warrant_trail::Row;
 
 pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
 use changes::{Change, Done};
-pub use jobs::{Page, Whose};
+pub use jobs::{Page, Whose, is_part};
 pub use queue::{Queued, Unfinished};
-pub use search::Query;
+pub use search::{Matches, Query};
 pub use skip::skip_ids;
 use writer::Writer;
 

@@ -35,7 +35,7 @@ use house::{Database, House, Site};
 use machine::Machine;
 use parts::start::Starts;
 use parts::submit::Submits;
-use parts::{Bench, Sizes, auth, list, memory, multi, shim, start, submit, token};
+use parts::{Bench, Sizes, auth, list, live, memory, multi, shim, start, submit, token};
 use report::Table;
 
 /// The longest that everything may take.
@@ -82,6 +82,8 @@ enum Part {
     /// The auth service: every way to a token, questions about tokens, and
     /// many logins at once.
     Auth,
+    /// Clients that ask for output and do not read it.
+    Live,
     /// Resident memory.
     Memory,
     /// Multi-user mode: all of the above that is different there.
@@ -252,6 +254,11 @@ async fn measure(
             rate_aim: Some(START_RATE_AIM),
         };
         show(start::measure(bench, &house.door, what).await?);
+        house.close().await?;
+    }
+    if wanted(Part::Live) {
+        let house = House::open(&bench.site, database, None).await?;
+        show(live::measure(bench, &house, on).await?);
         house.close().await?;
     }
     if wanted(Part::List) || wanted(Part::Memory) {

@@ -137,6 +137,14 @@ impl Fault {
         )
     }
 
+    /// 429: the user reads as many long responses as there may be.
+    pub fn too_many_readers() -> Self {
+        Self::detail(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many outputs and lists are being read at the same time. Try again later.",
+        )
+    }
+
     /// 503.
     pub fn unavailable(detail: &str) -> Self {
         Self::detail(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -186,7 +194,7 @@ impl Fault {
 }
 
 /// Write down what only the log may know.
-pub(super) fn log(error: &Error) {
+pub(in crate::http) fn log(error: &Error) {
     match (&error.kind, &error.source) {
         (Kind::Internal, source) => tracing::error!(%error, ?source, "a request failed"),
         (_, Some(source)) => tracing::warn!(%error, ?source, "a request was refused"),

@@ -13,13 +13,15 @@ use super::fault::Fault;
 use super::params::Params;
 use super::{Settings, id, map};
 use crate::caller::Caller;
-use crate::error::Result;
-use crate::http::stream::{self, Json};
+use crate::error::Result as Outcome;
+use crate::http::stream::{Items, Sender, unwritable};
 use crate::model::{Job, JobId, Micros};
-use crate::service::Jobs;
+use crate::service::{Jobs, is_part};
 
-/// Jobs read from the store at a time; longer lists are sent in pieces.
-const PIECE: i64 = 1000;
+/// Jobs read from the store at a time.
+pub(super) const JOBS: i64 = 100;
+/// Ids read from the store at a time.
+const IDS: i64 = 4096;
 
 /// List jobs, newest first.
 ///
@@ -37,10 +39,12 @@ const PIECE: i64 = 1000;
         (status = 200, body = JobRefs),
         (status = 401, body = Detail),
         (status = 422, body = BadParameters),
+        (status = 429, body = Detail),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn list_jobs(
     State(jobs): State<Jobs>,
+    State(sender): State<Sender>,
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Fault> {
@@ -49,48 +53,111 @@ pub(super) async fn list_jobs(
     let listing = params.truth(&["listing"]).unwrap_or(false);
     params.check()?;
     if !details {
-        return ids(jobs, caller).await;
+        let ids = Ids {
+            jobs,
+            caller: caller.clone(),
+            below: None,
+            ended: false,
+        };
+        return sender.list(caller, "{\"jobs\":[", ids).await;
     }
     // A limit that is no number is no limit; one below 1 leaves nothing.
     let limit = params
         .get(&["limit"])
         .and_then(|limit| limit.as_str()?.trim().parse::<i64>().ok());
-    let most = limit.unwrap_or(i64::MAX).max(0);
-    let shape = if listing { Json::ARRAY } else { Json::OBJECT };
-    let first = jobs.list(&caller, None, most.min(PIECE)).await?;
-    let uid = jobs.uid();
-    let spell = move |job: &Job, out: &mut Vec<u8>| {
-        if !listing {
-            out.extend(format!("\"{}\":", job.id).bytes());
-        }
-        serde_json::to_writer(out, &map::info(job, uid, Micros::now()))
-    };
-    let more = move |last: JobId, sent: i64| {
-        let (jobs, caller) = (jobs.clone(), caller.clone());
-        async move {
-            jobs.list(&caller, Some(last), (most - sent).min(PIECE))
-                .await
-        }
-    };
-    Ok(stream::list(shape, first, PIECE, |job| job.id, spell, more))
+    let limit = limit.unwrap_or(i64::MAX).max(0);
+    let listed = Listed::new(jobs, caller.clone(), limit, listing);
+    let open = if listing { "[" } else { "{" };
+    sender.list(caller, open, listed).await
 }
 
-async fn ids(jobs: Jobs, caller: Caller) -> Result<Response, Fault> {
-    const PIECE: i64 = 10_000;
-    let first = jobs.list_ids(&caller, None, PIECE).await?;
-    let spell = |id: &JobId, out: &mut Vec<u8>| {
+/// Jobs with all their details, from the newest on.
+pub(super) struct Listed {
+    jobs: Jobs,
+    caller: Caller,
+    below: Option<JobId>,
+    /// How many more may be listed.
+    left: i64,
+    /// Whether they are an array; else an object that maps ids to jobs.
+    is_array: bool,
+}
+
+impl Listed {
+    /// At most `limit` jobs of the caller's.
+    pub(super) fn new(jobs: Jobs, caller: Caller, limit: i64, is_array: bool) -> Self {
+        Self {
+            jobs,
+            caller,
+            below: None,
+            left: limit,
+            is_array,
+        }
+    }
+
+    /// `read` was read, of which there could be `most`.
+    pub(super) fn took(&mut self, read: &[Job], most: i64) {
+        self.left = match i64::try_from(read.len()) {
+            Ok(count) if is_part(read, most) => self.left - count,
+            _ => 0,
+        };
+        self.below = read.last().map(|job| job.id);
+    }
+}
+
+impl Items for Listed {
+    type Item = Job;
+
+    async fn next(&mut self) -> Outcome<Vec<Job>> {
+        let most = self.left.min(JOBS);
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let read = self.jobs.list(&self.caller, self.below, most).await?;
+        self.took(&read, most);
+        Ok(read)
+    }
+
+    fn write(&self, job: &Job, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        if !self.is_array {
+            out.extend(format!("\"{}\":", job.id).bytes());
+        }
+        serde_json::to_writer(out, &map::info(job, self.jobs.uid(), Micros::now()))
+    }
+
+    fn close(&self, _: i64) -> String {
+        if self.is_array { "]" } else { "}" }.into()
+    }
+}
+
+/// The ids of jobs alone, from the newest on.
+struct Ids {
+    jobs: Jobs,
+    caller: Caller,
+    below: Option<JobId>,
+    ended: bool,
+}
+
+impl Items for Ids {
+    type Item = JobId;
+
+    async fn next(&mut self) -> Outcome<Vec<JobId>> {
+        if self.ended {
+            return Ok(Vec::new());
+        }
+        let read = self.jobs.list_ids(&self.caller, self.below, IDS).await?;
+        self.ended = i64::try_from(read.len()).is_ok_and(|count| count < IDS);
+        self.below = read.last().copied();
+        Ok(read)
+    }
+
+    fn write(&self, id: &JobId, out: &mut Vec<u8>) -> serde_json::Result<()> {
         out.extend(format!("{{\"id\":{id}}}").bytes());
         Ok(())
-    };
-    let more = move |last: JobId, _| {
-        let (jobs, caller) = (jobs.clone(), caller.clone());
-        async move { jobs.list_ids(&caller, Some(last), PIECE).await }
-    };
-    let shape = Json {
-        open: "{\"jobs\":[",
-        close: "]}",
-    };
-    Ok(stream::list(shape, first, PIECE, |id| *id, spell, more))
+    }
+
+    fn close(&self, _: i64) -> String {
+        "]}".into()
+    }
 }
 
 /// One job.
@@ -125,6 +192,6 @@ pub(super) async fn get_job(
     } else {
         serde_json::to_vec(&info)
     };
-    let body = body.map_err(|_| stream::unspeakable())?;
+    let body = body.map_err(unwritable)?;
     Ok(([(CONTENT_TYPE, "application/json")], Bytes::from(body)).into_response())
 }

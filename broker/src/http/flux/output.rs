@@ -1,9 +1,7 @@
 //! What a job writes.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -14,9 +12,10 @@ use super::fault::Fault;
 use super::id;
 use super::params::Params;
 use crate::caller::Caller;
-use crate::error::Kind;
-use crate::http::{Gate, stream};
-use crate::service::{Jobs, Lines, Tail};
+use crate::error::{Error, Kind, Result as Outcome};
+use crate::http::readers::PIECE_BYTES;
+use crate::http::stream::{Sender, Source};
+use crate::service::{Jobs, Lines, Sink, Tail};
 
 const NONE_YET: &str = "The output does not exist yet, or the jobid is incorrect.";
 
@@ -29,16 +28,21 @@ const NONE_YET: &str = "The output does not exist yet, or the jobid is incorrect
         (status = 400, body = Detail),
         (status = 401, body = Detail),
         (status = 403, body = Detail),
+        (status = 429, body = Detail),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn get_output(
     State(jobs): State<Jobs>,
+    State(sender): State<Sender>,
     caller: Caller,
     Path(jobid): Path<String>,
 ) -> Result<Response, Fault> {
     let id = id::parse(&jobid)?;
     match jobs.lines(&caller, id).await {
-        Ok(Some(lines)) => Ok(written(lines)),
+        Ok(Some(lines)) => {
+            let body = sender.body(caller, Written::new(lines))?;
+            Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+        }
         Ok(None) => Ok(none_yet()),
         Err(error) if error.kind == Kind::NotFound => Ok(none_yet()),
         Err(error) => Err(error.into()),
@@ -53,25 +57,75 @@ fn none_yet() -> Response {
     .into_response()
 }
 
-/// The lines as JSON, sent while they are read.
-fn written(mut lines: Lines) -> Response {
-    let mut first = true;
-    let body = stream::blocking(move |out| {
-        if first {
-            out.extend_from_slice(b"{\"Output\":[");
-        }
-        let Some(line) = lines.next_line()? else {
-            out.extend_from_slice(b"]}");
-            return Ok(false);
+/// The lines as JSON, written while they are read.
+struct Written {
+    lines: Lines,
+    strings: Strings,
+}
+
+impl Written {
+    fn new(lines: Lines) -> Self {
+        let strings = Strings {
+            out: Vec::from(b"{\"Output\":["),
+            ..Strings::default()
         };
-        if !first {
-            out.push(b',');
+        Self { lines, strings }
+    }
+}
+
+impl Source for Written {
+    async fn piece(&mut self, out: &mut Vec<u8>) -> Outcome<bool> {
+        let strings = std::mem::take(&mut self.strings);
+        let (mut strings, more) = self.lines.read(strings, PIECE_BYTES).await?;
+        if strings.failed {
+            let message = "The output cannot be written as JSON.";
+            return Err(Error::new(Kind::Internal, message));
         }
-        first = false;
-        serde_json::to_writer(out, &String::from_utf8_lossy(&line))?;
-        Ok(true)
-    });
-    ([(CONTENT_TYPE, "application/json")], body).into_response()
+        *out = std::mem::take(&mut strings.out);
+        self.strings = strings;
+        if !more {
+            out.extend_from_slice(b"]}");
+        }
+        Ok(more)
+    }
+}
+
+/// Writes lines as JSON strings, with commas between them.
+#[derive(Debug, Default)]
+struct Strings {
+    out: Vec<u8>,
+    /// Whether there is a string before.
+    some: bool,
+    /// Whether a string has begun.
+    begun: bool,
+    failed: bool,
+}
+
+impl Sink for Strings {
+    fn text(&mut self, text: &str) {
+        if !self.begun {
+            if self.some {
+                self.out.push(b',');
+            }
+            self.out.push(b'"');
+            (self.some, self.begun) = (true, true);
+        }
+        // Without the quotes: the string may go on.
+        let from = self.out.len();
+        self.failed |= serde_json::to_writer(&mut self.out, text).is_err();
+        self.out.pop();
+        self.out.remove(from);
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.begun) {
+            self.out.push(b'"');
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.out.len()
+    }
 }
 
 /// What a job writes, as it comes, until the job ends: stdout and stderr as
@@ -87,11 +141,12 @@ fn written(mut lines: Lines) -> Response {
         (status = 401, body = Detail),
         (status = 403, body = Detail),
         (status = 422, body = BadParameters),
+        (status = 429, body = Detail),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn stream_output(
     State(jobs): State<Jobs>,
-    State(gate): State<Arc<Gate>>,
+    State(sender): State<Sender>,
     caller: Caller,
     Path(jobid): Path<String>,
     uri: Uri,
@@ -109,10 +164,7 @@ pub(super) async fn stream_output(
         }])
     })?;
     let body = match jobs.tail(&caller, id, offset).await {
-        Ok(tail) => Body::from_stream(stream::unfold(
-            Follower { tail, gate, caller },
-            Follower::next,
-        )),
+        Ok(tail) => sender.body(caller, Followed { tail, ended: false })?,
         Err(error) if error.kind == Kind::NotFound => Body::empty(),
         Err(error) => return Err(error.into()),
     };
@@ -124,33 +176,22 @@ pub(super) async fn stream_output(
     Ok((headers, body).into_response())
 }
 
-/// Somebody who follows a job's output, for as long as what they were let in
-/// by counts.
-struct Follower {
+/// Output that is followed.
+struct Followed {
     tail: Tail,
-    gate: Arc<Gate>,
-    caller: Caller,
+    ended: bool,
 }
 
-impl Follower {
-    async fn next(mut self) -> Option<(std::io::Result<Bytes>, Self)> {
-        let next = tokio::select! {
-            biased;
-            () = self.gate.over(&self.caller) => {
-                tracing::info!(user.name = %self.caller.name, "followed output with a token that counts no more");
-                let broken = std::io::Error::other("the token counts no more");
-                return Some((Err(broken), self));
-            }
-            next = self.tail.next() => next,
-        };
-        match next {
-            Ok(Some(bytes)) => Some((Ok(bytes.into()), self)),
-            Ok(None) => None,
-            Err(error) => {
-                super::fault::log(&error);
-                let broken = std::io::Error::other("the output cannot be read now");
-                Some((Err(broken), self))
-            }
+impl Source for Followed {
+    async fn piece(&mut self, out: &mut Vec<u8>) -> Outcome<bool> {
+        if !self.ended {
+            *out = self.tail.read().await?;
         }
+        Ok(!self.ended)
+    }
+
+    async fn wait(&mut self) -> Outcome<()> {
+        self.ended = !self.tail.wait().await?;
+        Ok(())
     }
 }

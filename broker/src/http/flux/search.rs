@@ -1,5 +1,7 @@
 //! Search, as DataTables asks for it.
 
+use std::collections::VecDeque;
+
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
@@ -7,16 +9,17 @@ use serde_json::Value;
 use warrant_api::flux::{Detail, Found};
 
 use super::fault::Fault;
+use super::jobs::{JOBS, Listed};
 use super::map;
 use super::params::Params;
 use crate::caller::Caller;
-use crate::error::Result;
-use crate::http::stream::{self, Json};
+use crate::error::Result as Outcome;
+use crate::http::stream::{Items, Sender};
 use crate::model::{Job, JobId, Micros, State as JobState};
-use crate::service::{Jobs, Page};
+use crate::service::Jobs;
 
-/// Jobs read from the store at a time.
-const PIECE: i64 = 1000;
+/// Matches looked up at a time.
+const MATCHES: i64 = 1000;
 /// A text longer than this is in no job.
 const LONGEST: usize = 4096;
 
@@ -35,10 +38,12 @@ const LONGEST: usize = 4096;
     responses(
         (status = 200, body = Found),
         (status = 401, body = Detail),
+        (status = 429, body = Detail),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn search_jobs(
     State(jobs): State<Jobs>,
+    State(sender): State<Sender>,
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Fault> {
@@ -56,81 +61,180 @@ pub(super) async fn search_jobs(
         .unwrap_or(i64::MAX);
     let draw = text(&["draw"]).map_or(Value::from(1), Value::from);
     let words = text(&["search[value]", "search", "query"]).map(str::to_owned);
-    let ask = Ask {
-        jobs,
-        caller,
-        words,
-    };
-
-    let mut start = start;
-    let mut first = ask.page(start, length.min(PIECE)).await?;
-    if first.jobs.is_empty() && start > 0 {
-        start = 0;
-        first = ask.page(0, length.min(PIECE)).await?;
-    }
-    let uid = ask.jobs.uid();
-    let spell = move |job: &Job, out: &mut Vec<u8>| {
-        serde_json::to_writer(out, &map::info(job, uid, Micros::now()))
-    };
-    let total = first.total;
-    let ask = std::sync::Arc::new(ask);
-    let more = move |last: JobId, sent: i64| {
-        let ask = ask.clone();
-        async move {
-            ask.after(last, start + sent, (length - sent).min(PIECE))
-                .await
+    let close = Close { draw, total: 0 };
+    match words {
+        None => {
+            let all = All::find(jobs, &caller, start, length, close).await?;
+            sender.list(caller, OPEN, all).await
         }
-    };
-    let shape = Json {
-        open: "{\"data\":[",
-        close: "]",
-    };
-    let end = move |sent: i64| {
-        format!(",\"draw\":{draw},\"recordsTotal\":{total},\"recordsFiltered\":{sent}}}")
-    };
-    Ok(stream::list_with_end(
-        shape,
-        first.jobs,
-        PIECE,
-        |job| job.id,
-        spell,
-        more,
-        end,
-    ))
+        Some(words) => {
+            let matching = Matching::find(jobs, &caller, words, start, length, close).await?;
+            sender.list(caller, OPEN, matching).await
+        }
+    }
 }
 
-struct Ask {
+const OPEN: &str = "{\"data\":[";
+
+/// What stands behind the jobs.
+struct Close {
+    draw: Value,
+    /// How many jobs there are in all.
+    total: i64,
+}
+
+impl Close {
+    fn text(&self, count: i64) -> String {
+        let Self { draw, total } = self;
+        format!("],\"draw\":{draw},\"recordsTotal\":{total},\"recordsFiltered\":{count}}}")
+    }
+}
+
+/// All jobs of the caller, where no text is looked for.
+struct All {
+    first: Vec<Job>,
+    /// Those that follow; by id, so that jobs that come in between shift nothing.
+    listed: Listed,
+    close: Close,
+}
+
+impl All {
+    async fn find(
+        jobs: Jobs,
+        caller: &Caller,
+        start: i64,
+        length: i64,
+        close: Close,
+    ) -> Outcome<Self> {
+        let most = length.min(JOBS);
+        let mut page = jobs.page(caller, start, most).await?;
+        if page.jobs.is_empty() && start > 0 {
+            page = jobs.page(caller, 0, most).await?;
+        }
+        let mut listed = Listed::new(jobs, caller.clone(), length, true);
+        listed.took(&page.jobs, most);
+        Ok(Self {
+            first: page.jobs,
+            listed,
+            close: Close {
+                total: page.total,
+                ..close
+            },
+        })
+    }
+}
+
+impl Items for All {
+    type Item = Job;
+
+    async fn next(&mut self) -> Outcome<Vec<Job>> {
+        if self.first.is_empty() {
+            return self.listed.next().await;
+        }
+        Ok(std::mem::take(&mut self.first))
+    }
+
+    fn write(&self, job: &Job, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.listed.write(job, out)
+    }
+
+    fn close(&self, count: i64) -> String {
+        self.close.text(count)
+    }
+}
+
+/// The caller's jobs that match a text.
+struct Matching {
     jobs: Jobs,
     caller: Caller,
-    words: Option<String>,
+    words: String,
+    /// How many matches were skipped or looked up.
+    start: i64,
+    /// How many more may be looked up.
+    left: i64,
+    /// Those that were looked up and not read, newest first.
+    ids: VecDeque<JobId>,
+    close: Close,
 }
 
-impl Ask {
-    async fn page(&self, start: i64, limit: i64) -> Result<Page> {
-        match self.words.as_deref() {
-            None => self.jobs.page(&self.caller, start, limit).await,
-            Some(words) if words.len() > LONGEST => {
-                let page = self.jobs.page(&self.caller, 0, 0).await?;
-                Ok(Page {
-                    jobs: Vec::new(),
-                    total: page.total,
-                })
+impl Matching {
+    async fn find(
+        jobs: Jobs,
+        caller: &Caller,
+        words: String,
+        start: i64,
+        length: i64,
+        close: Close,
+    ) -> Outcome<Self> {
+        let caller = caller.clone();
+        let mut matching = Self {
+            jobs,
+            caller,
+            words,
+            start,
+            left: length,
+            ids: VecDeque::new(),
+            close,
+        };
+        matching.close.total = matching.look_up().await?;
+        if matching.ids.is_empty() && start > 0 {
+            (matching.start, matching.left) = (0, length);
+            matching.look_up().await?;
+        }
+        Ok(matching)
+    }
+
+    /// Look up the next matches. Returns how many jobs there are in all.
+    async fn look_up(&mut self) -> Outcome<i64> {
+        if self.words.len() > LONGEST {
+            self.left = 0;
+            return Ok(self.jobs.page(&self.caller, 0, 0).await?.total);
+        }
+        let states: Vec<JobState> = map::states_named(&self.words);
+        let most = self.left.min(MATCHES);
+        let found = self
+            .jobs
+            .search(&self.caller, &self.words, &states, self.start, most)
+            .await?;
+        let count = i64::try_from(found.ids.len()).unwrap_or(i64::MAX);
+        self.left = if count < most { 0 } else { self.left - count };
+        self.start = self.start.saturating_add(count);
+        self.ids = found.ids.into();
+        Ok(found.total)
+    }
+}
+
+impl Items for Matching {
+    type Item = Job;
+
+    async fn next(&mut self) -> Outcome<Vec<Job>> {
+        loop {
+            if self.ids.is_empty() && self.left > 0 {
+                self.look_up().await?;
             }
-            Some(words) => {
-                let states: Vec<JobState> = map::states_named(words);
-                self.jobs
-                    .search(&self.caller, words, &states, start, limit)
-                    .await
+            let count = usize::try_from(JOBS).unwrap_or(usize::MAX);
+            let ids: Vec<JobId> = self.ids.iter().take(count).copied().collect();
+            let Some(mut last) = ids.last().copied() else {
+                return Ok(Vec::new());
+            };
+            let read = self.jobs.found(&self.caller, &ids).await?;
+            if let Some(job) = read.last() {
+                last = job.id;
+            }
+            while self.ids.front().is_some_and(|id| *id >= last) {
+                self.ids.pop_front();
+            }
+            if !read.is_empty() {
+                return Ok(read);
             }
         }
     }
 
-    /// The next piece: behind `last` where all jobs are listed, so that jobs
-    /// that come in between do not shift it.
-    async fn after(&self, last: JobId, start: i64, limit: i64) -> Result<Vec<Job>> {
-        match self.words {
-            None => self.jobs.list(&self.caller, Some(last), limit).await,
-            Some(_) => Ok(self.page(start, limit).await?.jobs),
-        }
+    fn write(&self, job: &Job, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, &map::info(job, self.jobs.uid(), Micros::now()))
+    }
+
+    fn close(&self, count: i64) -> String {
+        self.close.text(count)
     }
 }

@@ -15,9 +15,9 @@ use warrant_migrations::{Conn, Spelt, on};
 use super::Store;
 use super::changes::NewJob;
 use super::counts::{self, Totals};
-use super::jobs::{JobRow, Page, Whose, jobs};
+use super::jobs::{Whose, columns, gather};
 use crate::error::Result;
-use crate::model::{JobId, State};
+use crate::model::{Job, JobId, State};
 pub(super) use texts::Texts;
 
 /// What to look for.
@@ -33,6 +33,15 @@ pub struct Query<'a> {
     pub start: i64,
     /// How many to give.
     pub limit: i64,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Matches {
+    /// The ids of jobs, newest first.
+    pub ids: Vec<JobId>,
+    /// How many jobs there are in all.
+    pub total: i64,
 }
 
 /// What is asked for: a text in lower case, or one of some states, and a
@@ -102,10 +111,11 @@ pub(super) fn text_of(id: JobId, job: &NewJob) -> String {
 }
 
 impl Store {
-    /// The jobs that match, and how many jobs there are in all.
+    /// The ids of the jobs that match, newest first, and how many jobs there are
+    /// in all.
     ///
     /// Errors: the store is away.
-    pub async fn search(&self, query: Query<'_>) -> Result<Page> {
+    pub async fn search(&self, query: Query<'_>) -> Result<Matches> {
         let totals = {
             let mut conn = self.db.read().await?;
             counts::totals(&mut conn, query.whose.counted()).await?
@@ -118,17 +128,28 @@ impl Store {
             start: query.start,
             limit: query.limit,
         };
-        let ids = if query.states.is_empty() {
+        let mut ids = if query.states.is_empty() {
             self.by_text(ask, totals).await?
         } else {
             self.by_text_or_state(ask, totals).await?
         };
-        let mut conn = self.db.read().await?;
-        let found = rows(&mut conn, query.whose, &ids).await?;
-        Ok(Page {
-            jobs: jobs(found)?,
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(Matches {
+            ids: ids.into_iter().filter_map(JobId::new).collect(),
             total: totals.own,
         })
+    }
+
+    /// The jobs with these ids, as far as they are whose they must be, newest
+    /// first; fewer as with [`Store::list`].
+    ///
+    /// Errors: the store is away.
+    pub async fn found(&self, whose: Whose<'_>, ids: &[JobId]) -> Result<Vec<Job>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut conn = self.db.read().await?;
+        rows(&mut conn, whose, ids).await
     }
 
     async fn by_text(&self, ask: Ask<'_>, totals: Totals) -> Result<Vec<i64>> {
@@ -186,26 +207,29 @@ impl Store {
     }
 }
 
-/// The jobs with these ids, as far as they are whose they must be.
-async fn rows(conn: &mut Conn, whose: Whose<'_>, ids: &[i64]) -> sqlx::Result<Vec<JobRow>> {
+async fn rows(conn: &mut Conn, whose: Whose<'_>, ids: &[JobId]) -> Result<Vec<Job>> {
     const SQL: Spelt = Spelt {
-        sqlite: "select jobs.* from json_each($1) found join jobs on jobs.id = found.value \
-                 where $2 is null or jobs.owner = $2 order by jobs.id desc",
-        postgres: "select jobs.* from json_array_elements_text($1::json) found (value) \
-                   join jobs on jobs.id = found.value::bigint \
-                   where $2::text is null or jobs.owner = $2 order by jobs.id desc",
+        sqlite: concat!(
+            "select ",
+            columns!(),
+            " from json_each($1) found join jobs on jobs.id = found.value \
+              where $2 is null or jobs.owner = $2 order by jobs.id desc"
+        ),
+        postgres: concat!(
+            "select ",
+            columns!(),
+            " from json_array_elements_text($1::json) found (value) \
+              join jobs on jobs.id = found.value::bigint \
+              where $2::text is null or jobs.owner = $2 order by jobs.id desc"
+        ),
     };
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
     let sql = SQL.on(conn);
+    let ids: Vec<i64> = ids.iter().map(|id| id.get()).collect();
     let list = serde_json::Value::from(ids).to_string();
     let owner = whose.name();
-    on!(conn, |db| sqlx::query_as(sql)
-        .bind(list)
-        .bind(owner)
-        .fetch_all(db)
-        .await)
+    on!(conn, |db| {
+        gather(sqlx::query_as(sql).bind(list).bind(owner).fetch(db)).await
+    })
 }
 
 async fn by_state(conn: &mut Conn, ask: Ask<'_>, state: State) -> sqlx::Result<Vec<i64>> {

@@ -7,7 +7,7 @@ use warrant_migrations::{Db, Schema};
 
 use super::*;
 use crate::model::Micros;
-use crate::store::tests::{by, job, numbers, on_both};
+use crate::store::tests::{by, job, matching, on_both};
 use crate::store::{Cancel, late::MOST};
 
 /// What the index holds of a job, looked through by hand.
@@ -126,7 +126,7 @@ async fn every_search_finds_what_reading_all_texts_finds() {
                     };
                     let skip = usize::try_from(start).unwrap();
                     let page: Vec<i64> = expected.iter().copied().skip(skip).take(25).collect();
-                    let found = numbers(store.search(query).await.unwrap().jobs);
+                    let found = matching(store.search(query).await.unwrap());
                     assert_eq!(found, page, "{text:?} of {whose:?} from {start}");
                     if text.is_ascii() && !text.contains(['\n', '\u{2}', '\u{3}']) {
                         let indexed = store.search_without_copy(query).await.unwrap();
@@ -161,10 +161,10 @@ async fn a_new_job_is_found_at_once_and_shifts_the_pages_of_a_search_that_was_ma
             }
             if n % 50 == 49 || n < 100 {
                 let expected: Vec<i64> = ids.iter().copied().skip(40).take(5).collect();
-                assert_eq!(numbers(store.search(page).await.unwrap().jobs), expected);
+                assert_eq!(matching(store.search(page).await.unwrap()), expected);
                 let newest = Query { start: 0, ..page };
                 let expected: Vec<i64> = ids.iter().copied().take(5).collect();
-                assert_eq!(numbers(store.search(newest).await.unwrap().jobs), expected);
+                assert_eq!(matching(store.search(newest).await.unwrap()), expected);
             }
         }
     })
@@ -229,7 +229,7 @@ async fn far_pages_by_state_know_what_has_changed_since() {
                         };
                         let skip = usize::try_from(start).unwrap();
                         let page: Vec<i64> = expected.iter().copied().skip(skip).take(25).collect();
-                        let found = numbers(store.search(query).await.unwrap().jobs);
+                        let found = matching(store.search(query).await.unwrap());
                         assert_eq!(found, page, "{text:?} {states:?} of {whose:?} from {start}");
                     }
                 }
@@ -260,7 +260,7 @@ async fn a_text_longer_than_what_is_read_at_a_time_is_found() {
             };
             let expected: Vec<i64> = ids.iter().copied().skip(start).take(2).collect();
             let found = store.search(query).await.unwrap();
-            assert_eq!(numbers(found.jobs), expected, "from {start}");
+            assert_eq!(matching(found), expected, "from {start}");
         }
     })
     .await;

@@ -4,6 +4,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod list;
+pub(crate) mod live;
 pub(crate) mod memory;
 pub(crate) mod multi;
 pub(crate) mod shim;
@@ -38,6 +39,8 @@ pub(crate) struct Sizes {
     pub(crate) pages: usize,
     /// No more requests for a page after this long.
     pub(crate) page_time: Duration,
+    /// Clients that do not read.
+    pub(crate) readers: usize,
     /// Jobs in the store, small to large.
     pub(crate) stores: &'static [i64],
     /// Bare password hashes.
@@ -64,6 +67,7 @@ impl Sizes {
         spawns: 1000,
         pages: 300,
         page_time: Duration::from_secs(15),
+        readers: 1000,
         stores: &[1_000, 100_000, 1_000_000],
         hashes: 100,
         asking: [1, 32],
@@ -82,6 +86,7 @@ impl Sizes {
         spawns: 20,
         pages: 5,
         page_time: Duration::from_secs(1),
+        readers: 20,
         stores: &[1_000, 3_000],
         hashes: 4,
         asking: [1, 4],
