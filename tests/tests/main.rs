@@ -21,6 +21,7 @@ mod faults;
 mod flux;
 mod hostile;
 mod injection;
+mod numbers;
 mod operations;
 mod reading;
 mod secrets;
