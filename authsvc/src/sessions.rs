@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::opaque;
 use crate::source::Source;
 use crate::store::api_keys::ApiKey;
-use crate::store::sessions::Of;
+use crate::store::sessions::{Ends, Of};
 use crate::store::{api_keys, codes, devices, refresh_tokens, revocations, sessions};
 use crate::token::{Audience, Mint};
 
@@ -101,6 +101,8 @@ pub(crate) struct Session {
     pub(crate) ended_us: Option<i64>,
     /// Why, in one word.
     pub(crate) ended_reason: Option<String>,
+    /// The session with which it ends: that of the user who let its client in.
+    pub(crate) parent: Option<String>,
 }
 
 /// What a session begins with.
@@ -124,6 +126,46 @@ pub(crate) struct Opening {
     pub(crate) refresh_s: Option<u64>,
     /// Whom the first token is for.
     pub(crate) audience: Audience,
+    /// The session with which it ends. `None` where the user proved who they are
+    /// for this one, or chose so with a proof.
+    pub(crate) parent: Option<Parent>,
+}
+
+/// A session with which another one ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Parent {
+    /// Its id.
+    pub(crate) id: String,
+    /// When it ends by itself.
+    pub(crate) ends: Ends,
+}
+
+impl Parent {
+    /// The session `id`, which nobody ends before the transaction is over; `None`
+    /// where it has ended.
+    ///
+    /// Errors: the database did not answer.
+    pub(crate) async fn hold(
+        tx: &mut Tx,
+        id: &str,
+        now_us: i64,
+    ) -> warrant_migrations::Result<Option<Self>> {
+        if sessions::hold(tx, id, now_us).await?.is_none() {
+            return Ok(None);
+        }
+        let ends = sessions::ends(tx, id, now_us).await?;
+        Ok(ends.map(|ends| Self {
+            id: id.to_owned(),
+            ends,
+        }))
+    }
+
+    /// The life in seconds of a token made at `now_us`: `life_s`, or less where
+    /// this session ends earlier unless it is used again.
+    pub(crate) fn life_s(&self, life_s: u64, now_us: i64) -> u64 {
+        let left_us = self.ends.now_us.saturating_sub(now_us);
+        life_s.min(u64::try_from(left_us / 1_000_000).unwrap_or(0))
+    }
 }
 
 /// A session with its first tokens, not written down yet.
@@ -201,6 +243,14 @@ impl Sessions {
     pub(crate) fn open(&self, opening: Opening) -> Result<Opened> {
         let now_us = clock::now_us();
         let life_s = opening.refresh_s.unwrap_or(opening.token_s);
+        let ends_us = later(now_us, life_s);
+        let (ends_us, token_s) = match &opening.parent {
+            Some(parent) => (
+                ends_us.min(parent.ends.last_us),
+                parent.life_s(opening.token_s, now_us),
+            ),
+            None => (ends_us, opening.token_s),
+        };
         let session = Session {
             id: opaque::id()?,
             kind: opening.kind,
@@ -214,17 +264,14 @@ impl Sessions {
             source: opening.source,
             created_us: now_us,
             last_used_us: now_us,
-            expires_us: later(now_us, life_s),
+            expires_us: ends_us,
             ended_us: None,
             ended_reason: None,
+            parent: opening.parent.map(|parent| parent.id),
         };
-        let minted = self.mint.token(
-            &session,
-            session.scopes,
-            opening.audience,
-            opening.token_s,
-            now_us,
-        )?;
+        let minted =
+            self.mint
+                .token(&session, session.scopes, opening.audience, token_s, now_us)?;
         let refresh = opening.refresh_s.map(|_| opaque::make(opaque::REFRESH));
         let (refresh, refresh_hash) = refresh.transpose()?.unzip();
         Ok(Opened {
@@ -263,14 +310,19 @@ impl Sessions {
         claims: &AccessClaims,
         now_us: i64,
     ) -> Result<Option<Session>> {
-        let (key, revoked) = {
+        let (key, ended) = {
             let mut conn = self.db.read().await?;
             let key = api_keys::find(&mut conn, id).await?;
             let revoked = revocations::has_token(&mut conn, &claims.jti).await?;
-            (key, revoked)
+            let session = key.as_ref().and_then(|key| key.session_id.as_deref());
+            let alive = match session {
+                Some(id) => sessions::is_alive(&mut conn, id, now_us).await?,
+                None => true,
+            };
+            (key, revoked || !alive)
         };
         let counts = |key: &ApiKey| {
-            !revoked
+            !ended
                 && key.revoked_us.is_none()
                 && now_us < key.expires_us
                 && key.subject == claims.sub

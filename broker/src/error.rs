@@ -11,6 +11,8 @@ pub enum Kind {
     Denied,
     /// The job is in a state that does not allow this.
     Conflict,
+    /// The caller asks for more than one user may have; trying again later works.
+    TooMany,
     /// The service cannot do it now; trying again later may work.
     Unavailable,
     /// A defect of ours.

@@ -47,8 +47,8 @@ impl Warrants {
 
     /// A warrant to run `launch`, once, as the caller.
     ///
-    /// Errors: [`Kind::Denied`] where the auth service refuses it;
-    /// [`Kind::Unavailable`] where it is away.
+    /// Errors: [`Kind::Denied`] where the auth service refuses it; [`Kind::TooMany`]
+    /// where the user has had too many; [`Kind::Unavailable`] where it is away.
     pub async fn mint(&self, caller: &Caller, launch: &[u8]) -> Result<String> {
         let nobody = || Error::new(Kind::Denied, "Jobs run for authenticated users alone.");
         let bearer = caller.bearer.as_ref().ok_or_else(nobody)?;
@@ -73,6 +73,10 @@ impl Warrants {
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Err(refused(answer.body()))
             }
+            StatusCode::TOO_MANY_REQUESTS => Err(Error::new(
+                Kind::TooMany,
+                "You submit more jobs in a second than one user may. Try again later.",
+            )),
             status => Err(away(anyhow::anyhow!("the auth service answers {status}"))),
         }
     }

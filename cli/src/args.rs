@@ -219,6 +219,9 @@ pub(crate) struct Submit {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// Make a key; it is printed this once
+    ///
+    /// This takes your password, or your certificate, although you are logged in.
+    /// Users whom a provider signs in make their keys on the server's page, /account.
     Create {
         /// What it may be used for, of read, submit, control and admin, with
         /// commas between [default: all that you may]
@@ -227,6 +230,16 @@ pub(crate) enum Keys {
         /// Days until it ends [default: the server's choice]
         #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         days: Option<u32>,
+        /// Prove who you are by this certificate, in PEM, instead of a password
+        #[arg(long, value_name = "FILE", requires = "key")]
+        certificate: Option<PathBuf>,
+        /// The certificate's private key, in PEM
+        #[arg(long, value_name = "FILE", requires = "certificate")]
+        key: Option<PathBuf>,
+        /// Address of the auth service, where the server does not forward this
+        /// [default: that of the server; for certificates, what the server says]
+        #[arg(long, value_name = "URL", env = "WARRANT_AUTH_HOST")]
+        auth_host: Option<String>,
         /// What you call it
         label: String,
     },

@@ -366,6 +366,7 @@ assert is_in() and not is_in(bob)
 # A key is shown once.
 one("#label").send_keys("nightly")
 one("input[name=read]").click()
+one("form[action='/account/keys'] input[name=password]").send_keys(PASSWORD)
 click("form[action='/account/keys'] button")
 key = one("#key").text
 assert key.startswith("wrt_"), key

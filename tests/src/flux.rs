@@ -4,6 +4,8 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use ureq::http::{Method, Request};
 
@@ -202,6 +204,22 @@ impl Flux {
     pub fn post_json(&self, path: &str, body: &Value) -> Answer {
         let head = [("content-type", "application/json")];
         self.send(&Method::POST, path, &head, body.to_string().as_bytes())
+    }
+
+    /// Have an API key made for a user's name and password.
+    #[track_caller]
+    pub fn create_key(&self, user: &str, password: &str, new: &Value) -> Answer {
+        let basic = STANDARD.encode(format!("{user}:{password}"));
+        let basic = format!("Basic {basic}");
+        let head = [
+            ("content-type", "application/json"),
+            ("authorization", basic.as_str()),
+        ];
+        let nobody = Self {
+            token: None,
+            ..self.clone()
+        };
+        nobody.send(&Method::POST, "/v1/keys", &head, new.to_string().as_bytes())
     }
 
     /// POST with a form.

@@ -182,7 +182,9 @@ fn what_a_key_is_used_for_is_told_as_its_users() {
     let house = House::open();
     let ann = house.user("ann");
     let new = json!({"label": "ci", "scopes": "submit"});
-    let made = ann.post_json("/v1/keys", &new).with(201);
+    let made = ann
+        .create_key("ann", &House::password("ann"), &new)
+        .with(201);
     let key = ann.with_token(made["key"].as_str().unwrap());
     let job = key.submit("true");
     let too_little = key.get("/v1/jobs");

@@ -234,8 +234,9 @@ fn t120_while_the_database_is_away_nobody_is_let_in_by_anything() {
     };
     let house = Setup::on(cluster.database()).open();
     let ann = house.user("ann");
+    let new = json!({"label": "one"});
     let key = ann
-        .post_json("/v1/keys", &json!({"label": "one"}))
+        .create_key("ann", &House::password("ann"), &new)
         .with(201);
     let key = house.nobody().with_token(key["key"].as_str().unwrap());
     let form = |password: &str| format!("username=ann&password={password}");

@@ -123,7 +123,7 @@ on_each_database! {
     }
 
     fn t118_no_field_of_a_login_or_a_client_is_sql(setup: Setup) {
-        let house = setup.open();
+        let house = setup.set("AUTHSVC__API_KEYS__PER_MINUTE", "1000").open();
         let (ann, admin) = (house.user("ann"), house.admin());
         let nobody = house.nobody();
         for (n, evil) in EVIL.into_iter().enumerate() {
@@ -155,7 +155,7 @@ on_each_database! {
             nobody.post_form("/v1/login/access-token", &form).with(200);
             // A key's label is shown as it was given, here and to administrators.
             let label = json!({"label": evil, "expires_in_days": 1});
-            let made = ann.post_json("/v1/keys", &label);
+            let made = ann.create_key("ann", &House::password("ann"), &label);
             if made.status == 201 {
                 let listed = admin.get("/v1/keys?user=ann").with(200).to_string();
                 assert!(listed.contains(&Value::from(evil).to_string()), "{evil}: {listed}");

@@ -97,7 +97,10 @@ fn t108_over_a_whole_run_no_secret_is_in_a_log_an_answer_an_argument_or_a_store(
         nobody.post_form("/oauth/device_authorization", "client_id=warrant"),
     );
     secrets.push(text(&begin, "device_code"));
-    let made = all.add("key", ann.post_json("/v1/keys", &json!({"label": "one"})));
+    let made = all.add(
+        "key",
+        ann.create_key("ann", &House::password("ann"), &json!({"label": "one"})),
+    );
     let key = text(&made, "key");
     secrets.push(key.clone());
     nobody.with_token(&key).get("/v1/nodes").with(200);

@@ -1,18 +1,20 @@
-//! API keys: made, listed and revoked by their users; exchanged for short
+//! API keys: made (`make`), listed and revoked by their users; exchanged for short
 //! access tokens by the broker, to which callers show them.
 //!
 //! Whose key it is, whether they may still come in, and as what, is looked up
 //! at each exchange: a key is worth no more than its user is now.
 
+mod make;
 mod refused;
 mod text;
 
 use std::sync::Arc;
 
-use warrant_api::keys::{CreatedKey, KEY_SESSION, KeyInfo, KeyList, NewKey};
+use warrant_api::keys::{KEY_SESSION, KeyInfo, KeyList};
 use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{AccessClaims, Role};
 
+pub(crate) use make::Wish;
 pub(crate) use refused::Refused;
 
 use crate::audit::{Event, Sort};
@@ -24,10 +26,11 @@ use crate::error::{Error, Kind};
 use crate::login::{Login, Wrong};
 use crate::oauth::SignedIn;
 use crate::opaque;
+use crate::rate::Rate;
 use crate::sessions::{Kind as Began, Session};
 use crate::source::Source;
 use crate::store::api_keys::{self as store, ApiKey};
-use crate::store::users;
+use crate::store::{sessions, users};
 use crate::token::{Audience, KEY_CLIENT, Minted};
 use crate::user_name::UserName;
 use crate::warrants::Subjects;
@@ -47,8 +50,10 @@ pub(crate) struct ApiKeys {
     pub(crate) login: Arc<Login>,
     /// Verifies the tokens of those who ask.
     pub(crate) subjects: Subjects,
-    /// How many there may be, and for how long.
+    /// How many there may be, for how long, and for what.
     pub(crate) config: config::ApiKeys,
+    /// How many each user made lately.
+    pub(crate) made: Rate,
 }
 
 /// Somebody who asks something about keys.
@@ -102,6 +107,12 @@ impl ApiKeys {
         used.map_err(|refused| self.refuse(asker.event("use"), refused))
     }
 
+    /// What `token` says, if it is an access token of this service: for the audit
+    /// trail.
+    pub(crate) fn read(&self, token: &str) -> Option<Arc<AccessClaims>> {
+        self.subjects.claims(token, clock::now_s())
+    }
+
     async fn claims(&self, token: Option<&str>) -> Result<Option<Arc<AccessClaims>>, Error> {
         let verify = |token| {
             let now_s = clock::now_s();
@@ -114,85 +125,12 @@ impl ApiKeys {
         Ok(counts.then_some(claims))
     }
 
-    /// Make a key for whoever asks.
-    ///
-    /// Errors: [`Refused`].
-    pub(crate) async fn create(&self, asker: &Asker, new: NewKey) -> Result<CreatedKey, Refused> {
-        let mut event = asker.event("create");
-        let made = self.make(asker, new, &mut event).await;
-        made.map_err(|refused| self.refuse(event, refused))
-    }
-
-    async fn make(
-        &self,
-        asker: &Asker,
-        new: NewKey,
-        event: &mut Event,
-    ) -> Result<CreatedKey, Refused> {
-        asker.changes_keys()?;
-        let label = new.label.trim();
-        if label.is_empty()
-            || label.chars().count() > MAX_LABEL
-            || label.chars().any(char::is_control)
-        {
-            return Err(Refused::Form(format!(
-                "label: 1 to {MAX_LABEL} characters are allowed, and none that control"
-            )));
-        }
-        let days = new.expires_in_days.unwrap_or(self.config.default_days);
-        if !(1..=self.config.max_days).contains(&days) {
-            let most = self.config.max_days;
-            return Err(Refused::Form(format!(
-                "expires_in_days: 1 to {most} are allowed"
-            )));
-        }
-        let own = asker.scopes;
-        let scopes = new.scopes.unwrap_or(own);
-        if scopes.is_empty() {
-            return Err(Refused::Form("scopes: at least one is needed".into()));
-        }
-        if !scopes.within(own) {
-            return Err(Refused::Scopes);
-        }
-        let user = self.user(&asker.subject).await?;
-        if asker.uid.is_some() && asker.uid != user.uid {
-            return Err(Refused::OtherAccount);
-        }
-        let (id, key) = text::generate()?;
-        let now_us = clock::now_us();
-        let row = ApiKey {
-            hash: text::hash(key.expose()),
-            subject: user.name,
-            uid: user.uid.map(i64::from),
-            label: label.to_owned(),
-            scopes: scopes.to_string(),
-            created_us: now_us,
-            expires_us: now_us.saturating_add(i64::from(days) * DAY_US),
-            last_used_us: None,
-            last_used_from: None,
-            revoked_us: None,
-            id,
-        };
-        event.jti = Some(session(&row.id));
-        let place = self.login.audit.place()?;
-        let most = i64::from(self.config.per_user);
-        let mut tx = self.login.db.begin().await?;
-        if !store::insert(&mut tx, &row, most).await? {
-            return Err(Refused::Full(most));
-        }
-        tx.commit().await?;
-        place.granted(event.clone());
-        Ok(CreatedKey {
-            key: key.expose().to_owned(),
-            info: info(row),
-        })
-    }
-
     /// The keys of whoever asks or, for administrators, of `user`.
     ///
     /// Errors: [`Refused`].
     pub(crate) async fn list(&self, asker: &Asker, user: Option<&str>) -> Result<KeyList, Refused> {
         let listed = async {
+            asker.may(Scope::Read)?;
             let subject = asker.subject(user)?;
             let mut conn = self.login.db.read().await?;
             let keys = store::list(&mut conn, Some(subject), clock::now_us()).await?;
@@ -276,9 +214,20 @@ impl ApiKeys {
         if key.revoked_us.is_some() {
             return Err(Refused::Key("key-revoked"));
         }
-        let left_s = u64::try_from((key.expires_us - now_us) / 1_000_000).unwrap_or(0);
+        // The site may allow less by now than when the key was made.
+        let longest_us = i64::from(self.config.max_days) * DAY_US;
+        let ends_us = key
+            .expires_us
+            .min(key.created_us.saturating_add(longest_us));
+        let left_s = u64::try_from((ends_us - now_us) / 1_000_000).unwrap_or(0);
         if left_s == 0 {
             return Err(Refused::Key("key-over"));
+        }
+        if let Some(id) = &key.session_id {
+            let mut conn = self.login.db.read().await?;
+            if !sessions::is_alive(&mut conn, id, now_us).await? {
+                return Err(Refused::Key("session-ended"));
+            }
         }
         let user = self.user_of(&key).await?;
         event.uid = user.uid;
@@ -286,7 +235,7 @@ impl ApiKeys {
         let scopes: Scopes = key.scopes.parse().map_err(|_| Refused::Key("key-scopes"))?;
         let place = self.login.audit.place()?;
         let life_s = left_s.min(TOKEN_LIFE_S);
-        let scopes = scopes.and(scopes_of(user.role));
+        let scopes = scopes.and(scopes_of(user.role)).and(self.config.scopes);
         let session = session_of(&key, user)?;
         let mint = &self.login.sessions.mint;
         let minted = mint.token(&session, scopes, Audience::Broker, life_s, now_us)?;
@@ -386,13 +335,21 @@ impl Asker {
         }
     }
 
-    /// See that it is not a key that asks: who has one for a while could
-    /// otherwise have another for good.
+    /// See that it is not a key that asks, and that keys may be changed with what
+    /// was shown.
     fn changes_keys(&self) -> Result<(), Refused> {
         if self.by_key {
             return Err(Refused::OfKey);
         }
-        Ok(())
+        self.may(Scope::Control)
+    }
+
+    /// See that what was shown may be used for what takes `scope`.
+    fn may(&self, scope: Scope) -> Result<(), Refused> {
+        match self.scopes.has(scope) {
+            true => Ok(()),
+            false => Err(Refused::NeedsScope(scope)),
+        }
     }
 
     /// Whose keys are meant: one's own or, for administrators, those of
@@ -434,6 +391,7 @@ pub(crate) fn session_of(key: &ApiKey, user: Principal) -> Result<Session, Error
         expires_us: key.expires_us,
         ended_us: key.revoked_us,
         ended_reason: None,
+        parent: key.session_id.clone(),
     })
 }
 
@@ -449,6 +407,8 @@ pub(crate) fn info(key: ApiKey) -> KeyInfo {
         expires_s: seconds(key.expires_us),
         last_used_s: key.last_used_us.map(seconds),
         last_used_from: key.last_used_from,
+        session: key.session_id,
+        proof: key.proof,
     }
 }
 

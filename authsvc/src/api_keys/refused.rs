@@ -1,5 +1,7 @@
 //! Why something about keys was refused.
 
+use warrant_api::scope::{Scope, Scopes};
+
 use crate::dpop::Unspent;
 use crate::error::Error;
 use crate::login::Wrong;
@@ -13,12 +15,20 @@ pub(crate) enum Refused {
     Possession(warrant_dpop::Refused),
     /// There is no room to remember more proofs.
     Busy,
-    /// The token was given for a key: keys make no keys.
+    /// The token was given for a key: keys revoke no keys.
     OfKey,
     /// A field of the request is not what it may be.
     Form(String),
-    /// The new key would be good for more than the token.
-    Scopes,
+    /// The new key would be good for more than its user's role and the site allow.
+    Scopes(Scopes),
+    /// The token may not be used for this: it takes the scope.
+    NeedsScope(Scope),
+    /// There is no proof of the user in the request.
+    Unproven,
+    /// Keys are not made over this connection.
+    Peer,
+    /// The user has made as many keys lately as may be; seconds until the next.
+    Rate(u64),
     /// Other people's keys are an administrator's.
     NotYours,
     /// There is no such key that counts.
@@ -71,7 +81,11 @@ impl Refused {
             Self::Busy => "busy",
             Self::OfKey => "key-makes-key",
             Self::Form(_) => "form",
-            Self::Scopes => "scopes",
+            Self::Scopes(_) => "scopes",
+            Self::NeedsScope(_) => "scope",
+            Self::Unproven => "proof",
+            Self::Peer => "peer",
+            Self::Rate(_) => "rate",
             Self::NotYours => "not-administrator",
             Self::NoKey => "key-unknown",
             Self::Full(_) => "too-many",

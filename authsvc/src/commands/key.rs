@@ -67,10 +67,11 @@ async fn list(db: &Db, user: Option<&str>, as_json: bool) -> Result<()> {
             (Some(_) | None, _) => "never used".to_owned(),
         };
         say(&format!(
-            "{} {:<32} {:<26} until {} {used} {}",
+            "{} {:<32} {:<26} by {:<11} until {} {used} {}",
             key.id,
             key.subject,
             key.scopes,
+            key.proof,
             utc(key.expires_us),
             key.label,
         ))?;

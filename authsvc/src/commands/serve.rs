@@ -1,6 +1,7 @@
 //! Running the service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use warrant_migrations::{Db, Schema};
@@ -20,6 +21,7 @@ use crate::oauth::OAuth;
 use crate::oidc::Oidc;
 use crate::passwords::{self, Hasher};
 use crate::prune;
+use crate::rate::Rate;
 use crate::sessions::{Counted, Sessions, end_account, until};
 use crate::source::Source;
 use crate::store;
@@ -152,6 +154,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             login: login.clone(),
             subjects: Subjects::new(ring.clone(), settings.config.tokens.issuer.clone()),
             config: settings.config.api_keys,
+            made: Rate::per(Duration::from_secs(60)),
         },
         broker_uids: broker_uids(&settings.config)?,
         web: Web::new(login.clone(), settings.config.web, pages, ways)?,
@@ -225,6 +228,8 @@ fn warrants(
         proof: config.warrants.proof,
         audiences: config.warrants.audiences.clone(),
         life_s: config.warrants.life_s,
+        per_second: config.warrants.per_second,
+        given: Rate::per(Duration::from_secs(1)),
         ring,
         issuer: config.tokens.issuer.clone(),
         broker_uid: broker_uid(&config.warrants)?,

@@ -120,6 +120,7 @@ fn as_json(session: &Session) -> serde_json::Value {
         "expires_us": session.expires_us,
         "ended_us": session.ended_us,
         "ended_reason": session.ended_reason,
+        "ends_with": session.parent,
     })
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::{Deserialize, Deserializer};
+use warrant_api::scope::Scopes;
 use warrant_upkeep::has_password;
 
 use crate::error::{Error, Result};
@@ -228,6 +229,10 @@ pub(crate) struct ApiKeys {
     pub(crate) default_days: u32,
     /// Keys of one user.
     pub(crate) per_user: u32,
+    /// Keys that one user may make in a minute.
+    pub(crate) per_minute: u32,
+    /// What keys may be used for at most.
+    pub(crate) scopes: Scopes,
 }
 
 impl Default for ApiKeys {
@@ -236,6 +241,8 @@ impl Default for ApiKeys {
             max_days: 366,
             default_days: 90,
             per_user: 50,
+            per_minute: 10,
+            scopes: Scopes::ALL,
         }
     }
 }
@@ -379,6 +386,12 @@ mod tests {
             "activation_s",
             "issuer",
             "minutes",
+            "max_days",
+            "default_days",
+            "per_user",
+            "per_minute",
+            "scopes",
+            "per_second",
             "memory_kib",
             "passes",
             "lanes",

@@ -112,6 +112,8 @@ pub(crate) struct Warrants {
     pub(crate) audiences: Vec<String>,
     /// Their life in seconds, 1 to 60.
     pub(crate) life_s: u64,
+    /// Warrants that one user may have in a second.
+    pub(crate) per_second: u64,
     /// The directory that holds their keys, of mode 0700.
     pub(crate) keys_dir: PathBuf,
     /// Seconds after which a new key begins to sign.
@@ -129,6 +131,7 @@ impl Default for Warrants {
             proof: Proof::Any,
             audiences: vec!["local".into()],
             life_s: MAX_LIFETIME_S,
+            per_second: 10_000,
             keys_dir: "/var/lib/warrant-auth/warrant-keys".into(),
             activation_s: 3600,
             broker_user: "warrant".into(),
@@ -182,6 +185,7 @@ impl Config {
             accounts.max_uid.into(),
         )?;
         range("warrants.life_s", warrants.life_s, 1, MAX_LIFETIME_S)?;
+        range("warrants.per_second", warrants.per_second, 1, 1_000_000)?;
         range("warrants.activation_s", warrants.activation_s, 0, 604_800)?;
         range(
             "pam.parallel",

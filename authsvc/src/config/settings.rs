@@ -190,6 +190,12 @@ fn check_numbers(config: &Config) -> Result<()> {
         keys.max_days.into(),
     )?;
     range("api_keys.per_user", keys.per_user.into(), 0, 500)?;
+    range("api_keys.per_minute", keys.per_minute.into(), 1, 10_000)?;
+    if keys.scopes.is_empty() {
+        return Err(Error::invalid(
+            "api_keys.scopes: at least one of read, submit, control and admin is needed",
+        ));
+    }
     range(
         "tokens.minutes",
         config.tokens.minutes,

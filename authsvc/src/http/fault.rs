@@ -13,6 +13,7 @@ pub(crate) struct Fault {
     status: StatusCode,
     detail: Value,
     retry_after_s: Option<u64>,
+    challenge: Option<HeaderValue>,
 }
 
 impl Fault {
@@ -22,6 +23,23 @@ impl Fault {
             status,
             detail: detail.into(),
             retry_after_s: None,
+            challenge: None,
+        }
+    }
+
+    /// The same, with what the caller is told to show.
+    pub(crate) fn challenging(self, challenge: HeaderValue) -> Self {
+        Self {
+            challenge: Some(challenge),
+            ..self
+        }
+    }
+
+    /// 429, to be tried again after some seconds.
+    pub(crate) fn too_many(detail: impl Into<Value>, retry_after_s: u64) -> Self {
+        Self {
+            retry_after_s: Some(retry_after_s),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
         }
     }
 
@@ -63,6 +81,11 @@ impl IntoResponse for Fault {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

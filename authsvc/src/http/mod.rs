@@ -33,6 +33,7 @@ use crate::certificates::Users;
 use crate::config::{Backends, Handshake};
 use crate::dpop::Proofs;
 use crate::keys::Ring;
+use crate::lasting;
 use crate::login::Login;
 use crate::oauth::OAuth;
 use crate::oidc::Oidc;
@@ -123,6 +124,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/.well-known/jwks.json", get(keys::get_keys))
         .route("/internal/revocations", get(internal::list_revocations))
         .route("/healthz", get(info::get_health))
+        .route_layer(middleware::from_fn(lasting::only_listed))
         .method_not_allowed_fallback(async || {
             Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
         })

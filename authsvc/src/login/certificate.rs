@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use warrant_api::oauth::Granted;
-
-use super::{Asked, LONGEST, Login, Refusal, Wrong};
+use super::{Asked, LONGEST, Login, Proven, ProvenBy, Refusal, Wanted, Wrong};
 use crate::audit::{Event, Sort};
 use crate::certificates::{Shown, Users};
 use crate::error::Error;
 use crate::source::Source;
 use crate::throttle::Verdict;
 
-/// Somebody who wants a token for a certificate.
+/// Somebody who wants something for a certificate: commonly a token.
 #[derive(Debug)]
-pub(crate) struct Certified {
+pub(crate) struct Certified<W = Asked> {
     /// What was shown over the connection.
     pub(crate) shown: Option<Shown>,
     /// What is asked for.
-    pub(crate) asked: Asked,
+    pub(crate) asked: W,
     /// Where it comes from.
     pub(crate) source: Source,
 }
@@ -28,16 +26,16 @@ impl Login {
     /// is judged to the end, counted and recorded.
     ///
     /// Errors: [`Refusal`].
-    pub(crate) async fn judge_certificate(
+    pub(crate) async fn judge_certificate<W: Wanted>(
         self: Arc<Self>,
         users: &Users,
-        certified: Certified,
-    ) -> Result<Granted, Refusal> {
+        certified: Certified<W>,
+    ) -> Result<W::Given, Refusal> {
         let users = users.clone();
         let judged = tokio::spawn(async move {
             let mut event = Event::new(Sort::Login, certified.source.clone());
             event.action = Some("certificate");
-            event.audience = Some(certified.asked.audience.name().to_owned());
+            event.audience = Some(certified.asked.audience().to_owned());
             let answer = self.answer_certificate(&users, certified, &mut event);
             let answer = match tokio::time::timeout(LONGEST, answer).await {
                 Ok(answer) => answer,
@@ -57,12 +55,12 @@ impl Login {
             .map_err(|source| Error::unavailable("a login was cut short", source))?
     }
 
-    async fn answer_certificate(
+    async fn answer_certificate<W: Wanted>(
         &self,
         users: &Users,
-        certified: Certified,
+        certified: Certified<W>,
         event: &mut Event,
-    ) -> Result<Granted, Refusal> {
+    ) -> Result<W::Given, Refusal> {
         let Certified {
             shown,
             asked,
@@ -86,22 +84,13 @@ impl Login {
         self.count(&user, Some(&name), &source);
         let user = user?;
         event.uid = user.uid;
-        let opening = asked.opening(user, &source).ok_or(Refusal::Scope)?;
-        let place = self.audit.place()?;
-        let opened = self.sessions.open(opening)?;
-        let mut tx = self.db.begin().await?;
-        if !directory.hold(&mut tx, name.as_str()).await? {
-            return Err(Wrong::Disabled.into());
-        }
-        if let Some(proof) = &asked.proof {
-            proof.spend(&mut tx).await?;
-        }
-        opened.write(&mut tx, None).await?;
-        tx.commit().await?;
-        tracing::info!(user = ?opened.session.subject, %source, "logged in by certificate");
-        event.jti = Some(opened.jti);
-        place.granted(event.clone());
-        Ok(opened.granted)
+        let proven = Proven {
+            uid: user.uid,
+            user,
+            password_us: None,
+            by: ProvenBy::Certificate,
+        };
+        asked.give(self, proven, source, event).await
     }
 
     async fn borne(

@@ -16,7 +16,7 @@ use warrant_migrations::Db;
 pub(crate) use certificate::Certified;
 pub(crate) use refusal::{Refusal, Wrong};
 pub(crate) use system::System;
-pub(crate) use wanted::{Proven, Wanted};
+pub(crate) use wanted::{Confirmed, Proven, ProvenBy, Wanted};
 
 use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
@@ -89,6 +89,7 @@ impl Asked {
             token_s: self.token_s,
             refresh_s: self.refresh_s,
             audience: self.audience,
+            parent: None,
         })
     }
 }
@@ -243,6 +244,7 @@ impl Login {
             user,
             uid: checked.uid,
             password_us: checked.password_us,
+            by: ProvenBy::Password,
         };
         asked.give(self, proven, source, event).await
     }

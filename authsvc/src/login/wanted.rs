@@ -19,6 +19,55 @@ pub(crate) struct Proven {
     /// When the password was set, where it is kept here: what is given counts
     /// only where it was not changed meanwhile.
     pub(crate) password_us: Option<i64>,
+    /// With what the user proved it.
+    pub(crate) by: ProvenBy,
+}
+
+/// With what a user proves who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProvenBy {
+    /// A password.
+    Password,
+    /// The certificate of the connection.
+    Certificate,
+    /// A provider's word.
+    Provider,
+}
+
+impl ProvenBy {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Certificate => "certificate",
+            Self::Provider => "provider",
+        }
+    }
+}
+
+/// Nothing but that the proof is good: what it is for is given afterwards.
+#[derive(Debug)]
+pub(crate) struct Confirmed {
+    /// What it is for, in a word, for the audit trail.
+    pub(crate) audience: &'static str,
+}
+
+impl Wanted for Confirmed {
+    type Given = Proven;
+
+    fn audience(&self) -> &'static str {
+        self.audience
+    }
+
+    async fn give(
+        self,
+        _: &Login,
+        proven: Proven,
+        _: Source,
+        _: &Event,
+    ) -> Result<Proven, Refusal> {
+        Ok(proven)
+    }
 }
 
 /// What an attempt is made for.

@@ -9,6 +9,7 @@ use warrant_api::scope::Scopes;
 use super::{Client, Grant, OAuth, Refused, SignedIn, client, redirect};
 use crate::audit::Sort;
 use crate::clock;
+use crate::lasting::Lasts;
 use crate::opaque;
 use crate::sessions::{later, within};
 use crate::source::Source;
@@ -147,13 +148,14 @@ pub(crate) fn refuse(oauth: &OAuth, request: &Request, refused: Refused) -> Unfi
 
 /// Let the client of `request` have tokens of `user`: the address to send the
 /// user to, with a code for the client in it. Nobody gives more than the token
-/// may be used for with which it is given.
+/// may be used for with which it is given, nor for longer than `lasts` says.
 ///
 /// Errors: [`Unfit`].
 pub(crate) async fn grant(
     oauth: &OAuth,
     request: &Request,
     user: &SignedIn,
+    lasts: Lasts<'_>,
     source: &Source,
 ) -> Result<String, Unfit> {
     let most = request.client.scopes.and(user.scopes);
@@ -180,12 +182,14 @@ pub(crate) async fn grant(
         expires_us: later(now_us, LIFE_S),
         used_us: None,
         session_id: None,
+        giver_id: lasts.giver(user).map(str::to_owned),
     };
     codes::insert(&mut tx, &row).await?;
     tx.commit().await?;
     let mut event = OAuth::event(Sort::Authorize, source, Some(&user.session.subject));
     event.uid = user.session.uid;
     event.audience = Some(request.client.id.clone());
+    event.detail = lasts.detail(user);
     place.granted(event);
     let fields = [
         ("code", code.expose()),

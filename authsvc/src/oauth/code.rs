@@ -37,7 +37,7 @@ impl OAuth {
     ) -> Result<Granted, Refused> {
         event.sort = Sort::Code;
         let hash = opaque::read(opaque::CODE, &shown.code).ok_or(Refused::Proof("code"))?;
-        let subject = self.giver(&hash).await?;
+        let (subject, giver) = self.giver(&hash).await?;
         event.subject = Some(subject.clone());
         let user = self.directory().standing(&subject).await??;
         event.uid = user.uid;
@@ -45,6 +45,7 @@ impl OAuth {
         let now_us = clock::now_us();
         let mut tx = self.db.begin().await?;
         self.hold(&mut tx, &subject, client).await?;
+        let parent = self.parent(&mut tx, giver.as_deref(), now_us).await?;
         let code = codes::hold(&mut tx, &hash).await?;
         let code = code.ok_or(Refused::Proof("code"))?;
         if code.used_us.is_some() {
@@ -72,6 +73,7 @@ impl OAuth {
             token_s: self.token_s(),
             refresh_s: self.refresh_s(client),
             audience: asking.audience,
+            parent,
         })?;
         codes::spend(&mut tx, &hash, Some(&opened.session.id), now_us).await?;
         asking.spend_proof(&mut tx).await?;
@@ -82,11 +84,12 @@ impl OAuth {
         Ok(opened.granted)
     }
 
-    /// The user who gave the code with this hash.
-    async fn giver(&self, hash: &str) -> Result<String, Refused> {
+    /// The user who gave the code with this hash, and the session with which it
+    /// ends.
+    async fn giver(&self, hash: &str) -> Result<(String, Option<String>), Refused> {
         let mut conn = self.db.read().await?;
-        let subject = codes::find_subject(&mut conn, hash).await?;
-        subject.ok_or(Refused::Proof("code"))
+        let giver = codes::find_giver(&mut conn, hash).await?;
+        giver.ok_or(Refused::Proof("code"))
     }
 }
 

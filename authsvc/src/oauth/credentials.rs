@@ -38,6 +38,7 @@ impl OAuth {
             // The client has its secret. Source: RFC 6749 §4.4.3.
             refresh_s: None,
             audience: asking.audience,
+            parent: None,
         })?;
         let mut tx = self.db.begin().await?;
         self.hold(&mut tx, owner, client).await?;

@@ -8,11 +8,12 @@ use warrant_api::scope::Scopes;
 use super::{Asking, Client, OAuth, Refused, SignedIn, client};
 use crate::audit::{Event, Sort};
 use crate::clock;
+use crate::lasting::Lasts;
 use crate::opaque;
 use crate::secret::Secret;
 use crate::sessions::{Kind, Opening, later, within};
 use crate::source::Source;
-use crate::store::devices::{self, Device};
+use crate::store::devices::{self, Decided, Device};
 use crate::store::sessions;
 use crate::throttle::{Throttle, Verdict};
 use crate::user_name::UserName;
@@ -73,6 +74,7 @@ impl OAuth {
             polled_us: None,
             decision: None,
             subject: None,
+            giver_id: None,
         };
         let mut tx = self.db.begin().await?;
         if !devices::insert(&mut tx, &device, MOST).await? {
@@ -114,20 +116,23 @@ impl OAuth {
         event.uid = user.uid;
         let given: Scopes = device.scopes.parse().map_err(|_| Refused::Scope)?;
         let scopes = within(asking.scopes, client.scopes.and(given), user.role);
+        let scopes = scopes.ok_or(Refused::Scope)?;
         let place = self.audit.place()?;
+        let mut tx = self.db.begin().await?;
+        self.hold(&mut tx, &subject, client).await?;
+        let giver = device.giver_id.as_deref();
         let opened = self.sessions.open(Opening {
             kind: Kind::Device,
             user,
-            scopes: scopes.ok_or(Refused::Scope)?,
+            scopes,
             client_id: client.id.clone(),
             jkt: asking.jkt(),
             source: asking.source.to_string(),
             token_s: self.token_s(),
             refresh_s: self.refresh_s(client),
             audience: asking.audience,
+            parent: self.parent(&mut tx, giver, now_us).await?,
         })?;
-        let mut tx = self.db.begin().await?;
-        self.hold(&mut tx, &subject, client).await?;
         // Of two who ask at once, one finds it.
         let held = devices::hold(&mut tx, &hash).await?;
         if held.and_then(|device| device.subject).as_ref() != Some(&subject) {
@@ -235,14 +240,15 @@ pub(crate) async fn find(
 }
 
 /// Decide about a device; returns what it may have. That is what it asks for,
-/// as far as the user may have it with the token that decides.
+/// as far as the user may have it with the token that decides, and for as long as
+/// `lasts` says.
 ///
 /// Errors: [`Refused`].
 pub(crate) async fn decide(
     oauth: &OAuth,
     waiting: &Waiting,
     user: &SignedIn,
-    decision: Decision,
+    (decision, lasts): (Decision, Lasts<'_>),
     source: &Source,
 ) -> Result<Scopes, Refused> {
     let subject = &user.session.subject;
@@ -260,14 +266,20 @@ pub(crate) async fn decide(
     // Whoever ends the session meanwhile finds the decision.
     let held = sessions::hold(&mut tx, &user.session.id, now_us).await?;
     held.ok_or(Refused::Bearer)?;
-    let (code, given) = (&waiting.user_code, scopes.to_string());
-    if !devices::decide(&mut tx, code, word, subject, &given, now_us).await? {
+    let decided = Decided {
+        decision: word,
+        subject,
+        scopes: &scopes.to_string(),
+        giver_id: lasts.giver(user),
+    };
+    if !devices::decide(&mut tx, &waiting.user_code, decided, now_us).await? {
         return Err(Refused::Proof("user-code"));
     }
     tx.commit().await?;
     let mut event = OAuth::event(Sort::Authorize, source, Some(subject));
     event.uid = user.session.uid;
     event.audience = Some(waiting.client.id.clone());
+    event.detail = lasts.detail(user);
     place.granted(event);
     Ok(scopes)
 }

@@ -32,7 +32,7 @@ use crate::directory::Directory;
 use crate::dpop::KeyProof;
 use crate::login::Asked;
 use crate::secret::Secret;
-use crate::sessions::{Kind, Session, Sessions};
+use crate::sessions::{Kind, Parent, Session, Sessions};
 use crate::source::Source;
 use crate::store::clients;
 use crate::throttle::Throttle;
@@ -134,6 +134,23 @@ impl OAuth {
             true => Ok(()),
             false => Err(Refused::Client),
         }
+    }
+
+    /// The session with which what `giver` let in ends; nobody ends that before
+    /// the transaction is over.
+    ///
+    /// Errors: it has ended; the database did not answer.
+    async fn parent(
+        &self,
+        tx: &mut Tx,
+        giver: Option<&str>,
+        now_us: i64,
+    ) -> Result<Option<Parent>, Refused> {
+        let Some(giver) = giver else {
+            return Ok(None);
+        };
+        let parent = Parent::hold(tx, giver, now_us).await?;
+        parent.map(Some).ok_or(Refused::Proof("session-ended"))
     }
 
     /// What a client asks for in a login.

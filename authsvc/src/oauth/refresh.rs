@@ -12,7 +12,7 @@ use crate::clock;
 use crate::directory::scopes_of;
 use crate::opaque;
 use crate::secret::Secret;
-use crate::sessions::Session;
+use crate::sessions::{Parent, Session};
 use crate::store::refresh_tokens::{self, RefreshToken};
 use crate::store::sessions::{self, Of};
 
@@ -99,7 +99,16 @@ impl OAuth {
             jkt,
             ..held
         };
-        let (mint, life_s) = (&self.sessions.mint, self.token_s());
+        // Not longer than the session with which this one ends, as that stands now.
+        let life_s = match held.parent.clone() {
+            None => self.token_s(),
+            Some(id) => {
+                let ends = sessions::ends(&mut tx, &id, now_us).await?;
+                let ends = ends.ok_or(Refused::Proof("session-ended"))?;
+                Parent { id, ends }.life_s(self.token_s(), now_us)
+            }
+        };
+        let mint = &self.sessions.mint;
         let minted = mint.token(&held, scopes, asking.audience, life_s, now_us)?;
         tx.commit().await?;
         event.jti = Some(minted.jti.clone());

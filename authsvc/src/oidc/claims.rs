@@ -58,6 +58,18 @@ impl Claims {
         self.seconds("exp").map_or(latest, |exp| exp.min(latest))
     }
 
+    /// When the user proved who they are to the provider, as far as it says;
+    /// `now_us`, when the token came, where it does not. Both in microseconds
+    /// since the Unix epoch. Source: `auth_time`, OpenID Connect Core 1.0 §2.
+    pub(super) fn signed_in_us(&self, now_us: i64) -> i64 {
+        if !self.claims.contains_key("auth_time") {
+            return now_us;
+        }
+        let at_s = self.seconds("auth_time").unwrap_or(0);
+        let at_us = i64::try_from(at_s).unwrap_or(0).saturating_mul(1_000_000);
+        at_us.min(now_us)
+    }
+
     /// A time, in whole seconds; fractions are cut off.
     fn seconds(&self, name: &str) -> Option<u64> {
         let value = self.claims.get(name)?;

@@ -19,7 +19,7 @@ use warrant_api::token::OidcInfo;
 use warrant_migrations::Db;
 
 pub(crate) use provider::Provider;
-pub(crate) use sign_in::{Begun, LIFE_S, Returned};
+pub(crate) use sign_in::{Begun, Completed, LIFE_S, Returned};
 
 use crate::audit::Audit;
 use crate::config;

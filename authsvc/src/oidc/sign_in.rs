@@ -15,6 +15,7 @@ use super::{Oidc, Provider};
 use crate::audit::Event;
 use crate::clock;
 use crate::directory::Principal;
+use crate::lasting::FRESH_S;
 use crate::oauth::Refused;
 use crate::opaque;
 use crate::secret::Secret;
@@ -43,6 +44,18 @@ pub(crate) struct Begun {
     pub(crate) cookie: Secret,
 }
 
+/// A sign-in with a provider that is complete.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    /// The user.
+    pub(crate) user: Principal,
+    /// The path to go on to.
+    pub(crate) next: String,
+    /// When the provider had the user prove who they are, in microseconds since
+    /// the Unix epoch.
+    pub(crate) proven_us: i64,
+}
+
 /// What a browser comes back with. Source: RFC 6749 §4.1.2, RFC 9207 §2.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Returned {
@@ -64,7 +77,8 @@ struct Tokens {
 
 impl Oidc {
     /// Send a browser to the provider `name`; afterwards it goes on to the
-    /// local path `next`.
+    /// local path `next`. With `again`, the provider shall have the user sign in
+    /// unless that was moments ago.
     ///
     /// Errors: [`Refused::Form`], where there is no such provider;
     /// [`Refused::Busy`].
@@ -72,6 +86,7 @@ impl Oidc {
         &self,
         name: &str,
         next: &str,
+        again: bool,
         source: &Source,
     ) -> Result<Begun, Refused> {
         let provider = self.in_browser(name)?;
@@ -100,7 +115,8 @@ impl Oidc {
             .chain(section.scopes.iter().map(String::as_str))
             .collect();
         let verifier = derived("verifier", &cookie, &state);
-        let query = Serializer::new(String::new())
+        let mut query = Serializer::new(String::new());
+        query
             .append_pair("response_type", "code")
             .append_pair("client_id", &section.client_id)
             .append_pair("redirect_uri", &self.callback(name))
@@ -108,8 +124,11 @@ impl Oidc {
             .append_pair("state", state.expose())
             .append_pair("nonce", derived("nonce", &cookie, &state).expose())
             .append_pair("code_challenge", &opaque::hash(verifier.expose()))
-            .append_pair("code_challenge_method", "S256")
-            .finish();
+            .append_pair("code_challenge_method", "S256");
+        if again {
+            query.append_pair("max_age", &FRESH_S.to_string());
+        }
+        let query = query.finish();
         let endpoint = &discovery.authorization_endpoint;
         let joint = if endpoint.contains('?') { '&' } else { '?' };
         Ok(Begun {
@@ -119,7 +138,7 @@ impl Oidc {
     }
 
     /// The user with whom a browser comes back from the provider `name`, and
-    /// the path to go on to. What it comes with is good once.
+    /// where to go on. What it comes with is good once.
     ///
     /// Errors: [`Refused`].
     pub(crate) async fn complete(
@@ -128,7 +147,7 @@ impl Oidc {
         returned: &Returned,
         cookie: Option<&Secret>,
         event: &mut Event,
-    ) -> Result<(Principal, String), Refused> {
+    ) -> Result<Completed, Refused> {
         let provider = self.in_browser(name)?;
         event.detail = Some(format!("oidc {name}"));
         let unknown = || Refused::Proof("state");
@@ -157,7 +176,11 @@ impl Oidc {
         let user = self.user(provider, &claims).await?;
         event.subject = Some(user.name.clone());
         event.uid = user.uid;
-        Ok((user, sign_in.next))
+        Ok(Completed {
+            user,
+            next: sign_in.next,
+            proven_us: claims.signed_in_us(clock::now_us()),
+        })
     }
 
     fn in_browser(&self, name: &str) -> Result<&Provider, Refused> {

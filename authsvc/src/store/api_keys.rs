@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 use warrant_api::keys::KEY_SESSION;
-use warrant_migrations::{Conn, Result, Tx, on};
+use warrant_migrations::{Conn, Result, Spelt, Tx, on};
 
 use super::revocations;
 
@@ -31,6 +31,10 @@ pub(crate) struct ApiKey {
     pub(crate) last_used_from: Option<String>,
     /// When it was revoked.
     pub(crate) revoked_us: Option<i64>,
+    /// The session with which it ends, where it does.
+    pub(crate) session_id: Option<String>,
+    /// What its user proved who they are with when it was made.
+    pub(crate) proof: String,
 }
 
 impl std::fmt::Debug for ApiKey {
@@ -64,9 +68,13 @@ pub(crate) async fn list(
 ) -> Result<Vec<ApiKey>> {
     const OF_ONE: &str = "select * from api_keys
         where subject = $1 and revoked_us is null and expires_us > $2
+            and (session_id is null or exists (select 1 from sessions s
+                where s.id = api_keys.session_id and s.ended_us is null and s.expires_us > $2))
         order by created_us desc, id";
     const OF_ALL: &str = "select * from api_keys
         where revoked_us is null and expires_us > $1
+            and (session_id is null or exists (select 1 from sessions s
+                where s.id = api_keys.session_id and s.ended_us is null and s.expires_us > $1))
         order by subject, created_us desc, id";
     Ok(match subject {
         Some(subject) => on!(conn, |db| sqlx::query_as(OF_ONE)
@@ -87,10 +95,13 @@ pub(crate) async fn list(
 /// Errors: the database did not answer.
 pub(crate) async fn insert(tx: &mut Tx, key: &ApiKey, most: i64) -> Result<bool> {
     const SQL: &str = "insert into api_keys
-        (id, hash, subject, uid, label, scopes, created_us, expires_us)
-        select $1, $2, $3, $4, $5, $6, $7, $8
+        (id, hash, subject, uid, label, scopes, created_us, expires_us, session_id, proof)
+        select $1, $2, $3, $4, $5, $6, $7, $8, $10, $11
         where (select count(*) from api_keys
-               where subject = $3 and revoked_us is null and expires_us > $7) < $9";
+               where subject = $3 and revoked_us is null and expires_us > $7
+                   and (session_id is null or exists (select 1 from sessions s
+                       where s.id = api_keys.session_id and s.ended_us is null
+                           and s.expires_us > $7))) < $9";
     let rows = on!(tx, |db| sqlx::query(SQL)
         .bind(&key.id)
         .bind(&key.hash)
@@ -101,6 +112,8 @@ pub(crate) async fn insert(tx: &mut Tx, key: &ApiKey, most: i64) -> Result<bool>
         .bind(key.created_us)
         .bind(key.expires_us)
         .bind(most)
+        .bind(key.session_id.as_deref())
+        .bind(&key.proof)
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;
@@ -172,6 +185,34 @@ pub(crate) async fn revoke_everybodys(tx: &mut Tx, now_us: i64) -> Result<u64> {
         .await)?;
     end_tokens(tx, &revoked, now_us).await?;
     Ok(revoked.len() as u64)
+}
+
+/// Revoke the keys that end with the sessions whose ids are in `sessions`, a JSON
+/// list; returns the sessions of the tokens that they were exchanged for.
+///
+/// Errors: the database did not answer.
+pub(super) async fn revoke_of_sessions(
+    tx: &mut Tx,
+    sessions: &str,
+    now_us: i64,
+) -> Result<Vec<String>> {
+    const SQL: Spelt = Spelt {
+        sqlite: "update api_keys set revoked_us = $2
+             where session_id in (select value from json_each($1)) and revoked_us is null
+             returning id",
+        postgres: "update api_keys set revoked_us = $2
+             where session_id in (select json_array_elements_text($1::json))
+                 and revoked_us is null
+             returning id",
+    };
+    let sql = SQL.on(tx);
+    let revoked: Vec<String> = on!(tx, |db| sqlx::query_scalar(sql)
+        .bind(sessions)
+        .bind(now_us)
+        .fetch_all(db)
+        .await)?;
+    let session = |id: String| format!("{KEY_SESSION}{id}");
+    Ok(revoked.into_iter().map(session).collect())
 }
 
 /// What these keys were exchanged for counts no more either.

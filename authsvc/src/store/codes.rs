@@ -24,6 +24,8 @@ pub(crate) struct Code {
     pub(crate) used_us: Option<i64>,
     /// The session that was made of it.
     pub(crate) session_id: Option<String>,
+    /// The session that gave it, where what is made of it ends with that.
+    pub(crate) giver_id: Option<String>,
 }
 
 /// Add a code.
@@ -31,8 +33,8 @@ pub(crate) struct Code {
 /// Errors: the database did not answer.
 pub(crate) async fn insert(tx: &mut Tx, code: &Code) -> Result<()> {
     const SQL: &str = "insert into authorization_codes (hash, client_id, redirect_uri, challenge,
-             subject, scopes, expires_us)
-         values ($1, $2, $3, $4, $5, $6, $7)";
+             subject, scopes, expires_us, giver_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)";
     on!(tx, |db| sqlx::query(SQL)
         .bind(&code.hash)
         .bind(&code.client_id)
@@ -41,22 +43,25 @@ pub(crate) async fn insert(tx: &mut Tx, code: &Code) -> Result<()> {
         .bind(&code.subject)
         .bind(&code.scopes)
         .bind(code.expires_us)
+        .bind(code.giver_id.as_deref())
         .execute(db)
         .await
         .map(|_| ()))?;
     Ok(())
 }
 
-/// The user who gave the code with this hash.
+/// The user who gave the code with this hash, and the session with which it ends.
 ///
 /// Errors: the database did not answer.
-pub(crate) async fn find_subject(conn: &mut Conn, hash: &str) -> Result<Option<String>> {
-    const SQL: &str = "select subject from authorization_codes where hash = $1";
-    let found: Option<(String,)> = on!(conn, |db| sqlx::query_as(SQL)
+pub(crate) async fn find_giver(
+    conn: &mut Conn,
+    hash: &str,
+) -> Result<Option<(String, Option<String>)>> {
+    const SQL: &str = "select subject, giver_id from authorization_codes where hash = $1";
+    Ok(on!(conn, |db| sqlx::query_as(SQL)
         .bind(hash)
         .fetch_optional(db)
-        .await)?;
-    Ok(found.map(|(subject,)| subject))
+        .await)?)
 }
 
 /// The code with this hash; nobody else uses it before the transaction is over.

@@ -24,6 +24,21 @@ pub(crate) struct Device {
     pub(crate) decision: Option<String>,
     /// Who decided.
     pub(crate) subject: Option<String>,
+    /// The session that decided, where the device's ends with it.
+    pub(crate) giver_id: Option<String>,
+}
+
+/// What a user decides about a device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decided<'a> {
+    /// `approved` or `denied`.
+    pub(crate) decision: &'a str,
+    /// The user.
+    pub(crate) subject: &'a str,
+    /// What the device may have.
+    pub(crate) scopes: &'a str,
+    /// The session with which the device's ends, where it does.
+    pub(crate) giver_id: Option<&'a str>,
 }
 
 impl std::fmt::Debug for Device {
@@ -83,19 +98,19 @@ pub(crate) async fn find_undecided(
 pub(crate) async fn decide(
     tx: &mut Tx,
     user_code: &str,
-    decision: &str,
-    subject: &str,
-    scopes: &str,
+    decided: Decided<'_>,
     now_us: i64,
 ) -> Result<bool> {
-    const SQL: &str = "update device_codes set decision = $2, subject = $3, scopes = $4
+    const SQL: &str = "update device_codes
+         set decision = $2, subject = $3, scopes = $4, giver_id = $6
          where user_code = $1 and decision is null and expires_us > $5";
     let rows = on!(tx, |db| sqlx::query(SQL)
         .bind(user_code)
-        .bind(decision)
-        .bind(subject)
-        .bind(scopes)
+        .bind(decided.decision)
+        .bind(decided.subject)
+        .bind(decided.scopes)
         .bind(now_us)
+        .bind(decided.giver_id)
         .execute(db)
         .await
         .map(|done| done.rows_affected()))?;

@@ -25,6 +25,7 @@ struct Row {
     expires_us: i64,
     ended_us: Option<i64>,
     ended_reason: Option<String>,
+    parent_id: Option<String>,
 }
 
 impl Row {
@@ -46,6 +47,7 @@ impl Row {
             expires_us: self.expires_us,
             ended_us: self.ended_us,
             ended_reason: self.ended_reason,
+            parent: self.parent_id,
         })
     }
 }
@@ -85,17 +87,17 @@ pub(crate) async fn insert(
 ) -> Result<bool> {
     const PLAIN: &str =
         "insert into sessions (id, kind, subject, uid, role, by_group, scopes, client_id, source,
-             created_us, last_used_us, expires_us, jkt)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+             created_us, last_used_us, expires_us, jkt, parent_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     const PROVEN: Spelt = Spelt {
         sqlite: "insert into sessions (id, kind, subject, uid, role, by_group, scopes, client_id,
-                     source, created_us, last_used_us, expires_us, jkt)
-                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
-                 from users where name = $3 and password_changed_us = $14 and not disabled",
+                     source, created_us, last_used_us, expires_us, jkt, parent_id)
+                 select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+                 from users where name = $3 and password_changed_us = $15 and not disabled",
         postgres: "insert into sessions (id, kind, subject, uid, role, by_group, scopes,
-                       client_id, source, created_us, last_used_us, expires_us, jkt)
-                   select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
-                   from users where name = $3 and password_changed_us = $14 and not disabled
+                       client_id, source, created_us, last_used_us, expires_us, jkt, parent_id)
+                   select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+                   from users where name = $3 and password_changed_us = $15 and not disabled
                    for share",
     };
     let sql = match password_us {
@@ -117,7 +119,8 @@ pub(crate) async fn insert(
             .bind(session.created_us)
             .bind(session.last_used_us)
             .bind(session.expires_us)
-            .bind(session.jkt.as_deref());
+            .bind(session.jkt.as_deref())
+            .bind(session.parent.as_deref());
         if let Some(password_us) = password_us {
             query = query.bind(password_us);
         }
@@ -138,8 +141,8 @@ pub(crate) async fn find(conn: &mut Conn, id: &str) -> Result<Option<Session>> {
     row.map(Row::read).transpose()
 }
 
-/// The session `id`, if it has not ended by `now_us` and its token `jti` was
-/// not revoked.
+/// The session `id`, if it has not ended by `now_us`, nor the one with which it
+/// ends, and its token `jti` was not revoked.
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn find_alive(
@@ -149,8 +152,11 @@ pub(crate) async fn find_alive(
     now_us: i64,
 ) -> Result<Option<Session>> {
     const SQL: &str = "select * from sessions
-         where id = $1 and ended_us is null and expires_us > $3 and not exists
-             (select 1 from revocations where kind = 'token' and value = $2)";
+         where id = $1 and ended_us is null and expires_us > $3
+             and not exists (select 1 from revocations where kind = 'token' and value = $2)
+             and (parent_id is null or exists
+                 (select 1 from sessions p where p.id = sessions.parent_id
+                  and p.ended_us is null and p.expires_us > $3))";
     let row: Option<Row> = on!(conn, |db| sqlx::query_as(SQL)
         .bind(id)
         .bind(jti)
@@ -161,18 +167,59 @@ pub(crate) async fn find_alive(
 }
 
 /// Use the session `id` at `now_us`: nobody else uses or ends it before the
-/// transaction is over. `None` where it has ended.
+/// transaction is over. `None` where it has ended, or the one with which it ends.
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn hold(tx: &mut Tx, id: &str, now_us: i64) -> Result<Option<Session>> {
     const SQL: &str = "update sessions set last_used_us = $2
-         where id = $1 and ended_us is null and expires_us > $2 returning *";
+         where id = $1 and ended_us is null and expires_us > $2
+             and (parent_id is null or exists
+                 (select 1 from sessions p where p.id = sessions.parent_id
+                  and p.ended_us is null and p.expires_us > $2))
+         returning *";
     let row: Option<Row> = on!(tx, |db| sqlx::query_as(SQL)
         .bind(id)
         .bind(now_us)
         .fetch_optional(db)
         .await)?;
     row.map(Row::read).transpose()
+}
+
+/// When the session `id` ends by itself, if it has not ended at `now_us`: a
+/// browser's for want of use, but for that at the time told second.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn ends(tx: &mut Tx, id: &str, now_us: i64) -> Result<Option<Ends>> {
+    const SQL: &str = "select s.expires_us as now_us, coalesce(w.ends_us, s.expires_us) as last_us
+         from sessions s left join web_sessions w on w.session_id = s.id
+         where s.id = $1 and s.ended_us is null and s.expires_us > $2";
+    Ok(on!(tx, |db| sqlx::query_as(SQL)
+        .bind(id)
+        .bind(now_us)
+        .fetch_optional(db)
+        .await)?)
+}
+
+/// When a session ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub(crate) struct Ends {
+    /// If it is not used again.
+    pub(crate) now_us: i64,
+    /// However often it is used.
+    pub(crate) last_us: i64,
+}
+
+/// Whether the session `id` has not ended at `now_us`.
+///
+/// Errors: the database did not answer.
+pub(crate) async fn is_alive(conn: &mut Conn, id: &str, now_us: i64) -> Result<bool> {
+    const SQL: &str = "select exists
+        (select 1 from sessions where id = $1 and ended_us is null and expires_us > $2)";
+    Ok(on!(conn, |db| sqlx::query_scalar(SQL)
+        .bind(id)
+        .bind(now_us)
+        .fetch_one(db)
+        .await)?)
 }
 
 /// Write down the role that the user of the session has by now.
@@ -217,8 +264,8 @@ pub(crate) enum Of<'a> {
     All,
 }
 
-/// End sessions at `now_us` for `reason`, one stable word, and say so in the
-/// revocation feed; returns how many had not ended before.
+/// End sessions at `now_us` for `reason`, one stable word, with what came from
+/// them, and say so in the revocation feed; returns how many had not ended before.
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn end(tx: &mut Tx, of: Of<'_>, reason: &str, now_us: i64) -> Result<usize> {
@@ -243,9 +290,68 @@ pub(crate) async fn end(tx: &mut Tx, of: Of<'_>, reason: &str, now_us: i64) -> R
         .bind(reason)
         .fetch_all(db)
         .await)?;
-    let ids: Vec<_> = ended.iter().map(|(id,)| id.as_str()).collect();
+    ended_with_theirs(tx, ended, now_us).await
+}
+
+/// Tell the revocation feed of these sessions, which have just ended, and end
+/// what came from them: the sessions of clients and devices that they let in,
+/// their API keys, and codes that nobody has used yet. Returns how many sessions
+/// were given.
+///
+/// Errors: the database did not answer.
+pub(super) async fn ended_with_theirs(
+    tx: &mut Tx,
+    ended: Vec<(String,)>,
+    now_us: i64,
+) -> Result<usize> {
+    const CHILDREN: Spelt = Spelt {
+        sqlite: "update sessions set ended_us = $2, ended_reason = 'parent-ended'
+             where parent_id in (select value from json_each($1)) and ended_us is null
+             returning id",
+        postgres: "update sessions set ended_us = $2, ended_reason = 'parent-ended'
+             where parent_id in (select json_array_elements_text($1::json)) and ended_us is null
+             returning id",
+    };
+    const UNUSED: [Spelt; 2] = [
+        Spelt {
+            sqlite: "delete from authorization_codes
+                 where giver_id in (select value from json_each($1)) and used_us is null",
+            postgres: "delete from authorization_codes
+                 where giver_id in (select json_array_elements_text($1::json)) and used_us is null",
+        },
+        Spelt {
+            sqlite: "delete from device_codes
+                 where giver_id in (select value from json_each($1))",
+            postgres: "delete from device_codes
+                 where giver_id in (select json_array_elements_text($1::json))",
+        },
+    ];
+    if ended.is_empty() {
+        return Ok(0);
+    }
+    let mut ids: Vec<String> = ended.into_iter().map(|(id,)| id).collect();
+    let count = ids.len();
+    let givers = serde_json::json!(ids).to_string();
+    let sql = CHILDREN.on(tx);
+    let children: Vec<(String,)> = on!(tx, |db| sqlx::query_as(sql)
+        .bind(&givers)
+        .bind(now_us)
+        .fetch_all(db)
+        .await)?;
+    for spelt in UNUSED {
+        let sql = spelt.on(tx);
+        on!(tx, |db| sqlx::query(sql)
+            .bind(&givers)
+            .execute(db)
+            .await
+            .map(drop))?;
+    }
+    let keys = super::api_keys::revoke_of_sessions(tx, &givers, now_us).await?;
+    ids.extend(children.into_iter().map(|(id,)| id));
+    ids.extend(keys);
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
     revocations::insert_sessions(tx, &ids, now_us).await?;
-    Ok(ids.len())
+    Ok(count)
 }
 
 /// The latest `limit` sessions of one user or of all, the oldest first; those
@@ -259,7 +365,10 @@ pub(crate) async fn list(
     limit: i64,
 ) -> Result<Vec<Session>> {
     const SQL: &str = "select * from sessions
-         where ($1 = '' or subject = $1) and ($2 = 0 or (ended_us is null and expires_us > $2))
+         where ($1 = '' or subject = $1)
+             and ($2 = 0 or (ended_us is null and expires_us > $2 and (parent_id is null or exists
+                 (select 1 from sessions p where p.id = sessions.parent_id
+                  and p.ended_us is null and p.expires_us > $2))))
          order by created_us desc, id desc limit $3";
     let rows: Vec<Row> = on!(conn, |db| sqlx::query_as(SQL)
         .bind(subject.unwrap_or_default())

@@ -10,7 +10,7 @@ use warrant_trail::{Filter, Row, Trail, Verified};
 
 use super::api_keys::{self, ApiKey};
 use super::codes::Code;
-use super::devices::Device;
+use super::devices::{Decided, Device};
 use super::expired::Kept;
 use super::sessions::Of;
 use super::spent::OneUse;
@@ -370,6 +370,8 @@ fn api_key(id: &str, subject: &str, created_us: i64) -> ApiKey {
         last_used_us: None,
         last_used_from: None,
         revoked_us: None,
+        session_id: None,
+        proof: "password".into(),
     }
 }
 
@@ -455,6 +457,7 @@ fn session(id: &str, subject: &str, expires_us: i64) -> Session {
         expires_us,
         ended_us: None,
         ended_reason: None,
+        parent: None,
     }
 }
 
@@ -765,6 +768,7 @@ async fn a_code_is_held_spent_and_forgotten() {
             expires_us: 100,
             used_us: None,
             session_id: None,
+            giver_id: Some("giver".into()),
         };
         let other = Code {
             hash: "i".into(),
@@ -783,9 +787,9 @@ async fn a_code_is_held_spent_and_forgotten() {
         codes::delete_of(&mut tx, "ann").await.unwrap();
         tx.commit().await.unwrap();
         let mut conn = db.read().await.unwrap();
-        let giver = codes::find_subject(&mut conn, "h").await.unwrap();
-        assert_eq!(giver.as_deref(), Some("ann"));
-        assert_eq!(codes::find_subject(&mut conn, "i").await.unwrap(), None);
+        let giver = codes::find_giver(&mut conn, "h").await.unwrap();
+        assert_eq!(giver, Some(("ann".into(), Some("giver".into()))));
+        assert_eq!(codes::find_giver(&mut conn, "i").await.unwrap(), None);
         drop(conn);
         let mut tx = db.begin().await.unwrap();
         assert_eq!(
@@ -818,6 +822,7 @@ async fn a_device_waits_is_decided_about_once_and_is_forgotten() {
             polled_us: None,
             decision: None,
             subject: None,
+            giver_id: None,
         };
         let mut tx = db.begin().await.unwrap();
         let add = [("h", "AAAA"), ("i", "AAAA"), ("i", "BBBB"), ("j", "CCCC")];
@@ -839,9 +844,13 @@ async fn a_device_waits_is_decided_about_once_and_is_forgotten() {
         let mut tx = db.begin().await.unwrap();
         devices::polled(&mut tx, "h", 10, 40).await.unwrap();
         let decide = async |tx: &mut Tx, now_us| {
-            devices::decide(tx, "AAAA", "approved", "ann", "read", now_us)
-                .await
-                .unwrap()
+            let decided = Decided {
+                decision: "approved",
+                subject: "ann",
+                scopes: "read",
+                giver_id: Some("giver"),
+            };
+            devices::decide(tx, "AAAA", decided, now_us).await.unwrap()
         };
         assert!(!decide(&mut tx, 100).await);
         assert!(decide(&mut tx, 99).await && !decide(&mut tx, 99).await);
@@ -883,6 +892,7 @@ async fn a_browsers_session_is_found_used_and_ended_by_its_own_user_alone() {
                 session_id: id.into(),
                 agent: format!("browser {id}"),
                 ends_us: 1_000_000,
+                proven_us: None,
             };
             let hash = format!("hash of {id}");
             web_sessions::insert(&mut tx, &hash, &web).await.unwrap();

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use warrant_migrations::{Conn, Result, Spelt, Tx, on};
 
-use super::revocations;
+use super::sessions;
 use crate::sessions::Session;
 
 /// What belongs to the session of a browser besides.
@@ -16,19 +16,22 @@ pub(crate) struct WebSession {
     /// When the session ends however often it is used, in microseconds since
     /// the Unix epoch.
     pub(crate) ends_us: i64,
+    /// When a provider had the user prove who they are, where one did.
+    pub(crate) proven_us: Option<i64>,
 }
 
 /// Add what a browser with the session shows: the hash of it.
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn insert(tx: &mut Tx, hash: &str, web: &WebSession) -> Result<()> {
-    const SQL: &str = "insert into web_sessions (hash, session_id, agent, ends_us)
-         values ($1, $2, $3, $4)";
+    const SQL: &str = "insert into web_sessions (hash, session_id, agent, ends_us, proven_us)
+         values ($1, $2, $3, $4, $5)";
     on!(tx, |db| sqlx::query(SQL)
         .bind(hash)
         .bind(&web.session_id)
         .bind(&web.agent)
         .bind(web.ends_us)
+        .bind(web.proven_us)
         .execute(db)
         .await
         .map(|_| ()))?;
@@ -39,7 +42,8 @@ pub(crate) async fn insert(tx: &mut Tx, hash: &str, web: &WebSession) -> Result<
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn find(conn: &mut Conn, hash: &str) -> Result<Option<WebSession>> {
-    const SQL: &str = "select session_id, agent, ends_us from web_sessions where hash = $1";
+    const SQL: &str =
+        "select session_id, agent, ends_us, proven_us from web_sessions where hash = $1";
     Ok(on!(conn, |db| sqlx::query_as(SQL)
         .bind(hash)
         .fetch_optional(db)
@@ -50,7 +54,7 @@ pub(crate) async fn find(conn: &mut Conn, hash: &str) -> Result<Option<WebSessio
 ///
 /// Errors: the database did not answer.
 pub(crate) async fn list(conn: &mut Conn, subject: &str) -> Result<Vec<WebSession>> {
-    const SQL: &str = "select session_id, agent, ends_us from web_sessions
+    const SQL: &str = "select session_id, agent, ends_us, proven_us from web_sessions
          where session_id in (select id from sessions where subject = $1)";
     Ok(on!(conn, |db| sqlx::query_as(SQL)
         .bind(subject)
@@ -67,7 +71,7 @@ pub(crate) async fn touch(tx: &mut Tx, session: &Session) -> Result<bool> {
     const SQL: &str = "update sessions
          set last_used_us = $2, expires_us = $3, role = $4, by_group = $5
          where id = $1 and ended_us is null and expires_us > $2";
-    let role = super::sessions::role_name(session.role);
+    let role = sessions::role_name(session.role);
     let rows = on!(tx, |db| sqlx::query(SQL)
         .bind(&session.id)
         .bind(session.last_used_us)
@@ -107,9 +111,7 @@ pub(crate) async fn end_oldest(
         .bind(most)
         .fetch_all(db)
         .await)?;
-    let ids: Vec<_> = ended.iter().map(|(id,)| id.as_str()).collect();
-    revocations::insert_sessions(tx, &ids, now_us).await?;
-    Ok(ids.len())
+    sessions::ended_with_theirs(tx, ended, now_us).await
 }
 
 /// End the session `id` of `subject` at `now_us`, or where `others` is set all
@@ -134,7 +136,5 @@ pub(crate) async fn end_own(
         .bind(now_us)
         .fetch_all(db)
         .await)?;
-    let ids: Vec<_> = ended.iter().map(|(id,)| id.as_str()).collect();
-    revocations::insert_sessions(tx, &ids, now_us).await?;
-    Ok(ids.len())
+    sessions::ended_with_theirs(tx, ended, now_us).await
 }

@@ -9,6 +9,7 @@ mod dpop;
 mod handshake;
 mod house;
 mod keys;
+mod lasting;
 mod limits;
 mod login;
 mod multi_user;

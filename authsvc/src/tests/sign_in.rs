@@ -25,7 +25,10 @@ struct Browser {
 impl Browser {
     async fn sent(house: &House) -> Self {
         let source = Source::of_service();
-        let begun = house.service.oidc.begin("campus", "/account", &source);
+        let begun = house
+            .service
+            .oidc
+            .begin("campus", "/account", false, &source);
         let begun = begun.await.unwrap();
         let (_, query) = begun.redirect.split_once('?').unwrap();
         let pairs = form_urlencoded::parse(query.as_bytes()).into_owned();
@@ -64,7 +67,7 @@ async fn back(
     let oidc = &house.service.oidc;
     let completed = oidc.complete("campus", returned, cookie, &mut event).await;
     completed
-        .map(|(user, next)| (user.name, next))
+        .map(|completed| (completed.user.name, completed.next))
         .map_err(|refused| refused.reason().to_owned())
 }
 
@@ -248,9 +251,9 @@ async fn no_more_browsers_are_waited_for_than_there_is_room_and_not_for_ever() {
     let source = Source::of_header(Some("192.0.2.7"));
     let oidc = &house.service.oidc;
     for _ in 0..100 {
-        oidc.begin("campus", "/", &source).await.unwrap();
+        oidc.begin("campus", "/", false, &source).await.unwrap();
     }
-    let one_more = oidc.begin("campus", "/", &source).await;
+    let one_more = oidc.begin("campus", "/", false, &source).await;
     assert!(matches!(one_more, Err(Refused::Busy)));
     let browser = Browser::sent(&house).await;
     house.spoil("update sign_ins set expires_us = 1").await;
@@ -263,7 +266,7 @@ async fn no_more_browsers_are_waited_for_than_there_is_room_and_not_for_ever() {
     let gone = sign_ins::take(&mut tx, &opaque::hash(state.expose())).await;
     assert_eq!(gone.unwrap(), None);
     tx.commit().await.unwrap();
-    assert!(oidc.begin("campus", "/", &source).await.is_ok());
-    assert!(oidc.begin("nowhere", "/", &source).await.is_err());
+    assert!(oidc.begin("campus", "/", false, &source).await.is_ok());
+    assert!(oidc.begin("nowhere", "/", false, &source).await.is_err());
     house.close().await;
 }

@@ -5,9 +5,11 @@ mod refused;
 mod subject;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use warrant_api::scope::Scope;
 use warrant_api::token::{AccessClaims, WARRANT_URN, WarrantAnswer};
 use warrant_dpop::Refused as Possession;
 use warrant_wire::{Claims, warrant};
@@ -24,6 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keys::Ring;
 use crate::opaque::{self, random};
 use crate::peer::Peer;
+use crate::rate::Rate;
 use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::source::Source;
@@ -54,6 +57,10 @@ pub(crate) struct Warrants {
     pub(crate) audiences: Vec<String>,
     /// The life of a warrant, in seconds.
     pub(crate) life_s: u64,
+    /// How many one user may have in a second.
+    pub(crate) per_second: u64,
+    /// How many each user had lately.
+    pub(crate) given: Rate,
     /// The keys of warrants.
     pub(crate) ring: Ring,
     /// The `iss` claim.
@@ -114,6 +121,9 @@ impl Warrants {
             .ok_or(Refused::Subject)?;
         event.subject = Some(subject.sub.clone());
         event.uid = subject.uid;
+        if !subject.scope.has(Scope::Submit) {
+            return Err(Refused::Scope);
+        }
         let uid = self.uid_of(&subject).await?;
         self.possessed(&subject, exchange.proof.as_ref())?;
         if !self.sessions.counts(&subject).await? {
@@ -122,6 +132,10 @@ impl Warrants {
         if let Some(proof) = &exchange.proof {
             proof.spend_alone(&self.sessions.db).await?;
         }
+        let taken = self
+            .given
+            .take(&subject.sub, self.per_second, Instant::now());
+        taken.map_err(Refused::Rate)?;
         let place = self.audit.place()?;
         let claims = Claims {
             iss: self.issuer.clone(),

@@ -29,6 +29,10 @@ pub(crate) enum Refused {
     OtherAccount,
     /// The session of the token has ended.
     Ended,
+    /// The token may not be used to submit jobs.
+    Scope,
+    /// The user had as many warrants lately as may be; seconds until the next.
+    Rate(u64),
     /// Something beneath failed.
     Failed(Error),
 }
@@ -60,8 +64,9 @@ impl Refused {
             Self::Form(_) | Self::Subject | Self::Account(_) | Self::OtherAccount | Self::Ended => {
                 "invalid_request"
             }
+            Self::Scope => "invalid_scope",
             Self::Possession(refused) => refused.code(),
-            Self::Busy | Self::Failed(_) => "temporarily_unavailable",
+            Self::Busy | Self::Rate(_) | Self::Failed(_) => "temporarily_unavailable",
         }
     }
 
@@ -78,6 +83,8 @@ impl Refused {
             Self::Account(none) => none.word(),
             Self::OtherAccount => "account-changed",
             Self::Ended => "session-ended",
+            Self::Scope => "scope",
+            Self::Rate(_) => "rate",
             Self::Failed(_) => "unavailable",
         }
     }
@@ -98,6 +105,8 @@ impl Refused {
             Self::Account(_) => "the account of the token may not be used",
             Self::OtherAccount => "the account is not the one that logged in; log in again",
             Self::Ended => "the session of the token has ended; log in again",
+            Self::Scope => "subject_token: a warrant takes a token with the scope submit",
+            Self::Rate(_) => "too many warrants within a second; try again later",
             Self::Busy | Self::Failed(_) => "warrants cannot be made at the moment",
         }
     }

@@ -15,7 +15,7 @@ use warrant_api::token::Role;
 
 use super::local::Local;
 use super::visit::{self, Visit, Visitor};
-use super::{cookie, in_words, page, password, words};
+use super::{cookie, in_words, page, password, proof, words};
 use crate::api_keys::Asker;
 use crate::clock;
 use crate::error::{Error, Result};
@@ -26,6 +26,8 @@ use crate::store::{codes, devices, sessions, web_sessions};
 
 /// Sessions that are shown.
 const SHOWN: i64 = 100;
+/// Sessions that are ended at once.
+const MOST_AT_ONCE: usize = SHOWN as usize;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -36,7 +38,7 @@ struct Page<'a> {
     user: &'a str,
     uid: Option<u32>,
     role: &'static str,
-    sessions: Vec<SessionRow>,
+    sessions: Vec<Group>,
     more: usize,
     keys: Vec<KeyRow>,
     scopes: Vec<ScopeRow>,
@@ -44,16 +46,25 @@ struct Page<'a> {
     max_days: u32,
     changes_password: bool,
     shortest: usize,
+    proof: proof::Asked,
 }
 
-struct SessionRow {
-    id: String,
+/// A browser, or all sessions of one program that began alike.
+struct Group {
+    /// The ids of the sessions, with commas between.
+    ids: String,
+    count: usize,
     what: String,
     how: &'static str,
+    /// Where the latest began.
     source: String,
     since: String,
     used: String,
+    used_us: i64,
+    /// With what else it ends, where there is something to say.
+    lasts: &'static str,
     this: bool,
+    is_browser: bool,
 }
 
 struct KeyRow {
@@ -61,7 +72,11 @@ struct KeyRow {
     label: String,
     scopes: String,
     made: String,
+    /// With what its user proved that it was them.
+    proof: &'static str,
     ends: String,
+    /// With what else it ends.
+    with: &'static str,
     used: String,
 }
 
@@ -95,6 +110,18 @@ pub(super) async fn show(
         _ => None,
     };
     render(&service, &visit, visitor, StatusCode::OK, notice, None).await
+}
+
+/// The page, with what was wrong: the status, the words, and after how many seconds
+/// to try again.
+pub(super) async fn refused(
+    service: &Service,
+    visit: &Visit,
+    visitor: &Visitor,
+    (status, problem, wait_s): (StatusCode, &str, Option<u64>),
+) -> Response {
+    let response = render(service, visit, visitor, status, None, Some(problem)).await;
+    page::later(response, wait_s)
 }
 
 /// The page, with something to say.
@@ -136,6 +163,12 @@ pub(super) async fn render(
                 max_days: config.max_days,
                 changes_password,
                 shortest: password::SHORTEST,
+                proof: proof::Asked::always(
+                    service,
+                    visitor,
+                    &Local::account(),
+                    "until its last day".into(),
+                ),
             };
             page::page(status, &page)
         }
@@ -147,7 +180,7 @@ pub(super) async fn render(
     }
 }
 
-type Rows = (Vec<SessionRow>, usize, Vec<KeyRow>, bool);
+type Rows = (Vec<Group>, usize, Vec<KeyRow>, bool);
 
 async fn rows(service: &Service, visit: &Visit, visitor: &Visitor) -> Result<Rows> {
     let own = &visitor.user.session;
@@ -160,13 +193,9 @@ async fn rows(service: &Service, visit: &Visit, visitor: &Visitor) -> Result<Row
     };
     let most = usize::try_from(SHOWN).unwrap_or(usize::MAX);
     let more = found.len().saturating_sub(most);
-    let mut sessions: Vec<_> = found
-        .into_iter()
-        .rev()
-        .take(most)
-        .map(|session| session_row(session, &browsers, &own.id))
-        .collect();
-    sessions.sort_by_key(|session| !session.this);
+    let latest = found.into_iter().rev().take(most);
+    let mut sessions = grouped(latest.map(|session| group(session, &browsers, &own.id)));
+    sessions.sort_by_key(|group| !group.this);
     let asker = Asker::signed_in(&visitor.user, visit.source.clone());
     // What may be refused there is the keys of others.
     let keys = service.api_keys.list(&asker, None).await;
@@ -176,10 +205,49 @@ async fn rows(service: &Service, visit: &Visit, visitor: &Visitor) -> Result<Row
     Ok((sessions, more, keys, changes))
 }
 
-fn session_row(session: Session, browsers: &[WebSession], own: &str) -> SessionRow {
-    let mut browsers = browsers.iter();
-    let browser = browsers.find(|browser| browser.session_id == session.id);
-    SessionRow {
+/// The groups, those of one program that began alike as one. The latest comes
+/// first.
+fn grouped(single: impl Iterator<Item = Group>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for one in single {
+        let same = |group: &&mut Group| {
+            let programs = !group.is_browser && !one.is_browser;
+            programs && (&group.what, group.how, &group.lasts) == (&one.what, one.how, &one.lasts)
+        };
+        match groups.iter_mut().find(same) {
+            None => groups.push(one),
+            Some(group) => {
+                group.count += one.count;
+                group.ids = format!("{},{}", group.ids, one.ids);
+                group.since = one.since;
+                if one.used_us > group.used_us {
+                    (group.used, group.used_us) = (one.used, one.used_us);
+                }
+            }
+        }
+    }
+    groups
+}
+
+/// The group of one session.
+fn group(session: Session, browsers: &[WebSession], own: &str) -> Group {
+    let browser = |id: &str| {
+        let mut browsers = browsers.iter();
+        browsers.find(|browser| browser.session_id == id)
+    };
+    let lasts = match (session.kind, session.parent.as_deref()) {
+        (_, Some(parent)) if parent == own => ", ends with this browser",
+        (_, Some(parent)) if browser(parent).is_some() => ", ends with another browser",
+        (_, Some(_)) => ", ends with the login that let it in",
+        (Kind::Code | Kind::Device, None) => ", goes on by itself",
+        (Kind::Login | Kind::Client | Kind::Web | Kind::Key, None) => "",
+    };
+    let browser = browser(&session.id);
+    Group {
+        count: 1,
+        is_browser: browser.is_some(),
+        used_us: session.last_used_us,
+        lasts,
         what: match browser {
             Some(browser) => browser.agent.clone(),
             None => format!("Program “{}”", session.client_id),
@@ -196,7 +264,7 @@ fn session_row(session: Session, browsers: &[WebSession], own: &str) -> SessionR
         used: page::moment(session.last_used_us),
         this: session.id == own,
         source: session.source,
-        id: session.id,
+        ids: session.id,
     }
 }
 
@@ -205,7 +273,17 @@ fn key_row(key: KeyInfo) -> KeyRow {
     KeyRow {
         scopes: in_words(key.scopes).join("; "),
         made: moment(key.created_s),
+        proof: match key.proof.as_str() {
+            "password" => "with your password",
+            "certificate" => "with your certificate",
+            "provider" => "after a sign-in with your provider",
+            _ => "with a token",
+        },
         ends: moment(key.expires_s),
+        with: match key.session {
+            Some(_) => " or with the browser that made it",
+            None => "",
+        },
         used: match (key.last_used_s, key.last_used_from) {
             (Some(at_s), Some(from)) => format!("last used {} from {from}", moment(at_s)),
             (Some(at_s), None) => format!("last used {}", moment(at_s)),
@@ -238,7 +316,7 @@ pub(super) async fn sign_out(
     Ok(response)
 }
 
-/// Which sessions are to end.
+/// Which sessions are to end: their ids, with commas between.
 #[derive(Debug, Deserialize)]
 pub(super) struct Which {
     #[serde(default)]
@@ -248,7 +326,7 @@ pub(super) struct Which {
     others: Option<String>,
 }
 
-/// End a session of one's own, or all but this one.
+/// End sessions of one's own, or all but this one.
 pub(super) async fn end_sessions(
     State(service): State<Arc<Service>>,
     visit: Visit,
@@ -265,14 +343,14 @@ pub(super) async fn end_sessions(
     Ok(page::see_other("/account?done=ended"))
 }
 
-/// End the visitor's session `id`, or all but that one and whatever may become
-/// another.
+/// End the visitor's sessions `ids` (with commas between), or all but that one
+/// and whatever may become another.
 async fn end(
     service: &Service,
     visit: &Visit,
     visitor: &Visitor,
     action: &'static str,
-    id: &str,
+    ids: &str,
     others: bool,
 ) -> Result<(), Response> {
     let ended = async {
@@ -280,7 +358,10 @@ async fn end(
         let place = service.audit.place()?;
         let mut tx = service.login.db.begin().await?;
         let now_us = clock::now_us();
-        let ended = web_sessions::end_own(&mut tx, subject, id, others, now_us).await?;
+        let mut ended = 0;
+        for id in ids.split(',').take(MOST_AT_ONCE) {
+            ended += web_sessions::end_own(&mut tx, subject, id, others, now_us).await?;
+        }
         if others {
             codes::delete_of(&mut tx, subject).await?;
             devices::delete_of(&mut tx, subject).await?;
@@ -290,7 +371,8 @@ async fn end(
         let mut event = visit.event(action);
         event.detail = Some(match others {
             true => format!("{ended} ended"),
-            false => id.chars().take(64).collect(),
+            false if ended > 1 => format!("{ended} ended"),
+            false => ids.chars().take(64).collect(),
         });
         match ended > 0 || others {
             true => place.granted(event),

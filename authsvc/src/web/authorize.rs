@@ -13,13 +13,16 @@ use axum::response::Response;
 use serde::Deserialize;
 use warrant_api::oauth::AuthorizeRequest;
 
+use super::device::goes_on;
 use super::local::Local;
 use super::visit::{self, Visit, is_for_page};
-use super::{in_words, page};
+use super::{in_words, page, proof};
 use crate::audit::{Event, Sort};
 use crate::http::{self, Service};
+use crate::lasting::Lasts;
 use crate::oauth::Refused;
 use crate::oauth::authorize::{self, Unfit};
+use crate::secret::Secret;
 use crate::sessions::within;
 
 #[derive(Template)]
@@ -31,6 +34,7 @@ struct Page<'a> {
     scopes: Vec<&'static str>,
     back: &'a str,
     fields: Vec<(&'static str, &'a str)>,
+    proof: proof::Asked,
 }
 
 /// `GET /oauth/authorize`: a page for browsers; programs are told what is wrong.
@@ -95,8 +99,15 @@ async fn show(
         scopes: in_words(scopes),
         back: redirect_uri.split(['?', '#']).next().unwrap_or_default(),
         fields: fields(&asked),
+        proof: goes_on(&service, visitor, &here(&uri)),
     };
     page::page(StatusCode::OK, &page)
+}
+
+/// The page itself, to come back to.
+fn here(uri: &Uri) -> Local {
+    let path = uri.path_and_query().map_or("", |path| path.as_str());
+    Local::parse(path).unwrap_or_else(Local::account)
 }
 
 /// What is asked for, to be asked again with the form.
@@ -117,12 +128,15 @@ fn fields(asked: &AuthorizeRequest) -> Vec<(&'static str, &str)> {
 }
 
 /// What the form sends.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Sent {
     #[serde(default)]
     csrf: String,
     #[serde(default)]
     decision: String,
+    #[serde(default)]
+    lasts: String,
+    password: Option<Secret>,
     response_type: Option<String>,
     client_id: Option<String>,
     redirect_uri: Option<String>,
@@ -137,7 +151,7 @@ async fn decide(
     visit: Visit,
     sent: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Response> {
-    let (service, visit) = (&*service, &visit);
+    let (service, visit) = (&service, &visit);
     let sent = visit::form(sent)?;
     let visitor = visit.changes(service, "authorize", &sent.csrf)?;
     let asked = AuthorizeRequest {
@@ -155,7 +169,14 @@ async fn decide(
     let redirect = match sent.decision.as_str() {
         "approve" => {
             let (oauth, user) = (&service.oauth, &visitor.user);
-            let granted = authorize::grant(oauth, &request, user, &visit.source).await;
+            let password = sent.password.unwrap_or_else(|| Secret::new(""));
+            let chosen = proof::chosen(service, visit, visitor, &sent.lasts, password).await;
+            let proven = chosen.map_err(|unproven| {
+                let (status, problem, wait_s) = unproven.told();
+                page::later(page::refusal(status, &problem), wait_s)
+            })?;
+            let lasts = proven.as_ref().map_or(Lasts::WithSession, Lasts::ByItself);
+            let granted = authorize::grant(oauth, &request, user, lasts, &visit.source).await;
             granted.map_err(unfit)?
         }
         "deny" => match authorize::refuse(&service.oauth, &request, Refused::Denied) {

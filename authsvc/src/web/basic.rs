@@ -51,7 +51,8 @@ impl Web {
     }
 }
 
-fn read(value: &Secret) -> Option<(String, Secret)> {
+/// The name and the password in `value`, which is what follows `Basic`.
+pub(crate) fn read(value: &Secret) -> Option<(String, Secret)> {
     let decoded = STANDARD.decode(value.expose().trim()).ok()?;
     let decoded = Secret::new(String::from_utf8(decoded).ok()?);
     let (user, password) = decoded.expose().split_once(':')?;

@@ -15,10 +15,12 @@ use warrant_api::oauth::Decision;
 
 use super::local::Local;
 use super::visit::{self, Visit, Visitor, is_for_page};
-use super::{in_words, page};
+use super::{in_words, page, proof};
 use crate::audit::{Event, Sort};
 use crate::http::{self, Fault, Service};
+use crate::lasting::Lasts;
 use crate::oauth::{Refused, device};
+use crate::secret::Secret;
 use crate::sessions::within;
 
 #[derive(Template)]
@@ -38,6 +40,8 @@ struct Confirm<'a> {
     client: &'a str,
     code: &'a str,
     scopes: Vec<&'static str>,
+    proof: proof::Asked,
+    problem: Option<&'a str>,
 }
 
 /// `GET /oauth/device`: a page for browsers, nothing for programs.
@@ -99,7 +103,7 @@ fn form(visitor: &Visitor, code: &str, status: StatusCode, problem: Option<&str>
 }
 
 /// What the forms send: the code alone, then the decision as well.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Sent {
     #[serde(default)]
     csrf: String,
@@ -107,6 +111,9 @@ struct Sent {
     user_code: String,
     #[serde(default)]
     decision: String,
+    #[serde(default)]
+    lasts: String,
+    password: Option<Secret>,
 }
 
 async fn decide(
@@ -114,7 +121,7 @@ async fn decide(
     visit: Visit,
     sent: Result<Form<Sent>, FormRejection>,
 ) -> Result<Response, Response> {
-    let (service, visit) = (&*service, &visit);
+    let (service, visit) = (&service, &visit);
     let sent = visit::form(sent)?;
     let visitor = visit.changes(service, "device", &sent.csrf)?;
     let decision = match sent.decision.as_str() {
@@ -131,19 +138,38 @@ async fn decide(
     let waiting = device::find(oauth, user, &sent.user_code, &visit.source).await;
     let waiting = waiting.map_err(refuse)?;
     let label = &waiting.client.label;
-    let Some(decision) = decision else {
+    let confirm = |status, problem: Option<&str>| {
         let most = waiting.client.scopes.and(user.scopes).and(waiting.scopes);
         let scopes = within(None, most, user.session.role);
+        let next = Local::parse(&format!("/oauth/device?user_code={}", sent.user_code));
         let page = Confirm {
             csrf: &visitor.csrf,
             user: &user.session.subject,
             client: label,
             code: &sent.user_code,
             scopes: in_words(scopes.ok_or(Refused::Scope).map_err(refuse)?),
+            proof: goes_on(service, visitor, &next.unwrap_or_else(Local::account)),
+            problem,
         };
-        return Ok(page::page(StatusCode::OK, &page));
+        Ok::<_, Response>(page::page(status, &page))
     };
-    let decided = device::decide(oauth, &waiting, user, decision, &visit.source).await;
+    let Some(decision) = decision else {
+        return confirm(StatusCode::OK, None);
+    };
+    let lasts = match decision {
+        Decision::Approve => sent.lasts.as_str(),
+        Decision::Deny => "",
+    };
+    let password = sent.password.clone().unwrap_or_else(|| Secret::new(""));
+    let proven = match proof::chosen(service, visit, visitor, lasts, password).await {
+        Ok(proven) => proven,
+        Err(unproven) => {
+            let (status, problem, wait_s) = unproven.told();
+            return Err(page::later(confirm(status, Some(&problem))?, wait_s));
+        }
+    };
+    let lasts = proven.as_ref().map_or(Lasts::WithSession, Lasts::ByItself);
+    let decided = device::decide(oauth, &waiting, user, (decision, lasts), &visit.source).await;
     decided.map_err(refuse)?;
     let (title, text) = match decision {
         Decision::Approve => (
@@ -162,6 +188,13 @@ async fn decide(
         goes_on: None,
     };
     Ok(message.page(StatusCode::OK))
+}
+
+/// What is asked with a decision: for how long what is let in goes on.
+pub(super) fn goes_on(service: &Service, visitor: &Visitor, next: &Local) -> proof::Asked {
+    let days = service.oauth.config.refresh_days;
+    let own = format!("until you end it, at most {days} days");
+    proof::Asked::for_own(service, visitor, next, own)
 }
 
 fn refusal(

@@ -21,6 +21,7 @@ mod keys;
 mod local;
 mod page;
 mod password;
+mod proof;
 mod provider;
 mod session;
 mod sign_in;
@@ -34,6 +35,7 @@ use warrant_api::scope::{Scope, Scopes};
 use warrant_door::origin::Origin;
 
 pub(crate) use authorize::{decide_authorize, show_authorize};
+pub(crate) use basic::read as read_basic;
 pub(crate) use device::{decide_device, show_device};
 pub(crate) use session::NotSignedIn;
 
@@ -89,6 +91,12 @@ impl Web {
             origin,
             ways,
         })
+    }
+
+    /// The page on which people make keys, in words, where there is one.
+    pub(crate) fn account_url(&self) -> Option<String> {
+        let page = format!("the form on {}/account", self.origin.as_str());
+        self.origin.is_private().then_some(page)
     }
 }
 

@@ -72,6 +72,15 @@ pub(crate) fn refusal(status: StatusCode, text: &str) -> Response {
     message.page(status)
 }
 
+/// `response`, which says after how many seconds to try again, where it should.
+pub(crate) fn later(mut response: Response, wait_s: Option<u64>) -> Response {
+    if let Some(wait_s) = wait_s {
+        let wait = HeaderValue::from(wait_s);
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+    }
+    response
+}
+
 /// 503.
 pub(crate) fn unavailable() -> Response {
     let mut response = refusal(

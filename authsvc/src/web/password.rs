@@ -159,6 +159,7 @@ impl Wanted for NewPassword {
             ..proven
         };
         let web = &self.service.web;
-        web.open_session(proven, self.agent, &source, event).await
+        web.open_session(proven, self.agent, None, &source, event)
+            .await
     }
 }

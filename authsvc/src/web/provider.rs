@@ -13,9 +13,9 @@ use super::visit::Visit;
 use super::{cookie, page};
 use crate::audit::{Event, Sort};
 use crate::http::Service;
-use crate::login::{Proven, Refusal};
+use crate::login::{Proven, ProvenBy, Refusal};
 use crate::oauth::Refused;
-use crate::oidc::{Begun, LIFE_S, Returned};
+use crate::oidc::{Begun, Completed, LIFE_S, Returned};
 use crate::secret::Secret;
 
 /// Send a browser to the provider `name`; whoever is signed in goes on.
@@ -25,17 +25,19 @@ pub(super) async fn begin(
     Path(name): Path<String>,
     query: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    let next = query
-        .ok()
-        .and_then(|Query(asked)| Local::parse(&asked.next));
+    let asked = query.ok().map(|Query(asked)| asked);
+    let next = asked.as_ref().and_then(|asked| Local::parse(&asked.next));
     let Some(next) = next else {
         return nowhere(&service, &visit);
     };
-    if visit.visitor.is_some() {
+    // Whoever is signed in may have to prove it once more.
+    let again = asked.is_some_and(|asked| asked.fresh == "yes");
+    if visit.visitor.is_some() && !again {
         return page::see_other(next.as_str());
     }
     let oidc = &service.oidc;
-    match oidc.begin(&name, next.as_str(), &visit.source).await {
+    let begun = oidc.begin(&name, next.as_str(), again, &visit.source);
+    match begun.await {
         Ok(begun) => sent(&begun),
         Err(refused) => {
             refuse(&service, event(&visit), &refused);
@@ -74,17 +76,22 @@ async fn enter(
     let Query(returned) = query.map_err(|_| Refused::Proof("callback"))?;
     let oidc = &service.oidc;
     let cookie = visit.away.as_ref();
-    let (user, next) = oidc.complete(name, &returned, cookie, event).await?;
+    let Completed {
+        user,
+        next,
+        proven_us,
+    } = oidc.complete(name, &returned, cookie, event).await?;
     let proven = Proven {
         uid: user.uid,
         user,
         // The provider's word is not a password that could have been changed.
         password_us: None,
+        by: ProvenBy::Provider,
     };
     let agent = visit.agent.clone();
     let opened = service
         .web
-        .open_session(proven, agent, &visit.source, event);
+        .open_session(proven, agent, Some(proven_us), &visit.source, event);
     let cookie = opened.await?;
     Ok((cookie, Local::parse(&next).unwrap_or_else(Local::account)))
 }

@@ -62,7 +62,8 @@ impl NotSignedIn {
 
 impl Web {
     /// Sign whoever was proven in with a browser, which is called `agent`: what
-    /// the browser is to show from now on. Recorded as `event`, with more.
+    /// the browser is to show from now on. Recorded as `event`, with more. Where a
+    /// provider had the user sign in, that was at `proven_us`.
     ///
     /// Errors: the user may not sign in, or not with that password any more;
     /// the audit trail or the database cannot be written.
@@ -70,6 +71,7 @@ impl Web {
         &self,
         proven: Proven,
         agent: String,
+        proven_us: Option<i64>,
         source: &Source,
         event: &Event,
     ) -> Result<Secret, Refusal> {
@@ -99,6 +101,7 @@ impl Web {
             expires_us: self.idle_end(now_us, ends_us),
             ended_us: None,
             ended_reason: None,
+            parent: None,
         };
         let mut tx = db.begin().await?;
         // With a password, its time is compared as the row is added.
@@ -115,6 +118,7 @@ impl Web {
             session_id: session.id.clone(),
             agent,
             ends_us,
+            proven_us,
         };
         web_sessions::insert(&mut tx, &hash, &web).await?;
         tx.commit().await?;
@@ -142,10 +146,13 @@ impl Web {
     }
 
     /// The session of the browser that shows `cookie`, whose user is as it is
-    /// now.
+    /// now; and when a provider had the user sign in, where one did.
     ///
     /// Errors: [`NotSignedIn`].
-    pub(super) async fn find_session(&self, cookie: &Secret) -> Result<Session, NotSignedIn> {
+    pub(super) async fn find_session(
+        &self,
+        cookie: &Secret,
+    ) -> Result<(Session, Option<i64>), NotSignedIn> {
         let Login {
             db, sessions: all, ..
         } = &*self.login;
@@ -179,7 +186,7 @@ impl Web {
             ..session
         };
         if same && lately {
-            return Ok(session);
+            return Ok((session, web.proven_us));
         }
         let session = Session {
             last_used_us: now_us,
@@ -191,7 +198,7 @@ impl Web {
             return Err(NotSignedIn::No("session-ended"));
         }
         tx.commit().await?;
-        Ok(session)
+        Ok((session, web.proven_us))
     }
 
     /// An access token for the cookie, which was shown at `source`, and what
@@ -217,7 +224,7 @@ impl Web {
     }
 
     async fn token(&self, cookie: &Secret, event: &mut Event) -> Result<Minted, NotSignedIn> {
-        let session = self.find_session(cookie).await?;
+        let (session, _) = self.find_session(cookie).await?;
         event.subject = Some(session.subject.clone());
         event.uid = session.uid;
         event.audience = Some(Audience::Broker.name().to_owned());

@@ -43,6 +43,9 @@ struct Link {
 pub(super) struct Asked {
     #[serde(default)]
     pub(super) next: String,
+    /// `yes` where the user shall prove who they are although they are signed in.
+    #[serde(default)]
+    pub(super) fresh: String,
 }
 
 /// Show the form to sign in; whoever is signed in goes on.
@@ -171,7 +174,8 @@ impl Wanted for Browser {
         event: &Event,
     ) -> Result<Secret, Refusal> {
         let web = &self.service.web;
-        web.open_session(proven, self.agent, &source, event).await
+        web.open_session(proven, self.agent, None, &source, event)
+            .await
     }
 }
 

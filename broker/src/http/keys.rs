@@ -1,5 +1,7 @@
-//! API keys, `/v1/keys`: the auth service keeps them. A request is handed on
-//! with the caller's access token in place of whatever the caller showed.
+//! API keys, `/v1/keys`: the auth service keeps them. Requests to list and to revoke
+//! them are forwarded with the caller's access token in place of whatever the
+//! caller showed. A key is made for a proof of its user: such a request is forwarded
+//! as it is, or, where users get their warrants themselves, not at all.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,20 +11,35 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Request, Response, StatusCode};
-use axum::routing::{delete, get};
+use axum::routing::{delete, post};
 use http_body_util::Full;
 
-use super::authsvc::{away, forward, whole};
+use super::authsvc::{self as authsvc_routes, away, forward, whole};
 use super::flux::fault::Fault;
 use super::{Gate, Shared};
 use crate::authsvc::{self, SOURCE};
 use crate::caller::Caller;
 
-/// The routes whose requests are handed on.
-pub(super) fn routes() -> Router<Shared> {
+/// The routes whose requests are forwarded. Where users get their warrants
+/// themselves (`own_warrants`), no proof of theirs is for the broker to see.
+pub(super) fn routes(own_warrants: bool) -> Router<Shared> {
+    let create = match own_warrants {
+        true => post(not_here),
+        false => post(authsvc_routes::hand_on),
+    };
     Router::new()
-        .route("/v1/keys", get(hand_on).post(hand_on).delete(hand_on))
+        .route("/v1/keys", create.get(hand_on).delete(hand_on))
         .route("/v1/keys/{id}", delete(hand_on))
+}
+
+/// Refuse to forward a proof.
+async fn not_here() -> Fault {
+    Fault::detail(
+        StatusCode::FORBIDDEN,
+        "API keys are made at the auth service itself, for a proof that comes with the request: \
+         the user's name and password (Authorization: Basic). Ask it directly, or through the \
+         proxy in front of both.",
+    )
 }
 
 async fn hand_on(

@@ -83,7 +83,7 @@ fn routes(own_warrants: bool) -> Router<Shared> {
     Router::new()
         .merge(flux)
         .merge(authsvc::routes(own_warrants))
-        .merge(keys::routes())
+        .merge(keys::routes(own_warrants))
         .merge(session::routes())
         .merge(docs::routes(document::complete(document, own_warrants)))
 }

@@ -65,7 +65,7 @@ impl Client {
 
     /// Where the server says that clients with certificates get tokens.
     /// Source: RFC 8705 §5.
-    fn endpoint_for_certificates(&self) -> Result<String, Failure> {
+    pub(super) fn endpoint_for_certificates(&self) -> Result<String, Failure> {
         let url = self.server.url("/.well-known/oauth-authorization-server");
         let response = self.accept(self.agent.get(url).call())?;
         let about = self.read(response)?.success()?.json()?;
@@ -153,10 +153,7 @@ impl Client {
     /// The credentials go to the server that the user named and nowhere else,
     /// whatever the challenge said.
     pub(super) fn exchange(&self, keep: bool) -> Result<(Token, Option<Prover>), Failure> {
-        if self.server.is_readable_on_the_way() && std::io::stderr().is_terminal() {
-            complain("warning: without https the password can be read on its way to the server");
-        }
-        let password = self.credentials.password(&self.server)?;
+        let password = self.password_for(&self.server)?;
         let user = self.credentials.user.as_str();
         if self.credentials.secret_key.is_none()
             && let Some(prover) = self.prover_for(&self.server, "password", keep)?
@@ -188,6 +185,16 @@ impl Client {
         let response = self.accept(response)?;
         let answer = self.read(response)?;
         Ok((self.logged_in(&answer)?, None))
+    }
+
+    /// The user's password, to be sent to `server`.
+    ///
+    /// Errors: `Refused` when there is none.
+    pub(super) fn password_for(&self, server: &Server) -> Result<Secret, Failure> {
+        if server.is_readable_on_the_way() && std::io::stderr().is_terminal() {
+            complain("warning: without https the password can be read on its way to the server");
+        }
+        self.credentials.password(server)
     }
 
     /// The token in the answer to a login.

@@ -2,6 +2,7 @@
 
 mod browser;
 mod device;
+mod key;
 mod login;
 mod renewal;
 #[cfg(test)]

@@ -23,13 +23,23 @@ pub(crate) fn keys(client: &mut Client, what: &Keys, show: Show) -> Result<(), F
             label,
             scopes,
             days,
+            certificate,
+            key,
+            auth_host,
         } => {
             let new = NewKey {
                 label: label.clone(),
                 scopes: *scopes,
                 expires_in_days: *days,
             };
-            create(client, &new, show)
+            let given = auth_host.as_deref().filter(|host| !host.is_empty());
+            let answer = match (certificate, key) {
+                (Some(certificate), Some(key)) => {
+                    client.create_key_by_certificate(given, (certificate, key), &new)?
+                }
+                (None, _) | (_, None) => client.create_key(given, &new)?,
+            };
+            print_created(&answer, show)
         }
         Keys::List { of } => list(client, of.as_deref(), show),
         Keys::Revoke { ids, all: _, of } => revoke(client, ids, of.as_deref(), show),
@@ -46,16 +56,12 @@ fn of_user(of: Option<&str>) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// Make a key and print it, alone, so that a script can keep it.
-fn create(client: &mut Client, new: &NewKey, show: Show) -> Result<(), Failure> {
-    let body = serde_json::to_value(new).map_err(|_| not_understood())?;
-    let answer = client
-        .answer(&Request::Post(ROUTE, Some(body)))?
-        .success()?;
+/// Print a new key, alone, so that a script can keep it.
+fn print_created(answer: &Answer, show: Show) -> Result<(), Failure> {
     if show.json {
-        return print_json(&answer, show.look);
+        return print_json(answer, show.look);
     }
-    let created: CreatedKey = read(&answer)?;
+    let created: CreatedKey = read(answer)?;
     if std::io::stderr().is_terminal() {
         complain(&format!(
             "The key {} counts for {}. It is shown this once: keep it in a safe place, and \
@@ -157,6 +163,33 @@ mod tests {
         let ids = ["abc".to_owned(), "def".to_owned()];
         assert_eq!(revoke(&mut client, &ids, None, SHOW), Ok(()));
         assert_eq!(server.requests(), 3);
+    }
+
+    #[test]
+    fn a_key_is_asked_for_with_the_password_and_not_with_the_stored_login() {
+        let server = FakeServer::start(|request| {
+            assert_eq!(
+                (request.method.as_str(), request.target.as_str()),
+                ("POST", "/v1/keys")
+            );
+            // ann:p w&
+            assert_eq!(request.headers["authorization"], "Basic YW5uOnAgdyY=");
+            Reply::json(403, r#"{"detail":"not so often"}"#)
+        });
+        let new = Keys::Create {
+            scopes: None,
+            days: None,
+            certificate: None,
+            key: None,
+            auth_host: None,
+            label: "ci".to_owned(),
+        };
+        let mut client = server.client();
+        let Err(Failure::Refused(message)) = keys(&mut client, &new, SHOW) else {
+            panic!("it was made");
+        };
+        assert!(message.contains("not so often"), "{message}");
+        assert_eq!(server.requests(), 1);
     }
 
     #[test]

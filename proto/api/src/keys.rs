@@ -21,8 +21,8 @@ pub const KEY_SESSION: &str = "key:";
 pub struct NewKey {
     /// What its owner calls it: 1 to 64 characters.
     pub label: String,
-    /// What it may be used for; all that the token which asks may be used
-    /// for, where unset.
+    /// What it may be used for; where unset, all that the user's role and the
+    /// server allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub scopes: Option<Scopes>,
@@ -51,6 +51,13 @@ pub struct KeyInfo {
     pub last_used_s: Option<u64>,
     /// From where.
     pub last_used_from: Option<String>,
+    /// The id of the session with which it ends, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// What its user proved who they are with when it was made: `password`,
+    /// `certificate` or `provider`; `token` for keys from before that was needed.
+    #[serde(default)]
+    pub proof: String,
 }
 
 /// A key that was just made.

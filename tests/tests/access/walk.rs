@@ -5,6 +5,8 @@ use warrant_tests::fake_auth::ALL;
 use warrant_tests::{Answer, Database, Flux};
 
 use super::Gatehouse;
+use warrant_tests::House;
+use warrant_tests::village::ALICE;
 
 mod people;
 mod table;
@@ -111,7 +113,9 @@ fn foreign_is_unknown(walkers: &[Flux], job: i64) {
         .iter()
         .position(|who| *who == "another user")
         .unwrap()];
-    let made = send(owner, "POST", "/v1/keys", "{\"label\": \"foreign\"}").with(201);
+    let new = serde_json::json!({"label": "foreign"});
+    let made = owner.create_key(ALICE.name, &House::password(ALICE.name), &new);
+    let made = made.with(201);
     let key = made["id"].as_str().unwrap().to_owned();
     let known = [("JOB", job.to_string()), ("KEY", key)];
     let unknown = [(job + 1000).to_string(), "zzzzzzzzzzzz".to_owned()];

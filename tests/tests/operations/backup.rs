@@ -232,9 +232,8 @@ fn t105_what_was_revoked_after_a_backup_is_ended_again_by_the_steps_of_the_manua
     let (ann, bob) = (house.user("ann"), house.user("bob"));
     let job = ann.submit("echo kept");
     ann.finished(job);
-    let made = ann
-        .post_json("/v1/keys", &json!({"label": "nightly"}))
-        .json();
+    let new = json!({"label": "nightly"});
+    let made = ann.create_key("ann", &House::password("ann"), &new).json();
     let key = ann.with_token(made["key"].as_str().unwrap());
     assert_eq!(status(&key), 200);
     let form = format!(

@@ -121,7 +121,7 @@ fn live(house: &House) {
     assert_eq!(found.status, 200, "{}", found.text());
 
     let asked = json!({"label": "nightly", "scopes": "read", "expires_in_days": 7});
-    let made = ann.post_json("/v1/keys", &asked);
+    let made = ann.create_key("ann", &House::password("ann"), &asked);
     assert!(made.status < 300, "{}", made.text());
     let made = made.json();
     let key = made["key"].as_str().unwrap();

@@ -19,6 +19,7 @@ use super::super::possession::shown;
 use super::{answer, claim, record, uncached};
 use crate::audit::{Event, Sort};
 use crate::config::Grants;
+use crate::lasting::Lasts;
 use crate::oauth::authorize::{Unfit, scopes};
 use crate::oauth::{Asking, Grant, Refused, SignedIn, authorize, device};
 use crate::peer::Peer;
@@ -76,7 +77,8 @@ pub(crate) async fn authorize_code(
         event.audience.clone_from(&asked.client_id);
         let request = authorize::check(&service.oauth, &asked).await?;
         event.audience = Some(request.client.id.clone());
-        authorize::grant(&service.oauth, &request, &user, &source).await
+        let lasts = Lasts::WithSession;
+        authorize::grant(&service.oauth, &request, &user, lasts, &source).await
     };
     let given = given.await;
     match given {
@@ -173,7 +175,8 @@ pub(crate) async fn decide_device(
         let oauth = &service.oauth;
         let waiting = device::find(oauth, &user, &user_code, &source).await?;
         event.audience = Some(waiting.client.id.clone());
-        let scope = device::decide(oauth, &waiting, &user, decision, &source).await?;
+        let decided = (decision, Lasts::WithSession);
+        let scope = device::decide(oauth, &waiting, &user, decided, &source).await?;
         tracing::info!(
             client = waiting.client.id,
             approved = decision == Decision::Approve,

@@ -79,6 +79,10 @@ fn refusal(refused: &Refused) -> Response {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
             StatusCode::SERVICE_UNAVAILABLE
         }
+        Refused::Rate(wait_s) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(*wait_s));
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Refused::Form(_)
         | Refused::Grant
         | Refused::Peer
@@ -87,7 +91,8 @@ fn refusal(refused: &Refused) -> Response {
         | Refused::Possession(_)
         | Refused::Account(_)
         | Refused::OtherAccount
-        | Refused::Ended => StatusCode::BAD_REQUEST,
+        | Refused::Ended
+        | Refused::Scope => StatusCode::BAD_REQUEST,
     };
     (status, headers, Json(body)).into_response()
 }

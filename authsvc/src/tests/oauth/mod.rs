@@ -101,7 +101,12 @@ impl House {
     }
 
     /// Post JSON as whoever holds the access token.
-    async fn post_json(&self, path: &str, token: &str, body: &Value) -> Answer {
+    pub(in crate::tests) async fn post_json(
+        &self,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> Answer {
         let header = format!("Bearer {token}");
         let headers = [
             ("content-type", "application/json"),

@@ -76,6 +76,7 @@ async fn a_key_is_made_shown_once_and_revoked() {
         ("read", "yes"),
         ("submit", "yes"),
         ("days", "7"),
+        ("password", "pw"),
     ];
     let made = ann.post("/account/keys", &fields).await;
     made.is_page(200, "shown this once");

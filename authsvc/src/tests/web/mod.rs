@@ -3,6 +3,7 @@
 mod account;
 mod consent;
 mod credential;
+mod lasting;
 mod sign_in;
 
 use std::cell::RefCell;
@@ -188,7 +189,7 @@ impl Answer {
 
 impl House {
     /// Exchange a credential, as the broker does.
-    async fn exchanged(&self, kind: &str, value: &str) -> Answer {
+    pub(in crate::tests) async fn exchanged(&self, kind: &str, value: &str) -> Answer {
         let headers = [
             ("content-type", "application/json"),
             ("x-warrant-source", "192.0.2.1"),

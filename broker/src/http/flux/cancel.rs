@@ -33,7 +33,7 @@ pub(super) async fn cancel_job(
         Err(error) => match error.kind {
             Kind::NotFound => (StatusCode::BAD_REQUEST, Some("unknown job id")),
             Kind::Conflict => (StatusCode::BAD_REQUEST, Some("job is inactive")),
-            Kind::Invalid | Kind::Denied | Kind::Unavailable | Kind::Internal => {
+            Kind::Invalid | Kind::Denied | Kind::TooMany | Kind::Unavailable | Kind::Internal => {
                 return Err(error.into());
             }
         },

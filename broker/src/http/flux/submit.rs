@@ -93,6 +93,7 @@ pub(super) async fn submit_job(
                 Kind::NotFound
                 | Kind::Denied
                 | Kind::Conflict
+                | Kind::TooMany
                 | Kind::Unavailable
                 | Kind::Internal => Fault::from(error),
             })?;

@@ -160,7 +160,9 @@ impl Site {
         let job = owner.submit("echo of-the-owner");
         owner.finished(job);
         let label = json!({"label": "walker", "scopes": "read", "expires_in_days": 1});
-        let key = owner.post_json("/v1/keys", &label).with(201);
+        let key = owner
+            .create_key(ALICE.name, &House::password(ALICE.name), &label)
+            .with(201);
         let now = now_s();
         let late = [("iat", json!(now - 900)), ("exp", json!(now - 300))];
         let other_audience = [("aud", json!("warrant-authsvc"))];
