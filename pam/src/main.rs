@@ -11,13 +11,16 @@
 mod listener;
 mod options;
 mod question;
+mod service_manager;
 mod sys;
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
@@ -26,10 +29,14 @@ use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{dup2_stdin, geteuid};
 
+use service_manager::ServiceManager;
+
 /// Questions at once.
 const MAX_CHILDREN: usize = 16;
-/// How often children that have ended are looked for, in milliseconds.
+/// How often children that have ended are looked for, in milliseconds; and
+/// while there are as many as there may be.
 const REAP_EVERY_MS: u16 = 500;
+const REAP_FULL_EVERY_MS: u16 = 20;
 
 fn main() -> ExitCode {
     match serve() {
@@ -50,6 +57,7 @@ fn serve() -> Result<Never, String> {
         return Err("must be started as root".into());
     }
     let listener = listener::open(&options)?;
+    let mut manager = ServiceManager::of_environment()?;
     let null = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     dup2_stdin(null).map_err(|errno| format!("dup2: {errno}"))?;
     // What was inherited says nothing to PAM's modules; nor does a core of
@@ -57,13 +65,18 @@ fn serve() -> Result<Never, String> {
     sys::clear_environment().map_err(|errno| format!("clearenv: {errno}"))?;
     set_dumpable(false).map_err(|errno| format!("prctl: {errno}"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|errno| format!("setrlimit: {errno}"))?;
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| format!("the socket: {error}"))?;
+    if let Some(manager) = &manager {
+        manager.ready()?;
+    }
     let mut children = 0;
     loop {
+        if let Some(manager) = &mut manager {
+            manager.is_alive();
+        }
         children -= reap(children);
-        if let Some(connection) = next(&listener)?
+        if children >= MAX_CHILDREN {
+            wait(&mut [], REAP_FULL_EVERY_MS)?;
+        } else if let Some(connection) = next(&listener)?
             && is_peer(&connection, options.peer_uid)
         {
             match sys::fork(|| question::answer(connection)) {
@@ -74,15 +87,12 @@ fn serve() -> Result<Never, String> {
     }
 }
 
-/// Take the children that have ended; with as many as there may be, wait for
-/// one. Answers how many.
+/// Take the children that have ended. Answers how many.
 fn reap(children: usize) -> usize {
     let mut ended = 0;
     while ended < children {
-        let full = children - ended >= MAX_CHILDREN;
-        let flags = (!full).then_some(WaitPidFlag::WNOHANG);
-        match waitpid(None, flags) {
-            Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => break,
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => break,
             Ok(WaitStatus::Signaled(_, signal, _)) => {
                 note(&format!("a question was cut short by {signal}"));
                 ended += 1;
@@ -94,15 +104,24 @@ fn reap(children: usize) -> usize {
     ended
 }
 
-/// The next connection, if one comes before it is time to reap.
-fn next(listener: &UnixListener) -> Result<Option<UnixStream>, String> {
-    use std::os::fd::AsFd;
-    let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut ready, PollTimeout::from(REAP_EVERY_MS)) {
-        Ok(0) | Err(nix::errno::Errno::EINTR) => return Ok(None),
-        Ok(_) => {}
-        Err(errno) => return Err(format!("poll: {errno}")),
+/// Waits for one of these, for so long at most. Answers how many are ready.
+fn wait(ready: &mut [PollFd<'_>], most_ms: u16) -> Result<i32, String> {
+    match poll(ready, PollTimeout::from(most_ms)) {
+        Err(Errno::EINTR) => Ok(0),
+        waited => waited.map_err(|errno| format!("poll: {errno}")),
     }
+}
+
+/// The next connection, if one comes before it is time to reap. Other processes
+/// have the same socket, so that its flags may have changed since the last one.
+fn next(listener: &UnixListener) -> Result<Option<UnixStream>, String> {
+    let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    if wait(&mut ready, REAP_EVERY_MS)? == 0 {
+        return Ok(None);
+    }
+    listener
+        .set_nonblocking(true)
+        .map_err(|error| format!("the socket: {error}"))?;
     match listener.accept() {
         Ok((connection, _)) => Ok(Some(connection)),
         // Gone again, or no descriptor is free; the children give some back.

@@ -192,6 +192,39 @@ fn spawn_by(dir: &tempfile::TempDir, by: &[&str], options: &str) -> Child {
         .unwrap()
 }
 
+/// The service manager has the listening socket as well, and its flags are
+/// everybody's.
+#[test]
+fn t133_a_socket_that_others_make_blocking_is_served_on_and_each_turn_is_told() {
+    let Some(dir) = copies() else { return };
+    let listener = UnixListener::bind(dir.path().join("pam.sock")).unwrap();
+    let place = dir.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
+    manager
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let next = || {
+        let mut buffer = [0; 64];
+        let count = manager.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    };
+    let passing = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --peer-uid 0";
+    let child = under_copies(&dir)
+        .args(["sh", "-c", passing, env!("CARGO_BIN_EXE_warrant-pam")])
+        .env("NOTIFY_SOCKET", &place)
+        .env("WATCHDOG_USEC", "60000")
+        .stdin(OwnedFd::from(listener.try_clone().unwrap()))
+        .spawn()
+        .unwrap();
+    let machine = Machine { dir, child };
+    assert_eq!(next(), "READY=1");
+    for _ in 0..3 {
+        listener.set_nonblocking(false).unwrap();
+        assert_eq!(machine.ask("rules", "ann", PASSWORD), Verdict::Accepted);
+        assert_eq!(next(), "WATCHDOG=1");
+    }
+}
+
 #[test]
 fn the_right_password_of_an_account_that_may_be_used_is_accepted() {
     let Some(machine) = Machine::start() else {

@@ -28,6 +28,7 @@ pub mod policy;
 mod proof;
 pub mod runner;
 pub mod self_check;
+pub mod service_manager;
 pub mod session;
 pub mod spool;
 #[allow(unsafe_code)]

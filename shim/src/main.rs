@@ -17,21 +17,39 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(text).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ended = match words.as_slice() {
-        ["serve", "--policy", policy] => match monitor::open(policy.as_ref()) {
-            Ok(mut monitor) => monitor.serve(),
-            Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
-        },
-        ["check-policy", "--policy", policy] => match self_check::check(policy.as_ref()) {
+        ["serve", "--policy", policy, more @ ..] => {
+            let Some(manager) = service_manager(more) else {
+                return misused();
+            };
+            match monitor::open(policy.as_ref(), manager) {
+                Ok(mut monitor) => monitor.serve(),
+                Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
+            }
+        }
+        ["check-policy", "--policy", policy] => match self_check::check(policy.as_ref(), &[]) {
             Ok(_) => writeln!(io::stdout(), "The policy can be used."),
             Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
         },
         ["monitor", "--spool", spool] => monitor::run(spool.as_ref()),
-        _ => {
-            let _ = io::stderr().write_all(USAGE.as_bytes());
-            return ExitCode::from(EX_USAGE);
-        }
+        _ => return misused(),
     };
     ended.map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+}
+
+/// Where the service manager listens and how long it waits, as this program
+/// passes them to itself; `None` for other words.
+fn service_manager<'a>(words: &[&'a str]) -> Option<Option<(&'a str, Option<&'a str>)>> {
+    match *words {
+        [] => Some(None),
+        ["--notify", socket] => Some(Some((socket, None))),
+        ["--notify", socket, "--watchdog-us", limit] => Some(Some((socket, Some(limit)))),
+        _ => None,
+    }
+}
+
+fn misused() -> ExitCode {
+    let _ = io::stderr().write_all(USAGE.as_bytes());
+    ExitCode::from(EX_USAGE)
 }
 
 fn fail(error: &io::Error, code: u8) -> ExitCode {

@@ -3,11 +3,11 @@
 //! Whatever decides who may do what must be root's alone to change, down from
 //! the root directory. Any doubt, and the monitor does not start.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path};
 
 use nix::sys::prctl;
@@ -73,10 +73,11 @@ pub struct Checked {
 }
 
 /// Checks everything, in an order in which nothing is used before it is
-/// checked. Starts this program anew, without an environment, if it has one.
+/// checked. Starts this program anew, without an environment, if it has one;
+/// `more` are arguments that it then gets besides its own.
 ///
 /// Errors: the first doubt.
-pub fn check(policy_file: &Path) -> io::Result<Checked> {
+pub fn check(policy_file: &Path, more: &[String]) -> io::Result<Checked> {
     let process = about("this process");
     if !geteuid().is_root() {
         return Err(doubt("this process", "must run as root"));
@@ -84,7 +85,7 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
     if !sys::process::is_single_threaded().map_err(&process)? {
         return Err(doubt("this process", "must have one thread"));
     }
-    clean_environment()?;
+    clean_environment(more)?;
     sys::fd::close_range(3, i32::MAX).map_err(&process)?;
 
     file(&fs::read_link("/proc/self/exe").map_err(&process)?)?;
@@ -99,12 +100,14 @@ pub fn check(policy_file: &Path) -> io::Result<Checked> {
     if state.mode() & 0o077 != 0 {
         return Err(doubt(&policy.state, "must have mode 0700"));
     }
+    writable(&policy.state)?;
     // The broker's group may read it, and what is made in it has that group.
     let spool = make_directory(&policy.spool, 0o2750, Some(broker.1))?;
     if spool.mode() & 0o7777 != 0o2750 || spool.gid() != broker.1.as_raw() {
         let text = "must have mode 2750 and the broker's group";
         return Err(doubt(&policy.spool, text));
     }
+    writable(&policy.spool)?;
     Ok(Checked {
         policy,
         keys,
@@ -182,6 +185,40 @@ pub fn make_directory(path: &Path, mode: u32, group: Option<Gid>) -> io::Result<
     directory(path)
 }
 
+/// See that a directory takes a new file, which is removed at once. Where room
+/// is all that is lacking, jobs that run must be kept all the same.
+///
+/// Errors: it does not.
+fn writable(dir: &Path) -> io::Result<()> {
+    let path = dir.join(".writable");
+    let write = || {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let mut options = File::options();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        let written = file.write_all(b"w").and_then(|()| file.sync_all());
+        fs::remove_file(&path)?;
+        written
+    };
+    match write() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ) =>
+        {
+            Ok(())
+        }
+        written => written.map_err(about(dir)),
+    }
+}
+
 /// Who the broker and the keepers are, once and for all: two accounts, and
 /// neither could have a job.
 fn accounts(policy: &Policy) -> io::Result<((Uid, Gid), (Uid, Gid))> {
@@ -210,9 +247,9 @@ fn accounts(policy: &Policy) -> io::Result<((Uid, Gid), (Uid, Gid))> {
     Ok(((broker.uid, group.gid), (keeper.uid, keeper.gid)))
 }
 
-/// Refuses what meddles, and starts this program anew if there is anything in
-/// the environment.
-fn clean_environment() -> io::Result<()> {
+/// Refuses what meddles, and starts this program anew, with `more` arguments,
+/// if there is anything in the environment.
+fn clean_environment(more: &[String]) -> io::Result<()> {
     let names: Vec<_> = std::env::vars_os().map(|(name, _)| name).collect();
     for name in &names {
         let lists = [MEDDLING, MEDDLING_HERE];
@@ -227,7 +264,8 @@ fn clean_environment() -> io::Result<()> {
     }
     // The kernel shows the environment that a program was started with, so
     // clearing it takes a new start. The process stays the same.
-    let words = std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok());
+    let words = std::env::args_os().chain(more.iter().map(OsString::from));
+    let words = words.filter_map(|word| CString::new(word.into_vec()).ok());
     let (words, none): (Vec<_>, [&CStr; 0]) = (words.collect(), []);
     let Err(errno) = execve(c"/proc/self/exe", &words, &none);
     Err(about("this process")(errno.into()))

@@ -4,6 +4,7 @@ machine of the system test. Each step builds on those before it."""
 import base64
 import grp
 import hmac
+import itertools
 import json
 import os
 import pwd
@@ -12,6 +13,8 @@ import secrets
 import ssl
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -267,7 +270,83 @@ def restarts():
         until("the broker to answer", answering)
         until("a login", lambda: login("alice", PASSWORDS["alice"]) == 200)
         check_jobs()
-    run("systemctl", "reload", "warrant-shim")
+
+
+class Submissions(threading.Thread):
+    """Somebody who submits without a pause, whatever is restarted."""
+
+    def __init__(self, user):
+        super().__init__(daemon=True)
+        self.user, self.over = user, threading.Event()
+        self.ids, self.refused, self.slowest_s = [], 0, 0.0
+        form = urllib.parse.urlencode({"username": user.name, "password": user.password})
+        answer = urllib.request.urlopen(URL + "/v1/login/access-token", form.encode(), timeout=30)
+        self.token = json.load(answer)["access_token"]
+
+    def submit(self):
+        """The id of a new job; None where it is refused for now."""
+        head = {"Authorization": f"Bearer {self.token}"}
+        request = urllib.request.Request(
+            URL + "/v1/jobs/submit?command=true", data=b"", headers=head
+        )
+        begun = time.monotonic()
+        try:
+            return json.load(urllib.request.urlopen(request, timeout=30))["id"]
+        except urllib.error.HTTPError as refusal:
+            assert refusal.code == 503, refusal.read()
+        except OSError:
+            pass
+        finally:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+        return None
+
+    def run(self):
+        while not self.over.wait(0.05):
+            job = self.submit()
+            if job is None:
+                self.refused += 1
+            else:
+                self.ids.append(job)
+
+
+def every_order():
+    """Reloads, then restarts of every unit in every order, while jobs run and somebody submits."""
+    submissions = Submissions(users["alice"])
+    submissions.start()
+    for order in itertools.permutations(SERVICES):
+        run("systemctl", "reload", "warrant-shim")
+        for service in order:
+            run("systemctl", "reset-failed")
+            run("systemctl", "restart", service)
+        taken = len(submissions.ids)
+        until(f"jobs to be taken after {order}", lambda: len(submissions.ids) > taken + 1)
+        check_jobs()
+    for service in SERVICES:
+        assert show(service, "NRestarts") == "0", f"{service} ended by itself"
+        assert show(service, "WatchdogUSec") == "30s", service
+    submissions.over.set()
+    submissions.join()
+    print(f"    {len(submissions.ids)} jobs taken, {submissions.refused} refused, the slowest"
+          f" answer after {submissions.slowest_s:.1f} s")
+    jobs["many"] = submissions.ids
+
+
+def hang():
+    """A service that hangs is ended by its watchdog, and the journal tells."""
+    run("mkdir", "-p", "/run/systemd/system/warrant-shim.service.d")
+    with open("/run/systemd/system/warrant-shim.service.d/test.conf", "w") as file:
+        file.write("[Service]\nWatchdogSec=2\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "warrant-shim")
+    before = show("warrant-shim", "MainPID")
+    run("kill", "-STOP", before)
+    until("another monitor", lambda: show("warrant-shim", "MainPID") not in (before, "0")
+          and show("warrant-shim", "ActiveState") == "active")
+    assert "atchdog" in run("journalctl", "--quiet", "-u", "warrant-shim", "-o", "cat")
+    run("rm", "-r", "/run/systemd/system/warrant-shim.service.d")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "warrant-shim")
+    check_jobs()
 
 
 def upgrade():
@@ -289,6 +368,15 @@ def ends():
     for name in ("bob", "waiting"):
         jobs[name].end()
         jobs[name].check_ended()
+    ids = set(jobs.pop("many"))
+
+    def left():
+        listed = json.loads(users["alice"].warrant("jobs", "--all", "--json"))
+        listed = listed if isinstance(listed, list) else listed["jobs"]
+        ended = {job["id"] for job in listed if job["state"] == "INACTIVE" and job["returncode"] == 0}
+        return ids - ended
+
+    until("every job that was taken to end", lambda: not left())
 
 
 def removal():
@@ -373,7 +461,8 @@ def purge():
     pwd.getpwnam("alice"), pwd.getpwnam("warrant")
 
 
-STEPS = [install, configure, places, logins, clients, credentials, running, restarts, upgrade, ends,
+STEPS = [install, configure, places, logins, clients, credentials, running, restarts, every_order, hang,
+         upgrade, ends,
          removal, proxy, journal, scores, purge]
 
 

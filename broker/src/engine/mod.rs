@@ -106,8 +106,10 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// machine's policy does not allow it; the engine is away.
     async fn admit(&self, run: RunKey, warrant: String, launch: Vec<u8>) -> Result<()>;
 
-    /// Whether an admission would be answered soon, as far as can be told.
-    fn is_near(&self) -> bool;
+    /// See that requests would be answered soon, as far as can be told.
+    ///
+    /// Errors: the engine is away, or does not answer.
+    fn check(&self) -> Result<()>;
 
     /// Forget an admission: the job is not to be started any more.
     ///

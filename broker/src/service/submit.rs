@@ -161,7 +161,7 @@ impl Jobs {
             id: Some(id),
             ..job
         });
-        if !engine.is_near() {
+        if engine.check().is_err() {
             // It may take long, and most likely fails: nothing to record yet.
             admit.await?;
             if let Err(error) = record.await {

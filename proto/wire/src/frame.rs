@@ -79,6 +79,11 @@ pub enum Request {
         /// Whether it was asked to start since the machine was booted.
         same_boot: bool,
     },
+    /// Show that the monitor's loop turns. Answered by [`Report::Pong`].
+    Ping {
+        /// What the answer repeats; it need not be a run.
+        run: RunId,
+    },
 }
 
 /// What the monitor says of a run. Of one that was to be started, in order:
@@ -125,6 +130,11 @@ pub enum Report {
         /// Which.
         run: RunId,
     },
+    /// The monitor's loop turns.
+    Pong {
+        /// What the question held.
+        run: RunId,
+    },
 }
 
 impl Request {
@@ -137,7 +147,8 @@ impl Request {
             | Self::Start { run, .. }
             | Self::Revoke { run }
             | Self::Signal { run, .. }
-            | Self::Watch { run, .. } => *run,
+            | Self::Watch { run, .. }
+            | Self::Ping { run } => *run,
         }
     }
 }
@@ -152,7 +163,8 @@ impl Report {
             | Self::Started { run, .. }
             | Self::Ended { run, .. }
             | Self::NotStarted { run, .. }
-            | Self::Lost { run } => *run,
+            | Self::Lost { run }
+            | Self::Pong { run } => *run,
         }
     }
 }
@@ -190,6 +202,7 @@ pub fn encode_request(request: &Request) -> Vec<u8> {
             });
         }),
         Request::Watch { run, same_boot } => frame(3, *run, |out| out.push(u8::from(*same_boot))),
+        Request::Ping { run } => frame(7, *run, |_| ()),
     }
 }
 
@@ -212,6 +225,7 @@ pub fn encode_report(report: &Report) -> Vec<u8> {
         Report::Lost { run } => frame(20, *run, |_| ()),
         Report::Admitted { run } => frame(21, *run, |_| ()),
         Report::Refused { run, refusal } => frame(22, *run, |out| out.push(refusal.code())),
+        Report::Pong { run } => frame(23, *run, |_| ()),
     }
 }
 
@@ -346,6 +360,7 @@ fn read_request(mut from: Cursor<'_>) -> Result<Request, Malformed> {
             placement: Placement::read(&mut from)?,
         },
         6 => Request::Revoke { run },
+        7 => Request::Ping { run },
         _ => return Err(Malformed("frame: unknown kind of request")),
     };
     from.end()?;
@@ -386,6 +401,7 @@ fn read_report(mut from: Cursor<'_>) -> Result<Report, Malformed> {
             run,
             refusal: Refusal::from_code(from.u8()?)?,
         },
+        23 => Report::Pong { run },
         _ => return Err(Malformed("frame: unknown kind of report")),
     };
     from.end()?;

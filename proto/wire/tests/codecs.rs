@@ -98,6 +98,7 @@ fn requests() -> Vec<Request> {
             run: RUN,
             same_boot: false,
         },
+        Request::Ping { run: RUN },
     ]
 }
 
@@ -127,6 +128,7 @@ fn reports() -> Vec<Report> {
             run: RUN,
             refusal: Refusal::Signature,
         },
+        Report::Pong { run: RUN },
     ]
 }
 

@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, chown};
@@ -70,8 +71,19 @@ impl Listener {
         .map_err(about(path))
     }
 
+    /// The next connection, if one waits. Never waits for one, whatever the
+    /// socket's flags say: other processes have the same socket (whatever the
+    /// service manager starts for this unit), and its flags are theirs as well.
+    pub(super) fn accept(&self) -> Option<UnixStream> {
+        self.socket.set_nonblocking(true).ok()?;
+        let mut ready = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::ZERO) {
+            Ok(1..) => Some(self.socket.accept().ok()?.0),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
     fn ready(socket: UnixListener, only: Uid) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
         guard(&socket)?;
         let only = only.as_raw();
         Ok(Self { socket, only })

@@ -36,6 +36,7 @@ use self::watch::{Keeper, Watched};
 use crate::cgroup::Cgroups;
 use crate::keeper::Order;
 use crate::line::Line;
+use crate::service_manager::ServiceManager;
 use crate::spool::{Spool, Standing};
 
 /// How long until a run whose standing was unclear is looked at again.
@@ -56,6 +57,8 @@ pub struct Monitor {
     runs: HashMap<RunId, Box<Watched>>,
     /// The keeper of the next run.
     spare: Option<Spare>,
+    /// What ends this process when its loop does not come round any more.
+    manager: Option<ServiceManager>,
 }
 
 /// What there is to do.
@@ -94,6 +97,9 @@ impl Monitor {
             if !self.peers.flush()? {
                 return Ok(());
             }
+            if let Some(manager) = &mut self.manager {
+                manager.is_alive();
+            }
         }
     }
 
@@ -122,7 +128,9 @@ impl Monitor {
             tasks.push(Task::Serve(id));
         }
         let again = (!unclear.is_empty()).then_some(LOOK_AGAIN);
-        let pause = again.into_iter().chain(self.peers.patience()).min();
+        let due = self.manager.as_ref().and_then(ServiceManager::due_in);
+        let pause = again.into_iter().chain(self.peers.patience()).chain(due);
+        let pause = pause.min();
         let pause = pause.map_or(PollTimeout::NONE, |pause| {
             PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX)
         });
@@ -198,6 +206,7 @@ impl Monitor {
                 Request::Revoke { .. } => self.revoke(run),
                 Request::Signal { signal, .. } => self.signal(run, signal),
                 Request::Watch { same_boot, .. } => self.watch(id, run, same_boot),
+                Request::Ping { .. } => self.peers.answer(id, &Report::Pong { run }),
             }
         }
     }

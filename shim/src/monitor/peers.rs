@@ -69,7 +69,7 @@ impl Peers {
             let Some(listener) = &self.listener else {
                 return;
             };
-            let Ok((socket, _)) = listener.socket.accept() else {
+            let Some(socket) = listener.accept() else {
                 return;
             };
             let uid = match getsockopt(&socket, sockopt::PeerCredentials) {

@@ -336,7 +336,10 @@ impl Monitor {
             } => ("not-started", refusal.word().to_owned()),
             Report::NotStarted { errno, .. } => ("not-started", errno.to_string()),
             Report::Lost { .. } => ("lost", String::new()),
-            Report::Started { .. } | Report::Admitted { .. } | Report::Refused { .. } => return,
+            Report::Started { .. }
+            | Report::Admitted { .. }
+            | Report::Refused { .. }
+            | Report::Pong { .. } => return,
         };
         if is_witnessed {
             audit::of_run(event, run, &[("reason", &why)]);

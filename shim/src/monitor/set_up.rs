@@ -17,16 +17,19 @@ use super::peers::Peers;
 use super::root::Root;
 use crate::cgroup::Cgroups;
 use crate::self_check::{self, about};
+use crate::service_manager::{self, ServiceManager};
 use crate::spool::Spool;
 use crate::{audit, hardening, sys};
 
 /// Makes a monitor that is root and serves brokers until SIGTERM or SIGINT.
-/// SIGHUP has it read the keys anew.
+/// SIGHUP has it read the keys anew. Where there is a service `manager`, that is
+/// its socket and the longest silence that it allows, in microseconds.
 ///
 /// Errors: what [`self_check::check`] doubts; another monitor is there; the
-/// process cannot be set up.
-pub fn open(policy_file: &Path) -> io::Result<Monitor> {
-    let checked = self_check::check(policy_file)?;
+/// process cannot be set up; the service manager does not listen.
+pub fn open(policy_file: &Path, manager: Option<(&str, Option<&str>)>) -> io::Result<Monitor> {
+    let more = service_manager::taken_from_environment()?;
+    let checked = self_check::check(policy_file, &more)?;
     // What is made says for itself what it is less than that.
     umask(Mode::from_bits_truncate(0o022));
     hardening::keep_secrets()?;
@@ -41,10 +44,15 @@ pub fn open(policy_file: &Path) -> io::Result<Monitor> {
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let peers = Peers::new(Some(listener));
     let mut monitor = Monitor::new(spool, peers, &signals)?;
+    let connect = |(socket, limit_us)| ServiceManager::connect(socket, limit_us);
+    monitor.manager = manager.map(connect).transpose()?;
     monitor.cgroups = Cgroups::find(&root.policy).map_err(about("control groups"))?;
     hardening::monitor(&root.policy)?;
     monitor.root = Some(root);
     audit::line("serving", &[]);
+    if let Some(manager) = &monitor.manager {
+        manager.ready()?;
+    }
     Ok(monitor)
 }
 
@@ -81,6 +89,7 @@ impl Monitor {
             open_files,
             runs: HashMap::new(),
             spare: None,
+            manager: None,
         })
     }
 }

@@ -1,11 +1,24 @@
-//! File descriptors by number: all those to be closed.
+//! File descriptors by number: those that were passed, and all those to be closed.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::done;
+
+/// A copy, closed on exec, of a descriptor that this process was started with.
+///
+/// Errors: `EBADF` if there is no such descriptor.
+pub fn passed(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the borrow lasts for one call, which answers EBADF if the number
+    // is not an open descriptor.
+    let passed = unsafe { BorrowedFd::borrow_raw(number) };
+    let copy = fcntl(passed, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl has just made this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
 
 /// Closes every descriptor from `first` to `last`.
 ///

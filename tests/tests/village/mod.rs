@@ -1,6 +1,7 @@
 //! Multi-user mode: jobs run as the people who asked for them.
 
 mod crash;
+mod deaf;
 mod identity;
 mod rotation;
 mod warrants;

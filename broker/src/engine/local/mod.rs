@@ -177,8 +177,8 @@ impl Engine for Local {
             .await
     }
 
-    fn is_near(&self) -> bool {
-        self.monitor.is_connected()
+    fn check(&self) -> Result<()> {
+        self.monitor.check()
     }
 
     async fn revoke(&self, run: RunKey) -> Result<()> {

@@ -5,14 +5,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use warrant_wire::{Decoder, Refusal, Report, Request, RunId, encode_request};
 
 use super::report::sighting;
@@ -28,6 +27,16 @@ const WAITING: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before the monitor is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often the monitor is asked whether its loop turns, and how long it may
+/// take to answer: as long as for an admission.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const SILENCE: Duration = PATIENCE;
+/// What a ping holds: no run has this number.
+const NO_RUN: RunId = RunId {
+    job: 0,
+    task: 0,
+    attempt: 0,
+};
 
 /// A handle to the monitor. A monitor that dies is started again; one that
 /// is not ours is connected to again.
@@ -35,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Monitor {
     requests: mpsc::Sender<Request>,
     admissions: Admissions,
-    connected: Arc<AtomicBool>,
+    contact: Contact,
 }
 
 /// Who waits for the answer to which admission.
@@ -45,6 +54,43 @@ fn lock(
     admissions: &Admissions,
 ) -> MutexGuard<'_, HashMap<RunId, oneshot::Sender<Option<Refusal>>>> {
     admissions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is known of the monitor. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+struct Contact(Arc<Mutex<Found>>);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Found {
+    /// There is no connection.
+    #[default]
+    Away,
+    /// There is a connection, and no answer.
+    Silent,
+    /// It answers.
+    Answering,
+}
+
+impl Contact {
+    fn set(&self, found: Found) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Errors: it is away, or does not answer.
+    fn check(&self) -> Result<()> {
+        let text = match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Found::Answering => return Ok(()),
+            Found::Away => "The shim cannot be reached.",
+            Found::Silent => "The shim does not answer.",
+        };
+        Err(Error::new(Kind::Unavailable, text))
+    }
+
+    /// Why a request was not answered in time.
+    fn unanswered(&self) -> Error {
+        let silent = || Error::new(Kind::Unavailable, "The shim does not answer in time.");
+        self.check().err().unwrap_or_else(silent)
+    }
 }
 
 impl Monitor {
@@ -68,20 +114,23 @@ impl Monitor {
             sightings,
             admissions: admissions.clone(),
             requests: requests.downgrade(),
-            connected: Arc::default(),
+            contact: Contact::default(),
+            heard: Notify::new(),
         };
-        let connected = keeper.connected.clone();
+        let contact = keeper.contact.clone();
         vital::spawn("monitor", keeper.keep(first, waiting));
         Ok(Self {
             requests,
             admissions,
-            connected,
+            contact,
         })
     }
 
-    /// Whether there is a connection, as far as is known.
-    pub(super) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+    /// See that the monitor answers, as far as is known.
+    ///
+    /// Errors: there is no connection, or no answer; says which.
+    pub(super) fn check(&self) -> Result<()> {
+        self.contact.check()
     }
 
     /// Hand a request to the monitor.
@@ -106,10 +155,10 @@ impl Monitor {
         };
         let exchange = async {
             self.send(request).await?;
-            answered.await.map_err(|_| away())
+            answered.await.map_err(|_| self.contact.unanswered())
         };
         let answer = tokio::time::timeout(PATIENCE, exchange).await;
-        match answer.unwrap_or_else(|_| Err(away())) {
+        match answer.unwrap_or_else(|_| Err(self.contact.unanswered())) {
             Ok(None) => Ok(()),
             Ok(Some(refusal)) if refusal.is_passing() => Err(Error::new(
                 Kind::Unavailable,
@@ -127,10 +176,6 @@ impl Monitor {
             }
         }
     }
-}
-
-fn away() -> Error {
-    Error::new(Kind::Unavailable, "The shim cannot be reached.")
 }
 
 /// A connection to a monitor.
@@ -195,7 +240,9 @@ struct Keeper {
     sightings: mpsc::UnboundedSender<Sighting>,
     admissions: Admissions,
     requests: mpsc::WeakSender<Request>,
-    connected: Arc<AtomicBool>,
+    contact: Contact,
+    /// Told of each answer to a ping.
+    heard: Notify,
 }
 
 impl Keeper {
@@ -212,6 +259,7 @@ impl Keeper {
                         running
                     }
                     Err(error) => {
+                        self.contact.set(Found::Away);
                         tracing::error!(%error, "the shim's monitor cannot be reached; trying again");
                         tokio::time::sleep(PAUSE).await;
                         continue;
@@ -219,24 +267,33 @@ impl Keeper {
                 },
             };
             let Running { child, socket } = running;
-            self.connected.store(true, Ordering::Relaxed);
             let (reader, writer) = socket.into_split();
-            let open = tokio::select! {
-                () = self.read(reader) => true,
-                open = write(writer, &mut waiting) => open,
+            let (open, silent) = tokio::select! {
+                () = self.read(reader) => (true, false),
+                open = write(writer, &mut waiting) => (open, false),
+                () = self.ping() => (true, true),
             };
-            self.connected.store(false, Ordering::Relaxed);
+            self.contact
+                .set(if silent { Found::Silent } else { Found::Away });
             // Nobody answers these any more.
             lock(&self.admissions).clear();
-            // Both halves are closed now, which ends a monitor of our own.
+            // Both halves are closed now, which ends a monitor of our own,
+            // unless it hangs.
             if let Some(mut child) = child {
+                if silent && let Err(error) = child.kill() {
+                    tracing::error!(%error, "a monitor that hangs cannot be killed");
+                }
                 let status = tokio::task::spawn_blocking(move || child.wait()).await;
                 tracing::debug!(?status, "monitor ended");
             }
             if !open {
                 return;
             }
-            tracing::error!("the connection to the shim's monitor ended; making another");
+            if silent {
+                tracing::error!("the shim's monitor does not answer; making another connection");
+            } else {
+                tracing::error!("the connection to the shim's monitor ended; making another");
+            }
         }
     }
 
@@ -245,6 +302,23 @@ impl Keeper {
             Shim::Own(program) => start(program, &self.spool),
             Shim::Root(socket) => connect(socket).await,
         }
+    }
+
+    /// Ask again and again whether the monitor's loop turns. Returns once it
+    /// has not answered for [`SILENCE`].
+    async fn ping(&self) {
+        while let Some(requests) = self.requests.upgrade() {
+            let answered = async {
+                let _ = requests.send(Request::Ping { run: NO_RUN }).await;
+                self.heard.notified().await;
+            };
+            if tokio::time::timeout(SILENCE, answered).await.is_err() {
+                return;
+            }
+            drop(requests);
+            tokio::time::sleep(PING_EVERY).await;
+        }
+        std::future::pending().await
     }
 
     async fn read(&self, mut reader: OwnedReadHalf) {
@@ -281,6 +355,11 @@ impl Keeper {
             }
             Report::Refused { run, refusal } => {
                 self.answer(run, Some(refusal));
+                true
+            }
+            Report::Pong { .. } => {
+                self.contact.set(Found::Answering);
+                self.heard.notify_one();
                 true
             }
             Report::Started { .. }

@@ -46,7 +46,7 @@ pub(super) fn sighting(report: Report) -> Option<Sighting> {
                 Some(_) => Hope::None,
             },
         },
-        Report::Admitted { .. } | Report::Refused { .. } => return None,
+        Report::Admitted { .. } | Report::Refused { .. } | Report::Pong { .. } => return None,
         Report::Lost { run } => Sighting::Ended {
             run: key(run)?,
             ending: lost(),

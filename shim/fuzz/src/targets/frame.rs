@@ -136,6 +136,7 @@ fn requests() -> Vec<Request> {
             run,
             same_boot: true,
         },
+        Request::Ping { run },
     ]
 }
 
@@ -164,6 +165,7 @@ fn reports() -> Vec<Report> {
         not_started(2, None),
         not_started(0, Some(Refusal::LostStart)),
         Report::Lost { run },
+        Report::Pong { run },
     ]
 }
 

@@ -523,3 +523,28 @@ fn an_audit_that_nobody_reads_holds_up_nobody() {
         assert!(text.contains("event=audit-lost lines="), "{text}");
     });
 }
+
+#[test]
+fn t132_what_it_must_write_to_is_written_to_before_it_serves() {
+    in_private(|| {
+        for dir in ["state", "spool"] {
+            let mut house = House::unopened("");
+            // Made as it should be, and then read-only.
+            house.start_monitor();
+            house.kill_monitor();
+            let path = house.path(dir);
+            let path = path.to_str().unwrap();
+            super::house::run("mount", &["--bind", path, path]);
+            super::house::run("mount", &["-o", "remount,bind,ro", path]);
+            house.assert_refuses("Read-only file system");
+            let checked = std::process::Command::new(house.path("warrant-shim"))
+                .args(["check-policy", "--policy"])
+                .arg(house.path("shim.toml"))
+                .env_clear()
+                .output()
+                .unwrap();
+            assert_eq!(checked.status.code(), Some(78));
+            super::house::run("umount", &[path]);
+        }
+    });
+}

@@ -4,6 +4,7 @@
 mod checks;
 mod house;
 mod lost;
+mod managed;
 mod peers;
 mod replay;
 mod starting;
