@@ -19,6 +19,9 @@ use warrant_door::origin::Origin;
 use warrant_door::tls::Tls;
 use warrant_dpop::Base;
 use warrant_migrations::{Db, Schema};
+use warrant_upkeep::{
+    NotWritable, check_database_writable, check_directory_writable, service_manager,
+};
 
 pub use self::administer::{audit, backup, migrate, skip_ids};
 pub use self::check::check;
@@ -44,15 +47,17 @@ const FIRST_READ: Duration = Duration::from_secs(5);
 /// Errors: something that is needed is not there; says what.
 pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     make_private(&config.spool.dir).context("spool.dir")?;
-    let _lock = lock(&config.spool.dir)?;
-    let db = Db::open(&config.database_url()?)
-        .await
-        .context("database")?;
+    let _lock = lock(&config.spool.dir).context("spool.dir")?;
+    let url = config.database_url()?;
+    let db = Db::open(&url).await.context("database")?;
     if migrate {
         Schema::Broker.migrate(&db).await?;
     }
     Schema::Broker.check(&db).await?;
     Schema::Broker.check_rights(&db).await?;
+    must_be_writable(check_directory_writable(&config.spool.dir)).context("spool.dir")?;
+    let written = check_database_writable(Schema::Broker, &db, &url).await;
+    must_be_writable(written).context("database.url")?;
     let tls = config.listen.tls.files().map(Tls::open).transpose()?;
     let listener = TcpListener::bind(config.listen.http)
         .await
@@ -147,17 +152,35 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         places,
         write_timeout: Duration::from_secs(config.limits.write_timeout_s.into()),
     };
-    let server = tokio::spawn(listen(entrance, router, stopped));
+    let server = tokio::spawn(listen(entrance, router, stopped, pulse(&jobs)));
+    service_manager::tell_ready().context("NOTIFY_SOCKET")?;
     let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
     let left = jobs.drain(grace).await;
     if left > 0 {
         tracing::info!(jobs = left, "jobs still run; they go on without the broker");
+    }
+    if let Err(error) = service_manager::tell_stopping() {
+        tracing::warn!(%error, "the service manager is not told of the end");
     }
     stop.send_replace(true);
     server.await?;
     db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where the service manager ends a process that hangs: how it is told that this
+/// one does not. What takes connections sends for that, and the scheduler tells
+/// it, so that neither hangs unnoticed.
+fn pulse(jobs: &Jobs) -> Option<http::listen::Pulse> {
+    let every = service_manager::alive_every()?;
+    let jobs = jobs.clone();
+    let tell = || {
+        if let Err(error) = service_manager::tell_alive() {
+            tracing::warn!(%error, "the service manager is not told that this service is alive");
+        }
+    };
+    Some((every, Box::new(move || jobs.turn(tell))))
 }
 
 /// Wait for a reason to stop; returns how long to wait for jobs that run. A
@@ -233,6 +256,17 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
+}
+
+/// Errors: it is not, unless room is all that is lacking.
+fn must_be_writable(checked: Result<(), NotWritable>) -> Result<(), NotWritable> {
+    match checked {
+        Err(error) if error.is_for_want_of_room() => {
+            tracing::error!(%error, "there is no room; starting all the same");
+            Ok(())
+        }
+        checked => checked,
+    }
 }
 
 /// Hold the spool, so that no second broker takes up the same runs.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::migrate::{Migrate, Migrator};
 
-use crate::{Db, Error, Result};
+use crate::{Db, Error, Result, on};
 
 /// Whose tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,20 @@ impl Schema {
             Db::Postgres { writers, .. } => migrator.run(writers).await?,
         }
         Ok(())
+    }
+
+    /// See that `db` takes what is written: a row is written as it is, and that
+    /// is rolled back.
+    ///
+    /// Errors: the database, its file or the disk is read-only, or it is locked.
+    pub async fn check_writable(self, db: &Db) -> Result<()> {
+        let sql = match self {
+            Self::Broker => "update job_audit_head set count = count where one = 1",
+            Self::Auth => "update audit_head set count = count where one = 1",
+        };
+        let mut tx = db.begin().await?;
+        on!(&mut tx, |db| sqlx::query(sql).execute(db).await.map(drop))?;
+        tx.rollback().await
     }
 
     /// See that `db` has exactly this program's migrations.

@@ -100,6 +100,18 @@ impl Tx {
         }
         Ok(())
     }
+
+    /// Undo everything done in the transaction.
+    ///
+    /// Errors: the database was lost, which undoes it as well.
+    pub async fn rollback(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.rollback().await?,
+            Self::Postgres(tx) => tx.rollback().await?,
+            Self::SqliteHeld(..) | Self::PostgresHeld(..) => self.abandon(),
+        }
+        Ok(())
+    }
 }
 
 /// A connection for reading.

@@ -7,7 +7,7 @@ use nix::unistd::geteuid;
 use warrant_migrations::{Db, Schema, Standing};
 use warrant_trail::{Filter, Trail, now_us, utc};
 
-use crate::Findings;
+use crate::{Findings, check_database_writable};
 
 /// Before this program was written: 2026-01-01, in microseconds.
 const EARLIEST_US: i64 = 1_767_225_600_000_000;
@@ -15,8 +15,8 @@ const EARLIEST_US: i64 = 1_767_225_600_000_000;
 const SKEW_US: i64 = 60_000_000;
 
 /// Look at the database of `url`: that it is there, its owner and mode, that it
-/// is up to date, and what its role may do. Nothing is made or changed. Returns
-/// it open, where it can be used.
+/// is up to date, what its role may do, and that it takes what is written, which
+/// is taken back. Returns it open, where it can be used.
 pub async fn check_database(schema: Schema, url: &str, findings: &mut Findings) -> Option<Db> {
     const KEY: &str = "database.url";
     if let Some(path) = url.strip_prefix("sqlite:")
@@ -60,6 +60,7 @@ pub async fn check_database(schema: Schema, url: &str, findings: &mut Findings) 
         }
         Err(error) => findings.error(KEY, format!("what the role may do cannot be seen: {error}")),
     }
+    findings.writable(KEY, check_database_writable(schema, &db, url).await);
     Some(db)
 }
 

@@ -1,5 +1,6 @@
 //! `check-config`: everything that can be seen of the configuration without
-//! serving. Nothing is made or changed, and no secret is printed.
+//! serving. What is written to see that it can be is taken back, and no secret
+//! is printed.
 
 use std::collections::HashSet;
 use std::os::unix::fs::FileTypeExt;

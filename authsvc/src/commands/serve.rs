@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use warrant_migrations::{Db, Schema};
+use warrant_upkeep::{check_database_writable, service_manager};
 
 use crate::accounts::{self, Accounts};
 use crate::api_keys::ApiKeys;
@@ -37,19 +38,31 @@ use crate::web::{Way, Web};
 /// Errors: the database is not up to date, a key or the socket's directory is
 /// open to others, an address is taken.
 pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
-    let db = store::open(&settings.database_url()?).await?;
+    let url = settings.database_url()?;
+    let db = store::open(&url).await?;
     if migrate {
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
     Schema::Auth.check_rights(&db).await?;
+    match check_database_writable(Schema::Auth, &db, url.expose()).await {
+        Err(error) if error.is_for_want_of_room() => {
+            tracing::error!(%error, "there is no room; starting all the same");
+        }
+        checked => checked.map_err(|source| Error::unavailable("database.url", source))?,
+    }
     let chained = store::audit::chain_old(&db).await?;
     if chained > 0 {
         tracing::info!(rows = chained, "the audit trail is a hash chain now");
     }
     let stop = stop_signal()?;
     let (server, service) = start(settings, db.clone()).await?;
+    let unheard = |source| Error::unavailable("the service manager takes no messages", source);
+    service_manager::tell_ready().map_err(unheard)?;
     server.run(http::router(service.clone()), stop).await;
+    if let Err(error) = service_manager::tell_stopping() {
+        tracing::warn!(%error, "the service manager is not told of the end");
+    }
     service.audit.flush().await;
     db.close().await;
     Ok(())

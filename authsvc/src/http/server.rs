@@ -21,9 +21,11 @@ use nix::unistd::geteuid;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
+use tokio::time::Interval;
 use tower::Service;
 use warrant_door::tls::{NotAccepted, STRICT_TRANSPORT, Tls, reason};
 use warrant_door::{Guarded, Paced, Place, Places, QuietStream, bound_unsent};
+use warrant_upkeep::service_manager;
 
 use crate::audit::{Audit, Event, Sort};
 use crate::certificates::Shown;
@@ -125,9 +127,15 @@ impl Server {
         let tcp_door = Door::new(of_one, &router, over_tls);
         let graceful = GracefulShutdown::new();
         tokio::pin!(stop);
+        let mut ticks = service_manager::alive_every().map(tokio::time::interval);
         loop {
             tokio::select! {
                 () = &mut stop => break,
+                () = tick(ticks.as_mut()) => {
+                    if let Err(error) = service_manager::tell_alive() {
+                        tracing::warn!(%error, "the service manager is not told that this service is alive");
+                    }
+                }
                 accepted = self.unix.accept() => match accepted {
                     Ok((stream, _)) => {
                         let peer = stream.peer_cred().ok().map(|peer| peer.uid());
@@ -157,6 +165,13 @@ impl Server {
 async fn accept_tcp(tcp: Option<&TcpListener>) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     match tcp {
         Some(tcp) => tcp.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(ticks: Option<&mut Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
         None => std::future::pending().await,
     }
 }

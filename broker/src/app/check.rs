@@ -1,5 +1,6 @@
 //! `check-config`: everything that can be seen of the configuration without
-//! serving. Nothing is made or changed, and no secret is printed.
+//! serving. What is written to see that it can be is taken back, and no secret
+//! is printed.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -8,7 +9,8 @@ use warrant_door::tls::Tls;
 use warrant_migrations::Schema;
 use warrant_trail::Trail;
 use warrant_upkeep::{
-    CheckConfig, Findings, check_clock, check_database, check_public_url, has_password,
+    CheckConfig, Findings, check_clock, check_database, check_directory_writable, check_public_url,
+    has_password,
 };
 
 use crate::config::{Config, Mode};
@@ -122,7 +124,9 @@ fn private(key: &str, path: &Path, findings: &mut Findings) {
                 found.uid()
             ),
         );
+        return;
     }
+    findings.writable(key, check_directory_writable(path));
 }
 
 fn program(key: &str, path: &Path, findings: &mut Findings) {

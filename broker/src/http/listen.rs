@@ -1,6 +1,7 @@
 //! Accepting connections, with bounds on how many, how slow and how large: also
 //! on how slowly a response may be read.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::Sleep;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Interval, Sleep};
 use tower::ServiceExt;
 use warrant_door::tls::{STRICT_TRANSPORT, Tls};
 use warrant_door::{Guarded, Paced, Places, bound_unsent};
@@ -35,6 +36,9 @@ const BODY: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 128 * 1024;
 /// How long requests in progress may take once the service stops.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What is told that connections are still taken, and how often.
+pub type Pulse = (Duration, Box<dyn Fn() + Send + Sync>);
 
 /// Where connections are accepted.
 #[derive(Debug)]
@@ -51,24 +55,38 @@ pub struct Entrance {
 
 /// Serve `router` until `stop` says so; then finish the requests in progress.
 /// Connections of a source that has its share of places already are closed.
-pub async fn serve(entrance: Entrance, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    entrance: Entrance,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    pulse: Option<Pulse>,
+) {
     let Entrance {
         listener,
         tls,
         places,
         write_timeout,
     } = entrance;
+    let mut ticks = pulse
+        .as_ref()
+        .map(|(every, _)| tokio::time::interval(*every));
     let router = match &tls {
         Some(_) => router.layer(middleware::map_response(by_tls_alone)),
         None => router,
     };
     loop {
-        let Some(room) = places.room().await else {
-            return;
-        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener, &places) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
+            () = tick(&mut ticks) => {
+                if let Some((_, tell)) = &pulse {
+                    tell();
+                }
+                continue;
+            }
+        };
+        let Some((room, accepted)) = accepted else {
+            return;
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -103,6 +121,23 @@ pub async fn serve(entrance: Entrance, router: Router, mut stop: watch::Receiver
         });
     }
     let _ = tokio::time::timeout(FAREWELL, places.all_free()).await;
+}
+
+/// The next connection, once there is room for it; `None` where there never
+/// will be any.
+async fn next(
+    listener: &TcpListener,
+    places: &Places,
+) -> Option<(OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>)> {
+    let room = places.room().await?;
+    Some((room, listener.accept().await))
+}
+
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
 }
 
 async fn by_tls_alone(mut response: Response) -> Response {

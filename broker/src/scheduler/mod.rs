@@ -43,6 +43,7 @@ enum Order {
     Returned(JobId, Result<Option<Waiting>>),
     Reload,
     Reloaded(Result<recover::Records>),
+    Turn(fn()),
     Drain {
         grace: Duration,
         drained: oneshot::Sender<usize>,
@@ -145,6 +146,11 @@ impl Scheduler {
         let (drained, done) = oneshot::channel();
         self.tell(Order::Drain { grace, drained });
         done.await.unwrap_or(0)
+    }
+
+    /// Have `then` called by the scheduler's loop, when it comes round.
+    pub fn turn(&self, then: fn()) {
+        self.tell(Order::Turn(then));
     }
 
     fn tell(&self, order: Order) {
@@ -296,6 +302,7 @@ impl Desk {
             Order::Record(run) => self.record_start(run),
             Order::Returned(id, job) => self.returned(id, job),
             Order::Reload => self.reload(),
+            Order::Turn(then) => then(),
             Order::Reloaded(Ok(records)) => self.take_up(records),
             Order::Reloaded(Err(error)) => {
                 self.reloading = None;

@@ -102,6 +102,11 @@ impl Jobs {
         self.0.store.ping().await
     }
 
+    /// Have `then` called once the scheduler has come round.
+    pub fn turn(&self, then: fn()) {
+        self.0.scheduler.turn(then);
+    }
+
     fn accepting(&self) -> Result<()> {
         if self.0.stopping.load(Ordering::Acquire) {
             return Err(Error::new(Kind::Unavailable, "The service is stopping."));

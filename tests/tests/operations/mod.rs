@@ -2,4 +2,6 @@
 
 mod backup;
 mod check;
+mod readonly;
 mod roles;
+mod supervised;
