@@ -9,6 +9,7 @@ use warrant_api::scope::Scopes;
 
 use crate::duration;
 use crate::job::JobId;
+use crate::limits::Accepted;
 
 const CONNECTION: &str = "Server and login";
 
@@ -209,6 +210,17 @@ pub(crate) struct Submit {
     /// jobs need a warrant of your own; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) accept_env: Vec<String>,
+
+    /// A limit that the site sets otherwise than usual, where jobs need a warrant
+    /// of your own: output_cap_bytes, grace_ms, memory_bytes, or time_limit_s where
+    /// you ask for none; with commas between, or repeated
+    #[arg(
+        long,
+        value_name = "NAME=NUMBER",
+        env = "WARRANT_ACCEPT_LIMITS",
+        value_delimiter = ','
+    )]
+    pub(crate) accept_limit: Vec<Accepted>,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]

@@ -14,6 +14,7 @@ mod failure;
 mod fake_server;
 mod job;
 mod launch;
+mod limits;
 mod prompt;
 mod prover;
 mod refusal;

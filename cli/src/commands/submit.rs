@@ -50,7 +50,7 @@ const PRECONDITION_REQUIRED: u16 = 428;
 
 /// Submit; where the server asks for a warrant, look at what it would run,
 /// obtain one and submit again.
-fn send(client: &mut Client, submit: &Submit) -> Result<Answer, Failure> {
+pub(crate) fn send(client: &mut Client, submit: &Submit) -> Result<Answer, Failure> {
     let body = body(submit)?;
     let answer = client.answer(&Request::Post(ROUTE, Some(body.clone())))?;
     if answer.status != PRECONDITION_REQUIRED {
