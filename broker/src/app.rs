@@ -46,6 +46,8 @@ const FIRST_READ: Duration = Duration::from_secs(5);
 ///
 /// Errors: something that is needed is not there; says what.
 pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
+    // No relative path, of a job or anybody else, is to mean a place of ours.
+    std::env::set_current_dir("/").context("/")?;
     make_private(&config.spool.dir).context("spool.dir")?;
     let _lock = lock(&config.spool.dir).context("spool.dir")?;
     let url = config.database_url()?;

@@ -27,7 +27,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{dup2_stdin, geteuid};
+use nix::unistd::{chdir, dup2_stdin, geteuid};
 
 use service_manager::ServiceManager;
 
@@ -58,6 +58,8 @@ fn serve() -> Result<Never, String> {
     }
     let listener = listener::open(&options)?;
     let mut manager = ServiceManager::of_environment()?;
+    // Where it was started is nothing to modules.
+    chdir("/").map_err(|errno| format!("chdir: {errno}"))?;
     let null = File::open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     dup2_stdin(null).map_err(|errno| format!("dup2: {errno}"))?;
     // What was inherited says nothing to PAM's modules; nor does a core of

@@ -44,10 +44,9 @@ pub(crate) fn answer(mut connection: UnixStream) -> i32 {
             Verdict::Unavailable
         }
     };
-    match connection.write_all(&[verdict.code()]) {
-        Ok(()) => 0,
-        Err(_) => 1,
-    }
+    let answered = connection.write_all(&[verdict.code()]);
+    sys::end_children();
+    i32::from(answered.is_err())
 }
 
 fn judge(question: Question<'_>) -> Verdict {

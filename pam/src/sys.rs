@@ -70,6 +70,7 @@ pub(crate) fn leave_everything_but(kept: RawFd) -> nix::Result<()> {
     }
     close_range(kept.saturating_add(1).max(3), RawFd::MAX)?;
     nix::unistd::setsid()?;
+    nix::sys::prctl::set_child_subreaper(true)?;
     // SAFETY: the default action runs no code of this process.
     unsafe {
         nix::sys::signal::signal(
@@ -78,6 +79,27 @@ pub(crate) fn leave_everything_but(kept: RawFd) -> nix::Result<()> {
         )
     }?;
     Ok(())
+}
+
+/// Kills every child of this process, which is a reaper of orphans, and what
+/// falls to it from them, until none is left: what modules have started ends
+/// with the question. The alarm ends this process if that takes too long.
+/// Source: `/proc/<pid>/task/<tid>/children`, proc(5).
+pub(crate) fn end_children() {
+    let own = nix::unistd::getpid();
+    let list = format!("/proc/{own}/task/{own}/children");
+    loop {
+        let children = std::fs::read_to_string(&list).unwrap_or_default();
+        for child in children.split_ascii_whitespace().flat_map(str::parse) {
+            // It is a child that was not waited for, so the number is its own.
+            let child = nix::unistd::Pid::from_raw(child);
+            let _ = nix::sys::signal::kill(child, nix::sys::signal::SIGKILL);
+        }
+        match nix::sys::wait::waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {

@@ -408,6 +408,61 @@ fn t43_modules_see_no_variable_and_cannot_change_who_is_asked_about() {
     assert_eq!(machine.ask("rename", "locked", "any"), Verdict::Accepted);
 }
 
+/// A module that leaves a daemon, which writes its process id down.
+const DAEMON: &str = r#"
+    #include <signal.h>
+    #include <stdio.h>
+    #include <unistd.h>
+    int pam_sm_authenticate(void *handle, int flags, int count, const char **words) {
+        int up[2];
+        char byte;
+        pipe(up);
+        if (fork() == 0) {
+            setsid();
+            if (fork() != 0) _exit(0);
+            FILE *file = fopen(words[0], "w");
+            fprintf(file, "%d", getpid());
+            fclose(file);
+            signal(SIGTERM, SIG_IGN);
+            write(up[1], "", 1);
+            for (;;) pause();
+        }
+        read(up[0], &byte, 1);
+        return 0;
+    }
+    int pam_sm_acct_mgmt(void *handle, int flags, int count, const char **words) { return 0; }
+    int pam_sm_setcred(void *handle, int flags, int count, const char **words) { return 0; }
+"#;
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a compiler is run")]
+fn t126_what_a_module_starts_ends_with_the_question() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    let at = |name: &str| machine.dir.path().join(name).display().to_string();
+    fs::write(at("daemon.c"), DAEMON).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-w", "-o", &at("daemon.so")])
+        .arg(at("daemon.c"))
+        .status();
+    assert!(compiled.unwrap().success());
+    let module = at("daemon.so");
+    let rules = format!(
+        "auth required {module} {0}\naccount required {module} {0}\n",
+        at("pid")
+    );
+    fs::write(at("pam.d/daemon"), rules).unwrap();
+    assert_eq!(machine.ask("daemon", "ann", "any"), Verdict::Accepted);
+    let pid = fs::read_to_string(at("pid")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let is_alive = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok();
+    while is_alive() {
+        assert!(Instant::now() < deadline, "the daemon lives on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 #[allow(clippy::disallowed_methods, reason = "somebody else looks at it")]
 fn t85_nobody_without_power_over_all_processes_may_look_into_it() {

@@ -187,6 +187,13 @@ fn warrant_up_starts_everything_in_one_directory_and_stops_it_again() {
             let (line, _) = log[log.find("http://")?..].split_once('\n')?;
             Some(line.trim().to_owned())
         });
+        // t125: no relative path of a job means a place of the server's.
+        for process in processes::marked(&mark) {
+            let place = fs::read_link(format!("/proc/{}/cwd", process.pid));
+            if let Ok(place) = place {
+                assert_eq!(place, Path::new("/"), "{}", process.command);
+            }
+        }
         let secret = |name: &str| fs::read_to_string(state.join("secrets").join(name)).unwrap();
         let (token, key) = (secret("flux_token"), secret("flux_secret_key"));
         let shell = Shell::new(

@@ -38,6 +38,9 @@ use crate::web::{Way, Web};
 /// Errors: the database is not up to date, a key or the socket's directory is
 /// open to others, an address is taken.
 pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
+    // What it was started in is no place that a relative path may mean.
+    std::env::set_current_dir("/")
+        .map_err(|source| Error::unavailable("the root directory cannot be entered", source))?;
     let url = settings.database_url()?;
     let db = store::open(&url).await?;
     if migrate {

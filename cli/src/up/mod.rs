@@ -81,6 +81,16 @@ fn mode(root: bool, asked: Option<&std::ffi::OsStr>) -> Result<Mode, Failure> {
     }
 }
 
+/// Leave the directory that the server was started in, and the services with
+/// it: no relative path is to mean a place there. Every path of the options is
+/// absolute by now.
+///
+/// Errors: `Refused` where there is no root directory.
+fn leave_directory() -> Result<(), Failure> {
+    let left = std::env::set_current_dir("/");
+    left.map_err(|error| Failure::Refused(format!("cannot change to /: {error}")))
+}
+
 /// The address with its true port, if it can be listened on.
 fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
     let bound = TcpListener::bind(listen).and_then(|listener| listener.local_addr());

@@ -20,7 +20,7 @@ use crate::up::services::{Ending, Services};
 use crate::up::single_user::cores;
 use crate::up::state_dir::keep_secret;
 use crate::up::tls::Tls;
-use crate::up::{Place, database, print, programs, serve, welcome};
+use crate::up::{Place, database, leave_directory, print, programs, serve, welcome};
 
 /// Those of our variables that the auth service reads.
 const AUTHSVC_VARIABLES: [&str; 11] = [
@@ -127,6 +127,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     let state_dir = state_dir.unwrap_or_else(|| root_dir::DEFAULT.into());
     let dir = RootDir::open(&state_dir, &accounts)?;
     let place = Place::of(options)?;
+    leave_directory()?;
     let lend = |tls: &Tls| -> Result<[Tls; 2], Failure> {
         Ok([
             dir.lend_tls(tls, "authsvc", accounts.authsvc_uid)?,

@@ -19,7 +19,7 @@ use crate::up::identity::{Identity, Kept};
 use crate::up::service::Start;
 use crate::up::services::{Ending, Services};
 use crate::up::state_dir::StateDir;
-use crate::up::{Place, client, database, print, programs, serve, welcome};
+use crate::up::{Place, client, database, leave_directory, print, programs, serve, welcome};
 
 /// What the broker has no use for, and so must not know.
 const SECRETS: [&str; 3] = ["FLUX_TOKEN", "FLUX_SECRET_KEY", "FLUX_SECREY_KEY"];
@@ -41,6 +41,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     let mut dir = StateDir::open(&state_dir(options)?)?;
     let identity = Identity::gather(|name| dir.secret(name))?;
     let place = Place::of(options)?;
+    leave_directory()?;
     let server: Server = place.url.parse()?;
     dir.announce(&server.to_string())?;
 

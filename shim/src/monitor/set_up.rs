@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{dup2_stdin, getpid, setsid};
+use nix::unistd::{chdir, dup2_stdin, getpid, setsid};
 
 use super::Monitor;
 use super::listener::Listener;
@@ -62,6 +62,8 @@ pub(super) fn settle_in() -> io::Result<()> {
     SigSet::all().thread_block()?;
     sys::signal::reset_actions();
     let _ = setsid();
+    // Nor is the directory that it was started in.
+    chdir("/")?;
     // Without this file, the processes of a run could not be found.
     let children = format!("/proc/self/task/{}/children", getpid());
     std::fs::metadata(children).map_err(about("/proc"))?;

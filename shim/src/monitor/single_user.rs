@@ -26,9 +26,10 @@ use crate::sys;
 /// Errors: the process cannot be set up; the broker sends what is not a
 /// request; the socket or poll(2) fails.
 pub fn run(spool: &Path) -> io::Result<()> {
+    // Its path may be relative.
+    let spool = open_spool(spool).map_err(about("the spool"))?;
     settle_in()?;
     let broker = broker().map_err(about("the broker's socket"))?;
-    let spool = open_spool(spool).map_err(about("the spool"))?;
     let mut peers = Peers::new(None);
     peers.welcome(broker);
     Monitor::new(spool, peers, &[])?.serve()
