@@ -3,7 +3,9 @@
 //! That process stays root for as long as the run lives, since what opened a
 //! session has to close it. It also makes the ranks, as children of the
 //! keeper, so that they inherit what modules did to it: limits, login id,
-//! keyring, name spaces. Modules run nowhere else.
+//! keyring, name spaces. Modules run nowhere else. What processes they leave
+//! fall to it, however they detach themselves, is no part of the job, and ends
+//! with the session.
 //!
 //! The two speak in single numbers: the session says whether it is open (0,
 //! or the code of a refusal), the keeper says go, the session answers with a
@@ -21,15 +23,16 @@ use nix::libc::SIGKILL;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::SigSet;
-use nix::unistd::{Pid, alarm};
+use nix::unistd::{Pid, alarm, chdir};
 use warrant_wire::Refusal;
 
+use crate::cgroup::JobCgroup;
 use crate::keeper::Ends;
 use crate::line::Line;
 use crate::runner::{self, Crew};
 use crate::self_check::{self, MEDDLING, listed};
 use crate::sys::pam::{self, Code, Pam};
-use crate::sys::process::{self, fork, is_single_threaded, wait_for};
+use crate::sys::process::{self, end_children, fork_as, is_single_threaded, wait_for};
 use crate::sys::signal::send_child;
 use crate::{audit, hardening, sys};
 
@@ -38,6 +41,8 @@ const SERVICE: &CStr = c"warrant";
 const SERVICE_FILE: &str = "/etc/pam.d/warrant";
 /// Seconds that opening, and closing, a session may take.
 const PAM_TIME_S: u32 = 20;
+/// How long the end of what modules have started is awaited, at most.
+const END_TIME: Duration = Duration::from_secs(2);
 /// How long the keeper waits for what takes no longer than that.
 const PATIENCE: Duration = Duration::from_secs(25);
 
@@ -71,7 +76,11 @@ impl Session {
     /// Opens a session for the user of `crew`, in a new child.
     ///
     /// Errors: why the account may not run jobs now.
-    pub(crate) fn open(crew: &Crew<'_>, ends: &[Ends]) -> Result<Self, Refusal> {
+    pub(crate) fn open(
+        crew: &Crew<'_>,
+        ends: &[Ends],
+        cgroup: Option<&JobCgroup<'_>>,
+    ) -> Result<Self, Refusal> {
         check_service().map_err(|error| {
             tell(crew, "the service file", error.to_string().as_bytes());
             Refusal::PamSession
@@ -80,7 +89,10 @@ impl Session {
         let (ours, theirs) = Line::pair().map_err(unprepared)?;
         let patience = ours.0.set_read_timeout(Some(PATIENCE));
         patience.map_err(unprepared)?;
-        let pid = fork(|| serve(crew, ends, &theirs)).map_err(unprepared)?;
+        let place = cgroup.map(JobCgroup::birthplace).transpose();
+        let place = place.map_err(unprepared)?.flatten();
+        let serve = || serve(crew, ends, cgroup, &theirs);
+        let pid = fork_as(false, place.as_ref(), serve).map_err(unprepared)?;
         drop(theirs);
         let session = Self { pid, line: ours };
         let answer = session.line.hear();
@@ -88,6 +100,8 @@ impl Session {
             return Ok(session);
         }
         session.close();
+        // Of one that was cut off.
+        end_children(END_TIME);
         let is_it = |refusal: &&Refusal| answer == Some(refusal.code().into());
         let refusal = Refusal::ALL.iter().find(is_it);
         Err(refusal.copied().unwrap_or(Refusal::AccountUnavailable))
@@ -119,35 +133,48 @@ impl Session {
 }
 
 /// The life of the session's process.
-fn serve(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> i32 {
+fn serve(crew: &Crew<'_>, ends: &[Ends], cgroup: Option<&JobCgroup<'_>>, line: &Line) -> i32 {
     let opened = settle_in(crew, ends, line)
+        .and_then(|()| cgroup.map_or(Ok(()), JobCgroup::join))
         .map_err(|_| Refusal::Unprepared)
         .and_then(|()| open(crew));
     alarm::cancel();
     match opened {
-        Ok(opened) => attend(crew, ends, line, opened),
+        Ok(opened) => attend(crew, ends, cgroup, line, opened),
         Err(refusal) => drop(line.say(refusal.code().into())),
     }
-    // All is closed.
+    // All is closed, and nothing that modules started goes on.
+    end_children(END_TIME);
     let _ = line.say(0);
     0
 }
 
 /// Makes the ranks, waits for the keeper's word or end, and closes.
-fn attend(crew: &Crew<'_>, ends: &[Ends], line: &Line, mut opened: Opened) {
+fn attend(
+    crew: &Crew<'_>,
+    ends: &[Ends],
+    own: Option<&JobCgroup<'_>>,
+    line: &Line,
+    mut opened: Opened,
+) {
     let _ = line.say(0);
-    if line.hear().is_some() {
+    let mut word = line.hear();
+    if word.is_some() {
         if let Err(error) = start(crew, ends, line, &opened) {
             let errno = error.raw_os_error().unwrap_or(Errno::EIO as i32);
             let _ = line.say((-errno).into());
         }
         let _ = close_all_but(crew, &[line.as_fd()]);
         let _ = hardening::keep_secrets();
-        let _ = line.hear();
+        word = line.hear();
     }
-    // What the keeper has not ended, if it died.
-    if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
-        let _ = cgroup.cgroups.end(crew.order.run);
+    if word.is_none() {
+        // The keeper has died, and has ended nothing.
+        if let Some(cgroup) = crew.user.and_then(|user| user.cgroup) {
+            let _ = cgroup.cgroups.end_job(crew.order.run);
+        }
+        end_children(END_TIME);
+        own.inspect(|cgroup| cgroup.leave());
     }
     let _ = SigSet::empty().thread_set_mask();
     alarm::set(PAM_TIME_S);
@@ -169,10 +196,13 @@ fn start(crew: &Crew<'_>, ends: &[Ends], line: &Line, opened: &Opened) -> io::Re
         open_files: opened.open_files,
         ..*crew
     };
-    SigSet::all().thread_block()?;
     if !is_single_threaded()? {
         return Err(Errno::EBUSY.into());
     }
+    // What modules have changed and is none of the job's.
+    SigSet::all().thread_block()?;
+    sys::signal::reset_actions();
+    chdir("/")?;
     (0..).zip(ends).try_for_each(|(rank, ends)| {
         Ok(line.say(runner::start(&crew, rank, ends)?.as_raw().into())?)
     })
@@ -187,6 +217,7 @@ fn settle_in(crew: &Crew<'_>, ends: &[Ends], line: &Line) -> io::Result<()> {
     }
     close_all_but(crew, &files)?;
     prctl::set_name(c"warrant-session")?;
+    prctl::set_child_subreaper(true)?;
     process::clear_environment();
     SigSet::empty().thread_set_mask()?;
     alarm::set(PAM_TIME_S);
@@ -213,20 +244,34 @@ fn open(crew: &Crew<'_>) -> Result<Opened, Refusal> {
         tell(crew, step, &said(code));
         Refusal::PamSession
     };
-    let mut pam = Pam::start(SERVICE, &user.account.name, c"warrant")
-        .map_err(|code| told("the beginning", code))?;
+    let name = &user.account.name;
+    let same = |pam: &Pam, step| match pam.is_still(name) {
+        true => Ok(()),
+        false => {
+            tell(crew, step, b"a module has changed PAM_USER");
+            Err(Refusal::AccountMismatch)
+        }
+    };
+    let mut pam =
+        Pam::start(SERVICE, name, c"warrant").map_err(|code| told("the beginning", code))?;
     pam.take(pam::ACCOUNT).map_err(|code| {
         told("account phase", code);
         refusal_of(code)
     })?;
+    same(&pam, "account phase")?;
     let limit_before = getrlimit(Resource::RLIMIT_NOFILE).ok();
     pam.take(pam::ESTABLISH)
         .map_err(|code| told("credentials", code))?;
-    pam.take(pam::OPEN).map_err(|code| {
-        let refusal = told("session", code);
-        let _ = pam.take(pam::DELETE);
-        refusal
-    })?;
+    let opened = pam.take(pam::OPEN).map_err(|code| told("session", code));
+    let is_open = opened.is_ok();
+    opened
+        .and_then(|()| same(&pam, "session"))
+        .inspect_err(|_| {
+            if is_open {
+                let _ = pam.take(pam::CLOSE);
+            }
+            let _ = pam.take(pam::DELETE);
+        })?;
     // A limit that no module has set is the one that jobs have by default.
     let is_unchanged = getrlimit(Resource::RLIMIT_NOFILE).ok() == limit_before;
     let environment = pam.environment();
@@ -255,14 +300,13 @@ fn refusal_of(Code(number): Code) -> Refusal {
     }
 }
 
-/// Whether a module may set a variable: by its shape, and not if it is one of
-/// ours or one that changes how programs are loaded.
+/// Whether a module may set a variable: by its shape, and not if it is one that
+/// changes how programs are loaded. Those that are ours the runner leaves out.
 fn may_be_set(name: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
     name.first().is_some_and(|first| !first.is_ascii_digit())
         && name.iter().all(is_plain)
         && listed(name, MEDDLING).is_none()
-        && listed(name, "WARRANT_* FLUX_*").is_none()
 }
 
 /// What libpam and its modules say is for the administrator alone.

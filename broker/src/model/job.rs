@@ -53,6 +53,8 @@ pub struct Ending {
     pub exception: Option<Exception>,
     /// What it used.
     pub usage: Usage,
+    /// What people should know of how it began, in words.
+    pub remark: Option<&'static str>,
 }
 
 impl Ending {
@@ -69,6 +71,7 @@ impl Ending {
                 note: note.into(),
             }),
             usage: Usage::default(),
+            remark: None,
         }
     }
 }

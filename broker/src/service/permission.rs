@@ -20,6 +20,13 @@ impl Jobs {
         Ok(self.look(caller, id).await?.0)
     }
 
+    /// What is to be known of a job that [`Jobs::find`] has found, in words.
+    ///
+    /// Errors: the store is away.
+    pub async fn remarks(&self, job: &Job) -> Result<Vec<String>> {
+        self.0.store.remarks(job.id).await
+    }
+
     /// The job, where `caller` may read what it writes as well: operators see
     /// other people's jobs, and do not read their output.
     ///

@@ -4,6 +4,7 @@ use futures_util::{Stream, TryStreamExt};
 use sqlx::FromRow;
 use warrant_migrations::{Conn, on};
 
+use super::steps::REMARK;
 use super::{Store, counts};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Dialect, Exception, Job, JobId, Micros, Owner, State};
@@ -169,6 +170,23 @@ impl Store {
             .fetch_optional(db)
             .await)?;
         row.map(Job::try_from).transpose()
+    }
+
+    /// What people should know of a job and no state says, in the order in
+    /// which it happened.
+    ///
+    /// Errors: the store is away.
+    pub async fn remarks(&self, id: JobId) -> Result<Vec<String>> {
+        const SQL: &str = "select coalesce(detail, '') from events \
+            where job_id = $1 and kind = $2 order by seq";
+        let mut conn = self.db.read().await?;
+        Ok(on!(&mut conn, |db| {
+            sqlx::query_scalar(SQL)
+                .bind(id)
+                .bind(REMARK)
+                .fetch_all(db)
+                .await
+        })?)
     }
 
     /// The user id of the account that the newest job of `owner` is of;

@@ -253,6 +253,9 @@ struct End<'a> {
     ending: &'a Ending,
 }
 
+/// The kind of an event that says what people should know, and changes no state.
+pub(super) const REMARK: &str = "remark";
+
 /// A row of a job's history: job, how many follow, time, kind, detail.
 type EventRow<'a> = (i64, i64, i64, &'static str, Option<&'a str>);
 
@@ -260,11 +263,16 @@ impl<'a> End<'a> {
     fn events(&self) -> impl Iterator<Item = EventRow<'a>> + use<'a> {
         let (job, ending) = (self.job.get(), self.ending);
         let start = self.start.map(|start| start.at.get());
-        let running = start.map(|at| (job, 1, at, State::Running.word(), None));
+        let remark = ending.remark.map(|remark| {
+            let at = ending.started.unwrap_or(ending.ended).get();
+            (job, 1, at, REMARK, Some(remark))
+        });
+        let before = 1 + i64::from(remark.is_some());
+        let running = start.map(|at| (job, before, at, State::Running.word(), None));
         let exception = ending.exception.as_ref();
         let note = exception.map(|exception| exception.note.as_str());
         let over = (job, 0, ending.ended.get(), ending.state.word(), note);
-        running.into_iter().chain([over])
+        running.into_iter().chain(remark).chain([over])
     }
 }
 
@@ -311,7 +319,7 @@ async fn ended(tx: &mut Tx, ends: &[End<'_>]) -> sqlx::Result<Vec<JobId>> {
                     .push_bind(exception.map(|exception| i64::from(exception.severity)))
                     .push_bind(exception.map(|exception| exception.note.as_str()))
                     .push_bind(placement)
-                    .push_bind(if end.start.is_some() { 2_i64 } else { 1 });
+                    .push_bind(i64::try_from(end.events().count()).unwrap_or(1));
             },
             ENDED,
         );

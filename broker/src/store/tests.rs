@@ -119,6 +119,7 @@ fn ending(state: State, at: i64) -> Ending {
             output_bytes: 4,
             dropped_bytes: 5,
         },
+        remark: None,
     }
 }
 

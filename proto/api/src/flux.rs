@@ -124,6 +124,10 @@ pub struct JobInfo {
     pub returncode: OrEmpty<i32>,
     /// Seconds it has run.
     pub runtime: f64,
+    /// What else people should know of it, in words: that it started in another
+    /// directory, for one. Of a single job, once it has ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What went wrong.
     pub exception: ExceptionInfo,
 }

@@ -28,7 +28,7 @@ pub mod warrant;
 pub use cursor::{Cursor, Malformed};
 pub use frame::{Decoder, JobSignal, Report, Request, encode_report, encode_request};
 pub use launch::{Launch, Limits, Placement};
-pub use outcome::{Cause, Outcome};
+pub use outcome::{Cause, Outcome, StartDir};
 pub use refusal::Refusal;
 pub use run::{RunFile, RunId};
 pub use warrant::Claims;

@@ -19,6 +19,17 @@ pub enum Cause {
     OutOfMemory,
 }
 
+/// Where the processes of a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StartDir {
+    /// In the directory that was asked for or, where none was, in the home.
+    AsAsked,
+    /// In the home, since the default directory cannot be used.
+    Home,
+    /// In `/tmp`, since the home cannot be used either.
+    Tmp,
+}
+
 /// How a run ended and what it used. Times of day are microseconds since the
 /// Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +53,28 @@ pub struct Outcome {
     pub output_bytes: u64,
     /// How many bytes of output were dropped.
     pub dropped_bytes: u64,
+    /// Where its processes began; of several ranks, the last in this order.
+    pub start_dir: StartDir,
+}
+
+impl StartDir {
+    /// 0 stands for what there was before there were other places.
+    fn code(self) -> u8 {
+        match self {
+            Self::AsAsked => 0,
+            Self::Home => 1,
+            Self::Tmp => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Result<Self, Malformed> {
+        match code {
+            0 => Ok(Self::AsAsked),
+            1 => Ok(Self::Home),
+            2 => Ok(Self::Tmp),
+            _ => Err(Malformed("outcome: unknown directory")),
+        }
+    }
 }
 
 impl Cause {
@@ -72,7 +105,7 @@ impl Outcome {
         out.extend(self.started_us.to_le_bytes());
         out.extend(self.ended_us.to_le_bytes());
         out.extend(self.wait_status.to_le_bytes());
-        out.extend([self.cause.code(), 0, 0, 0]);
+        out.extend([self.cause.code(), self.start_dir.code(), 0, 0]);
         for number in [
             self.user_us,
             self.system_us,
@@ -89,7 +122,8 @@ impl Outcome {
         let ended_us = from.u64()?;
         let wait_status = from.i32()?;
         let cause = Cause::from_code(from.u8()?)?;
-        from.padding(3)?;
+        let start_dir = StartDir::from_code(from.u8()?)?;
+        from.padding(2)?;
         Ok(Self {
             started_us,
             ended_us,
@@ -100,6 +134,7 @@ impl Outcome {
             max_rss_bytes: from.u64()?,
             output_bytes: from.u64()?,
             dropped_bytes: from.u64()?,
+            start_dir,
         })
     }
 }

@@ -6,7 +6,7 @@ use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
 use warrant_wire::record::{RECORD_BYTES, Record, Ticket};
 use warrant_wire::{
     Cause, Decoder, JobSignal, Launch, Limits, Outcome, Placement, Refusal, Report, Request, RunId,
-    encode_report, encode_request,
+    StartDir, encode_report, encode_request,
 };
 
 const RUN: RunId = RunId {
@@ -25,6 +25,7 @@ const OUTCOME: Outcome = Outcome {
     max_rss_bytes: 12,
     output_bytes: 13,
     dropped_bytes: 14,
+    start_dir: StartDir::Tmp,
 };
 
 const TICKET: Ticket = Ticket {

@@ -30,6 +30,11 @@ use crate::sys::signal;
 /// How long the end of a group is awaited, at most.
 const END_TIME: Duration = Duration::from_millis(500);
 const END_PAUSE: Duration = Duration::from_millis(1);
+/// How long the processes of a group may take to stop.
+const STOP_TIME: Duration = Duration::from_millis(100);
+const STOP_PAUSE: Duration = Duration::from_micros(200);
+/// What says that they have, in v2 and v1.
+const STOPPED: [&str; 2] = ["frozen 1", "FROZEN"];
 
 /// The directories of the jobs, one in each tree that is used.
 pub struct Cgroups {
@@ -61,14 +66,15 @@ pub struct CgroupLimits {
     pub pids: u64,
 }
 
-/// The control group of one job, in each tree that is needed for it.
+/// The control group of one job, or of its session, in each tree that is needed
+/// for it.
 pub struct JobCgroup<'a> {
     pub(crate) cgroups: &'a Cgroups,
     name: String,
     limits: CgroupLimits,
-    /// What kills its processes (v2), or stops them for that (v1): open, since
-    /// only root can open it. `None` where there is nothing to kill.
-    switch: Option<fs::File>,
+    /// What stops its processes and, in v2, what kills them: open, since only
+    /// root can open it. `None` where there is nothing to stop.
+    switches: Option<(fs::File, Option<fs::File>)>,
 }
 
 impl Cgroups {
@@ -83,51 +89,84 @@ impl Cgroups {
     /// Errors: there is one with processes, which are not ours to end; it
     /// cannot be made; a limit cannot be set.
     pub fn make(&self, run: RunId, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
-        let _ = self.remove(run);
-        let mut job = self.group(run, limits);
+        self.make_named(run.to_string(), limits)
+    }
+
+    /// Makes one for the process of a run's session and what PAM's modules
+    /// leave, which is not counted as the job.
+    ///
+    /// Errors: as [`Cgroups::make`].
+    pub fn make_for_session(&self, run: RunId) -> io::Result<JobCgroup<'_>> {
+        self.make_named(session_of(run), CgroupLimits::default())
+    }
+
+    fn make_named(&self, name: String, limits: CgroupLimits) -> io::Result<JobCgroup<'_>> {
+        let _ = self.remove_named(&name);
+        let mut job = self.group(name, limits);
         self.trees.iter().try_for_each(|tree| job.make_in(tree))?;
-        job.switch = Some(job.open_switch()?);
+        job.switches = Some(job.open_switches()?);
         Ok(job)
     }
 
-    /// Removes the control group of a run that has ended, if it is there, and
-    /// says whether it is gone. One that is empty may take a moment: a
+    /// Removes the control groups of a run that has ended, if they are there,
+    /// and says whether they are gone. One that is empty may take a moment: a
     /// process that has ended is counted for a while.
     #[must_use]
     pub fn remove(&self, run: RunId) -> bool {
-        let name = run.to_string();
+        let gone = [run.to_string(), session_of(run)].map(|name| self.remove_named(&name));
+        gone == [true; 2]
+    }
+
+    fn remove_named(&self, name: &str) -> bool {
         self.trees.iter().all(|tree| {
-            let removed = unlinkat(&tree.dir, name.as_str(), UnlinkatFlags::RemoveDir);
+            let removed = unlinkat(&tree.dir, name, UnlinkatFlags::RemoveDir);
             matches!(removed, Ok(()) | Err(Errno::ENOENT))
         })
     }
 
     /// Ends whatever is left of a run that has lost its keeper, and removes
-    /// its control group. Waits for half a second at most.
+    /// its control groups. Waits for half a second at most for each.
     ///
     /// Errors: `EBUSY` if something is still there: try again.
     pub fn end(&self, run: RunId) -> io::Result<()> {
+        self.end_job(run)?;
+        self.end_named(&session_of(run))
+    }
+
+    /// Ends the job's processes alone, and not those of its session.
+    ///
+    /// Errors: as [`Cgroups::end`].
+    pub fn end_job(&self, run: RunId) -> io::Result<()> {
+        self.end_named(&run.to_string())
+    }
+
+    fn end_named(&self, name: &str) -> io::Result<()> {
         let over = Instant::now() + END_TIME;
-        while !self.remove(run) {
+        while !self.remove_named(name) {
             if Instant::now() >= over {
                 return Err(Errno::EBUSY.into());
             }
-            let mut job = self.group(run, CgroupLimits::default());
-            job.switch = job.open_switch().ok();
+            let mut job = self.group(name.to_owned(), CgroupLimits::default());
+            job.switches = job.open_switches().ok();
             job.kill();
             std::thread::sleep(END_PAUSE);
         }
         Ok(())
     }
 
-    fn group(&self, run: RunId, limits: CgroupLimits) -> JobCgroup<'_> {
+    fn group(&self, name: String, limits: CgroupLimits) -> JobCgroup<'_> {
         JobCgroup {
             cgroups: self,
-            name: run.to_string(),
+            name,
             limits,
-            switch: None,
+            switches: None,
         }
     }
+}
+
+/// The name of the control group of a run's session.
+fn session_of(run: RunId) -> String {
+    format!("{run}.session")
 }
 
 impl Tree {
@@ -190,28 +229,52 @@ impl JobCgroup<'_> {
         rest.try_for_each(|tree| self.put(tree, "cgroup.procs", 0))
     }
 
+    /// Moves this process, the last one, to the directory above, where that may
+    /// have processes, and removes it. Otherwise the monitor does that.
+    pub fn leave(&self) {
+        for tree in &self.cgroups.trees {
+            let _ = put(&tree.dir, "cgroup.procs", 0);
+        }
+        let _ = self.cgroups.remove_named(&self.name);
+    }
+
     /// Kills every process. A v1 tree does not do that in one go: there may
     /// be new ones, so go on until it is empty.
     pub fn kill(&self) {
-        let (Some(tree), Some(switch)) = (self.tracker(), &self.switch) else {
-            return;
-        };
-        if tree.is_unified {
-            let _ = switch.write_all_at(b"1", 0);
-            return;
-        }
-        // Frozen, none can slip away, nor its number become another's.
-        let _ = switch.write_all_at(b"FROZEN", 0);
-        for pid in self.members() {
-            let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
-        }
-        let _ = switch.write_all_at(b"THAWED", 0);
+        self.while_stopped(|kill| match kill {
+            Some(kill) => drop(kill.write_all_at(b"1", 0)),
+            // None can slip away, nor its number become another's.
+            None => {
+                for pid in self.members() {
+                    let _ = signal::send_child(Pid::from_raw(pid), SIGKILL);
+                }
+            }
+        });
     }
 
-    fn open_switch(&self) -> io::Result<fs::File> {
+    /// Does something while every process is stopped: none does anything more
+    /// because another has ended. One that waits for a disk may not stop, and
+    /// is not waited for long. `act` is given what kills them in v2.
+    fn while_stopped(&self, act: impl FnOnce(Option<&fs::File>)) {
+        let (Some(tree), Some((stop, kill))) = (self.tracker(), &self.switches) else {
+            return;
+        };
+        let _ = stop.write_all_at(tree.name("1", "FROZEN").as_bytes(), 0);
+        let file = tree.name("cgroup.events", "freezer.state");
+        let has_stopped = |text: String| text.lines().any(|line| STOPPED.contains(&line));
+        let over = Instant::now() + STOP_TIME;
+        while self.get(tree, file).is_ok_and(|text| !has_stopped(text)) && Instant::now() < over {
+            std::thread::sleep(STOP_PAUSE);
+        }
+        act(kill.as_ref());
+        let _ = stop.write_all_at(tree.name("0", "THAWED").as_bytes(), 0);
+    }
+
+    fn open_switches(&self) -> io::Result<(fs::File, Option<fs::File>)> {
         let tree = self.tracker().ok_or(Errno::ENOENT)?;
-        let file = tree.name("cgroup.kill", "freezer.state");
-        open_to_write(&tree.dir, &format!("{}/{file}", self.name))
+        let open = |file| open_to_write(&tree.dir, &format!("{}/{file}", self.name));
+        let kill = tree.is_unified.then(|| open("cgroup.kill")).transpose()?;
+        Ok((open(tree.name("cgroup.freeze", "freezer.state"))?, kill))
     }
 
     fn tracker(&self) -> Option<&Tree> {

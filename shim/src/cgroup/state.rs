@@ -9,13 +9,17 @@ use crate::tend::send_if;
 
 impl JobCgroup<'_> {
     /// Asks every process to end; those that are stopped are woken to hear it.
+    /// None goes on before all have the signal: a shell whose command was ended
+    /// before it would go on to the next one.
     pub fn terminate(&self) {
-        for pid in self.members() {
-            // What is not listed any more has ended, and its number may be
-            // another's.
-            let is_listed = || self.members().contains(&pid);
-            let _ = send_if(is_listed, Pid::from_raw(pid), &[SIGTERM, SIGCONT]);
-        }
+        self.while_stopped(|_| {
+            for pid in self.members() {
+                // What is not listed any more has ended, and its number may be
+                // another's.
+                let is_listed = || self.members().contains(&pid);
+                let _ = send_if(is_listed, Pid::from_raw(pid), &[SIGTERM, SIGCONT]);
+            }
+        });
     }
 
     /// Whether no process of it is left.

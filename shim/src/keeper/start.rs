@@ -64,6 +64,7 @@ impl<'a> Start<'a> {
             limits: assignment.limits,
             cgroup: user.and_then(|user| user.cgroup),
             session: None,
+            session_cgroup: None,
             failures,
             signals: SignalFd::with_flags(&SigSet::all(), flags)?,
             ranks: Vec::new(),
@@ -86,7 +87,11 @@ impl<'a> Start<'a> {
         let make = |rank| Ends::make(rank, &mut self.job.pipes);
         let ends: Result<Vec<_>, _> = self.assignment.ranks().map(make).collect();
         let ends = ends.map_err(|_| Refusal::Unprepared)?;
-        self.job.session = Some(Session::open(&self.crew(), &ends)?);
+        let make = |cgroups: &'a Cgroups| cgroups.make_for_session(self.job.run);
+        let cgroup = self.assignment.station.cgroups.map(make).transpose();
+        self.job.session_cgroup = cgroup.map_err(|_| Refusal::Cgroup)?;
+        let cgroup = self.job.session_cgroup.as_ref();
+        self.job.session = Some(Session::open(&self.crew(), &ends, cgroup)?);
         Ok(())
     }
 

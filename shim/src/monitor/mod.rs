@@ -231,6 +231,9 @@ impl Monitor {
     }
 
     fn watch(&mut self, id: PeerId, run: RunId, same_boot: bool) {
+        if let Some(report) = self.never_began(run, same_boot) {
+            return self.peers.report(&report);
+        }
         match self.runs.get(&run).map(|watched| watched.started_us) {
             None => self.begin_to_watch(run, Watched::new(Keeper::unclear(same_boot))),
             // Who asks may have come after it started.

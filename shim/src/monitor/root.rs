@@ -1,6 +1,7 @@
 //! What a monitor that is root does: nothing runs without a warrant that is
 //! in the journal.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ use crate::{audit, clock, hardening, sys};
 const STEP_S: u64 = 60;
 /// How often, each half a second long, what is left of a run is ended.
 const END_TRIES: u32 = 20;
+/// From how many tasks on those are looked for whose attempts count no more.
+const MANY_RULED_OUT: usize = 1024;
 /// Descriptors that runs must leave for connections and all else.
 const SPARE_FILES: u64 = 128;
 
@@ -39,6 +42,9 @@ pub(super) struct Root {
     pub(super) journal: Journal,
     /// What is answered once the journal is written, in order.
     asked: Vec<Asked>,
+    /// Of admissions that wait: the latest attempt that was said never to
+    /// begin.
+    ruled_out: HashMap<Task, u32>,
     /// What the clock showed, and when that was.
     seen: (u64, Instant),
 }
@@ -69,6 +75,7 @@ impl Root {
             keys: checked.keys,
             journal,
             asked: Vec::new(),
+            ruled_out: HashMap::new(),
             seen: (now_s(), Instant::now()),
         })
     }
@@ -132,6 +139,27 @@ impl Root {
             audit::line("clock-step", &[("now", &now), ("expected", &expected)]);
         }
         self.seen = (now_s, Instant::now());
+    }
+
+    fn is_ruled_out(&self, run: RunId) -> bool {
+        let latest = self.ruled_out.get(&task_of(run));
+        latest.is_some_and(|attempt| run.attempt <= *attempt)
+    }
+
+    /// Keeps this attempt, and those before it, from beginning while this
+    /// monitor lives. No later one can be asked for what was asked of it.
+    fn rule_out(&mut self, run: RunId) {
+        if self.ruled_out.len() >= MANY_RULED_OUT.max(2 * self.journal.waiting()) {
+            let journal = &self.journal;
+            let waits = |task| {
+                journal
+                    .find(task)
+                    .is_some_and(|it| it.state == State::Waiting)
+            };
+            self.ruled_out.retain(|task, _| waits(*task));
+        }
+        let latest = self.ruled_out.entry(task_of(run)).or_default();
+        *latest = run.attempt.max(*latest);
     }
 
     /// Judges a warrant whose signature is right. Answers whether it is new:
@@ -224,6 +252,7 @@ impl Monitor {
             Err(_) => return self.not_started(run, Refusal::Unprepared),
         }
         let refusal = match root.journal.find(task_of(run)).map(|it| it.state) {
+            Some(State::Waiting) if root.is_ruled_out(run) => Refusal::LostStart,
             Some(State::Waiting) => match self.prepare(run, placement) {
                 Ok(()) => return,
                 Err(refusal) => refusal,
@@ -238,6 +267,35 @@ impl Monitor {
             None => Refusal::NotAdmitted,
         };
         self.not_started(run, refusal);
+    }
+
+    /// What there is to say of a run that never began, as the journal shows
+    /// without a file being made: a broker may ask about any number of them.
+    pub(super) fn never_began(&mut self, run: RunId, same_boot: bool) -> Option<Report> {
+        let root = self.root.as_mut()?;
+        let is_known = self.runs.contains_key(&run);
+        if is_known || !matches!(self.spool.open_record(run), Ok(None)) {
+            return None;
+        }
+        let refusal = match root.journal.find(task_of(run)).map(|it| it.state) {
+            Some(State::Used { attempt, .. }) if attempt == run.attempt => return None,
+            Some(State::Used { .. }) => Some(Refusal::AlreadyUsed),
+            Some(State::Waiting) => {
+                root.rule_out(run);
+                None
+            }
+            // To start it is refused.
+            None => None,
+        };
+        // A crash of the machine may have taken the record.
+        Some(match same_boot {
+            true => Report::NotStarted {
+                run,
+                errno: 0,
+                refusal,
+            },
+            false => Report::Lost { run },
+        })
     }
 
     pub(super) fn not_started(&mut self, run: RunId, refusal: Refusal) {

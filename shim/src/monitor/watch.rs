@@ -14,6 +14,9 @@ use crate::line::Line;
 use crate::spool::{Spool, Standing};
 use crate::sys;
 
+/// Most signals that wait for a keeper which may turn out to live.
+const MAX_SIGNALS: usize = 64;
+
 /// A run that the broker awaits a last report of.
 pub(super) struct Watched {
     pub(super) keeper: Keeper,
@@ -70,7 +73,8 @@ impl Watched {
         match &mut self.keeper {
             Keeper::Alive(handle, _) => send(handle, signal),
             Keeper::Gone(_) => {}
-            Keeper::Unclear { signals, .. } => signals.push(signal),
+            Keeper::Unclear { signals, .. } if signals.len() < MAX_SIGNALS => signals.push(signal),
+            Keeper::Unclear { .. } => {}
         }
     }
 

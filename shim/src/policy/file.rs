@@ -26,10 +26,13 @@ pub fn parse(file: &[u8]) -> Result<Policy, String> {
         }
         seen.push(key);
     }
-    match policy.min_uid > policy.max_uid {
-        true => Err("min_uid: must be at most max_uid".into()),
-        false => Ok(policy),
+    if policy.min_uid > policy.max_uid {
+        return Err("min_uid: must be at most max_uid".into());
     }
+    if policy.umask.is_none() && !policy.pam {
+        return Err("umask: must be a number where pam is \"off\"".into());
+    }
+    Ok(policy)
 }
 
 /// What is before a `#` that is not in quotation marks.

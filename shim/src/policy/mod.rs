@@ -91,8 +91,9 @@ policy! {
     cgroup: Cgroup = Cgroup::Auto, one_of(CGROUPS);
     /// The search path of a job whose launch has none.
     path: String = "/usr/local/bin:/usr/bin:/bin".into(), text(SEARCH_PATH);
-    /// The file mode creation mask of jobs.
-    umask: u32 = 0o077, number((0..=0o777, "a whole number from 0 to 0o777"));
+    /// The file mode creation mask of jobs; `None` leaves them the one that
+    /// PAM's modules set.
+    umask: Option<u32> = Some(0o077), umask();
     /// Most processes (ranks) of one job.
     max_processes: u32 = 4096, number((1..=MAX_PROCESSES, "a whole number from 1 to 4096"));
     /// Most processes and threads of a job at one time, all together; 0 for

@@ -21,6 +21,7 @@ pub(super) const PLACE: Text = (is_place, "an absolute path");
 pub(super) const SOCKET: Text = (is_socket, "an absolute path of at most 107 bytes");
 pub(super) const SEARCH_PATH: Text = (is_search_path, "absolute paths with : between them");
 pub(super) const UID: Number<u32> = (1..=NO_UID_FROM - 1, "a whole number from 1 to 4294967293");
+const UMASK: Number<u32> = (0..=0o777, "a whole number from 0 to 0o777, or \"pam\"");
 pub(super) const SIZE: Number<u64> = (0..=u64::MAX, "a whole number");
 pub(super) const VERDICTS: [(&str, bool); 2] = [("\"allow\"", true), ("\"deny\"", false)];
 pub(super) const DENIED: [(&str, DeniedGroup); 2] = [
@@ -90,6 +91,14 @@ impl<'a> Value<'a> {
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| self.must_be(allowed))
+    }
+
+    /// A file mode creation mask, or `"pam"`.
+    pub(super) fn umask(self) -> Result<Option<u32>, String> {
+        match self.text {
+            "\"pam\"" => Ok(None),
+            _ => self.number(UMASK).map(Some),
+        }
     }
 
     /// One of these words.

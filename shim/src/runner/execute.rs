@@ -5,9 +5,12 @@ use std::convert::Infallible;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
-use warrant_wire::Launch;
+use warrant_wire::{Launch, StartDir};
 
-use super::{CANNOT_EXECUTE, Crew, Failure, environment, program, redirect, template, workdir};
+use super::{
+    AT_HOME, CANNOT_EXECUTE, Crew, Failure, IN_TMP, environment, program, redirect, say, template,
+    workdir,
+};
 
 /// Reads the launch and becomes what it says.
 pub(super) fn launch(crew: &Crew<'_>, rank: u16) -> Result<Infallible, Failure> {
@@ -16,9 +19,14 @@ pub(super) fn launch(crew: &Crew<'_>, rank: u16) -> Result<Infallible, Failure> 
     if !crew.order.placement.cores.is_empty() {
         bind_to(&crew.order.placement.cores);
     }
-    let has_base = workdir::enter(&launch, crew)?;
+    let place = workdir::enter(&launch, crew)?;
     template::expand(&mut launch, crew, rank);
-    redirect::redirect(&launch, has_base)?;
+    redirect::redirect(&launch, place == StartDir::AsAsked)?;
+    match place {
+        StartDir::AsAsked => {}
+        StartDir::Home => say(crew, AT_HOME),
+        StartDir::Tmp => say(crew, IN_TMP),
+    }
     let environment = environment::build(&launch.env, crew, rank);
     // The monitor's mask lets nothing through; the program's everything.
     SigSet::empty()

@@ -37,6 +37,13 @@ use crate::sys::{self, capability};
 pub const CANNOT_EXECUTE: i32 = 126;
 /// Exit code of a rank whose working directory or output file cannot be used.
 const CANNOT_ENTER: i32 = 125;
+/// What a rank says that does not become its program.
+pub const FAILED: u8 = b'!';
+/// What one says that begins in the home, or in `/tmp`, and was asked to begin
+/// elsewhere.
+pub const AT_HOME: u8 = b'h';
+/// See [`AT_HOME`].
+pub const IN_TMP: u8 = b't';
 /// What the ranks of a run have in common.
 #[derive(Clone, Copy)]
 pub struct Crew<'a> {
@@ -48,7 +55,8 @@ pub struct Crew<'a> {
     pub keeper: Pid,
     /// What becomes standard input: an open `/dev/null`.
     pub stdin: BorrowedFd<'a>,
-    /// Gets one byte for each rank that cannot be executed.
+    /// Gets a byte of each rank that has something to say: [`FAILED`] and those
+    /// below it.
     pub failed: BorrowedFd<'a>,
     /// The limits on open files: soft and hard. `None` leaves them alone.
     pub open_files: Option<(u64, u64)>,
@@ -108,9 +116,14 @@ fn become_program(crew: &Crew<'_>, rank: u16, ends: &Ends) -> i32 {
             Failure::new(CANNOT_EXECUTE, &parts)
         }
     };
-    let _ = write(crew.failed, b"!");
+    say(crew, FAILED);
     let _ = write(io::stderr(), &failure.line);
     failure.code
+}
+
+/// Tells the keeper something. There is room for what all ranks may say.
+fn say(crew: &Crew<'_>, what: u8) {
+    let _ = write(crew.failed, &[what]);
 }
 
 /// Cuts the ties: session, files, signals, life without the keeper, and what
@@ -145,7 +158,9 @@ fn drop_to(user: &User<'_>) -> io::Result<()> {
     let (account, policy) = (user.account, user.policy);
     // The monitor and the keepers may be protected; their jobs are not.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
-    umask(Mode::from_bits_truncate(policy.umask & 0o777));
+    if let Some(mask) = policy.umask {
+        umask(Mode::from_bits_truncate(mask & 0o777));
+    }
     if policy.no_new_privs {
         capability::bound(0)?;
     }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::unistd::fchdir;
-use warrant_wire::Launch;
+use warrant_wire::{Launch, StartDir};
 
 use super::{CANNOT_ENTER, Crew, Failure};
 
@@ -13,30 +13,35 @@ use super::{CANNOT_ENTER, Crew, Failure};
 const LAST_RESORT: &[u8] = b"/tmp";
 
 /// Enters the directory that a launch names. Where it names none: the first
-/// that can be used of its default, the user's home and `/tmp`. Answers whether
-/// it is the first of them.
+/// that can be used of its default, the user's home and `/tmp`. Answers which.
 ///
 /// Errors: the directory that is named cannot be used, or none can.
-pub(super) fn enter(launch: &Launch, crew: &Crew<'_>) -> Result<bool, Failure> {
-    let fail = |field: &[u8], path: &[u8], errno: Errno| {
+pub(super) fn enter(launch: &Launch, crew: &Crew<'_>) -> Result<StartDir, Failure> {
+    let fail = |path: &[u8], errno: Errno| {
         let what = b"cannot change to the directory \"";
         let why = errno.desc().as_bytes();
-        Failure::new(CANNOT_ENTER, &[field, what, path, b"\": ", why])
+        Failure::new(CANNOT_ENTER, &[what, path, b"\": ", why])
     };
     if let Some(path) = &launch.workdir {
         // To be in it, one need not be able to list it.
         let entered = change_to(path, OFlag::O_PATH);
-        entered.map_err(|errno| fail(b"workdir: ", path, errno))?;
-        return Ok(true);
+        entered.map_err(|errno| fail(path, errno))?;
+        return Ok(StartDir::AsAsked);
     }
-    let candidates = [launch.default_workdir.as_deref(), home(launch, crew)];
-    let mut candidates = candidates.into_iter().flatten();
-    if let Some(place) = candidates.position(|path| change_to(path, OFlag::O_RDONLY).is_ok()) {
-        return Ok(place == 0);
+    let default = launch.default_workdir.as_deref();
+    let at_home = match default {
+        Some(_) => StartDir::Home,
+        None => StartDir::AsAsked,
+    };
+    let candidates = [(default, StartDir::AsAsked), (home(launch, crew), at_home)];
+    for (path, place) in candidates {
+        if path.is_some_and(|path| change_to(path, OFlag::O_RDONLY).is_ok()) {
+            return Ok(place);
+        }
     }
     let entered = change_to(LAST_RESORT, OFlag::O_PATH);
-    entered.map_err(|errno| fail(b"", LAST_RESORT, errno))?;
-    Ok(false)
+    entered.map_err(|errno| fail(LAST_RESORT, errno))?;
+    Ok(StartDir::Tmp)
 }
 
 /// The user's home, as the account database says or, where jobs run as the

@@ -20,6 +20,8 @@ const PAM_CONV_ERR: c_int = 19;
 /// The styles of messages that want no answer.
 const PAM_ERROR_MSG: c_int = 3;
 const PAM_TEXT_INFO: c_int = 4;
+/// Whom modules take the user for.
+const PAM_USER: c_int = 2;
 /// Where the user is, and who asks on the user's behalf.
 const PAM_TTY: c_int = 3;
 const PAM_RUSER: c_int = 8;
@@ -47,6 +49,7 @@ type Handle = *mut c_void;
 type Start =
     unsafe extern "C" fn(*const c_char, *const c_char, *const Conversation, *mut Handle) -> c_int;
 type SetItem = unsafe extern "C" fn(Handle, c_int, *const c_char) -> c_int;
+type GetItem = unsafe extern "C" fn(Handle, c_int, *mut *const c_char) -> c_int;
 type WithFlags = unsafe extern "C" fn(Handle, c_int) -> c_int;
 type Environment = unsafe extern "C" fn(Handle) -> *mut *mut c_char;
 
@@ -114,6 +117,23 @@ impl Pam {
         // SAFETY: the functions of steps have this type; the handle is open.
         let code = unsafe { self.function::<WithFlags>(name)?(self.handle, flags) };
         self.answer(code)
+    }
+
+    /// Whether modules still take the user for this one: any of them may
+    /// change that. Source: pam_get_item(3).
+    #[must_use]
+    pub fn is_still(&self, user: &CStr) -> bool {
+        let mut name = std::ptr::null();
+        // SAFETY: the function has this type; the handle is open, and `name`
+        // is a place for a pointer.
+        let code = unsafe {
+            self.function::<GetItem>(c"pam_get_item")
+                .map_or(PAM_SYMBOL_ERR, |get| {
+                    get(self.handle, PAM_USER, &raw mut name)
+                })
+        };
+        // SAFETY: this item is a text that libpam keeps.
+        code == PAM_SUCCESS && !name.is_null() && unsafe { CStr::from_ptr(name) } == user
     }
 
     fn answer(&mut self, code: c_int) -> Result<(), Code> {

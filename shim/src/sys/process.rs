@@ -1,8 +1,10 @@
 //! Making processes, holding on to them, and learning how they ended.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -97,6 +99,38 @@ pub fn clear_environment() {
 pub fn wait_any() -> nix::Result<Option<(Pid, i32)>> {
     let (pid, status) = wait(-1, libc::WNOHANG)?;
     Ok((pid != 0).then_some((Pid::from_raw(pid), status)))
+}
+
+/// The children of a process, of all its threads.
+/// Source: `/proc/<pid>/task/<tid>/children`, proc(5).
+#[must_use]
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let mut children = Vec::new();
+    for thread in threads.into_iter().flatten().flatten() {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(list.split_ascii_whitespace().flat_map(str::parse::<i32>));
+    }
+    children
+}
+
+/// Kills every child of this process, which is a reaper of orphans, and what
+/// falls to it from them, until none is left; for so long at most.
+pub fn end_children(patience: Duration) {
+    let over = Instant::now() + patience;
+    while Instant::now() < over {
+        for pid in children_of(Pid::this().as_raw()) {
+            let _ = super::signal::send_child(Pid::from_raw(pid), libc::SIGKILL);
+        }
+        loop {
+            match wait_any() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Waits for one child and answers its raw status. Source: waitpid(2).

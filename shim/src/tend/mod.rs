@@ -20,19 +20,24 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, read};
-use warrant_wire::{Cause, Limits, Outcome, RunId};
+use warrant_wire::launch::MAX_PROCESSES;
+use warrant_wire::{Cause, Limits, Outcome, RunId, StartDir};
 
 pub(crate) use self::output::{Files, Output};
 pub(crate) use self::pipes::{Pipe, Pipes};
 pub(crate) use self::signal::send_if;
 use crate::cgroup::JobCgroup;
-use crate::runner::CANNOT_EXECUTE;
+use crate::runner::{AT_HOME, CANNOT_EXECUTE, FAILED, IN_TMP};
 use crate::session::Session;
 use crate::sys::process::wait_any;
 use crate::{audit, clock, sys};
 
+/// Most bytes that ranks say: two each.
+const MOST_SAID: usize = 2 * MAX_PROCESSES as usize;
 /// How long a round of killing waits for its effect, at most.
 const KILL_PAUSE: Duration = Duration::from_millis(20);
+/// How long the end of what a session left is awaited, at most.
+const LEFT_TIME: Duration = Duration::from_secs(2);
 /// As exact as poll(2) is: what is waited for is over then.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -42,7 +47,9 @@ pub(crate) struct Job<'a> {
     pub(crate) limits: Limits,
     pub(crate) cgroup: Option<&'a JobCgroup<'a>>,
     pub(crate) session: Option<Session>,
-    /// Has a byte for each rank that did not become its program.
+    /// Where the session's process is, with what PAM's modules left.
+    pub(crate) session_cgroup: Option<JobCgroup<'a>>,
+    /// Has what ranks said before they became their programs.
     pub(crate) failures: OwnedFd,
     pub(crate) signals: SignalFd,
     pub(crate) ranks: Vec<Rank>,
@@ -86,10 +93,12 @@ impl Job<'_> {
         while !self.is_over() {
             self.decide();
             if self.is_killing() {
-                match self.cgroup {
-                    Some(cgroup) => cgroup.kill(),
-                    None => tree::kill_round(self.session_pid()),
+                if let Some(cgroup) = self.cgroup {
+                    cgroup.kill();
                 }
+                // Where there is a control group, this is for what modules of
+                // PAM left, if the process of the session is gone.
+                tree::kill_round(self.session_pid());
             }
             let ready = self.pipes.wait(&self.signals, self.pause());
             if ready.signals {
@@ -98,7 +107,7 @@ impl Job<'_> {
             self.pipes.pump(&ready, &mut self.output);
         }
         self.pipes.drain(&self.signals, &mut self.output);
-        let failed_to_exec = read(&self.failures, &mut [0]).is_ok_and(|count| count > 0);
+        let (failed_to_exec, start_dir) = self.heard();
         let ran_out = self.cgroup.is_some_and(JobCgroup::ran_out_of_memory);
         let cause = match self.ending.cause {
             Some(cause) => cause,
@@ -119,8 +128,23 @@ impl Job<'_> {
             max_rss_bytes: usage.map_or(0, |usage| bytes(usage.max_rss())),
             output_bytes: self.output.stored,
             dropped_bytes: self.output.dropped,
+            start_dir,
         };
         (outcome, self.output.failed)
+    }
+
+    /// What the ranks have said before they became their programs: whether one
+    /// did not, and where they began.
+    fn heard(&self) -> (bool, StartDir) {
+        let mut said = vec![0; MOST_SAID];
+        let count = read(&self.failures, &mut said).unwrap_or(0);
+        let said = said.get(..count).unwrap_or_default();
+        let start_dir = match said {
+            said if said.contains(&IN_TMP) => StartDir::Tmp,
+            said if said.contains(&AT_HOME) => StartDir::Home,
+            _ => StartDir::AsAsked,
+        };
+        (said.contains(&FAILED), start_dir)
     }
 
     /// Ends the ranks that were started, since the run cannot be complete.
@@ -256,10 +280,24 @@ impl Job<'_> {
 }
 
 impl Drop for Job<'_> {
-    /// Has the session closed, now that there are no processes.
+    /// Has the session closed, now that there are no processes, and ends what
+    /// modules of PAM have left, should its own process not have done that.
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close();
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        session.close();
+        let over = Instant::now() + LEFT_TIME;
+        while Instant::now() < over {
+            let is_over = self.is_over();
+            let cgroup = self.session_cgroup.as_ref();
+            let left = cgroup.filter(|cgroup| !cgroup.is_empty());
+            if is_over && left.is_none() {
+                return;
+            }
+            left.inspect(|cgroup| cgroup.kill());
+            tree::kill_round(None);
+            std::thread::sleep(TICK);
         }
     }
 }

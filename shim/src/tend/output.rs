@@ -11,12 +11,16 @@ use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
 
 use crate::clock;
 
+/// Bytes of the index that the cap does not count: room for the few entries of
+/// ordinary output, of which a cap keeps as many bytes as it says.
+const FREE_INDEX_BYTES: u64 = 1024;
 /// Output of one process within this time is one entry of the index.
 const ENTRY_SPAN_US: u64 = 1_000_000;
 /// Bytes taken from one pipe before the next has its turn: what a pipe holds.
 const TAKE_BYTES: usize = 64 * 1024;
 
-/// A run's output, stored up to its cap; the rest is counted and dropped.
+/// A run's output, stored up to its cap, which counts all that is kept: the
+/// bytes and their index. The rest is counted and dropped.
 /// Whatever the disk says, the run goes on.
 pub(crate) struct Output<'a> {
     cap_bytes: u64,
@@ -69,7 +73,7 @@ impl<'a> Output<'a> {
     ) -> Result<usize, Errno> {
         let cap = self.cap_bytes;
         let most = if self.capped { 0 } else { TAKE_BYTES as u64 };
-        let room = cap.saturating_sub(self.stored).min(most) as usize;
+        let room = cap.saturating_sub(self.kept()).min(most) as usize;
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
         if room > 0 {
             let kept = self.append(rank, stream, |data, end| {
@@ -90,6 +94,12 @@ impl<'a> Output<'a> {
             self.note(rank, &format!("{break_line}warrant: {limit}\n"));
         }
         Ok(count)
+    }
+
+    /// How many bytes count for the cap once one more entry is made.
+    fn kept(&self) -> u64 {
+        let index = (self.entries + 1) * ENTRY_BYTES as u64;
+        self.stored + index.saturating_sub(FREE_INDEX_BYTES)
     }
 
     /// Adds a line of our own, whatever the cap, to a process's errors.

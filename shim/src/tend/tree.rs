@@ -7,30 +7,51 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use nix::unistd::{Pid, getpgid, getpid};
 
 use super::send_if;
+use crate::sys::process::children_of;
 use crate::sys::signal;
 
 /// Most rounds of stopping before the first kill: processes that are made
 /// faster than they are found are thinned out by killing what was found.
 const FREEZE_ROUNDS: usize = 16;
+/// How long all of them may take to stop.
+const STOP_TIME: Duration = Duration::from_millis(20);
+const STOP_PAUSE: Duration = Duration::from_micros(200);
 /// Most processes looked at in one round, so that a round has an end.
 const ROUND_PROCESSES: usize = 65_536;
 
-/// Asks every descendant to end; those that are stopped are woken to hear it.
-/// The child `spared`, and what descends from it, is none of them.
+/// Asks every descendant to end; those that were stopped before are woken to
+/// hear it. The child `spared`, and what descends from it, is none of them.
+///
+/// All are stopped first and go on once all have the signal: a shell whose
+/// command was ended before it would go on to the next one.
 pub(super) fn terminate(spared: Option<Pid>) {
-    for target in found(spared).iter().rev() {
-        target.send(&[SIGTERM, SIGCONT]);
+    stop(spared);
+    let found = found(spared);
+    for signal in [SIGTERM, SIGCONT] {
+        for target in found.iter().rev() {
+            target.send(&[signal]);
+        }
     }
 }
 
-/// Stops every descendant, so that none makes another, and then kills them.
-/// What is left, or has come into being meanwhile, is for the next round.
+/// Stops every descendant, so that none does anything more, and then kills
+/// them. What is left, or has come into being meanwhile, is for the next round.
 pub(super) fn kill_round(spared: Option<Pid>) {
+    stop(spared);
+    for target in found(spared).iter().rev() {
+        target.send_with_group(SIGKILL);
+    }
+}
+
+/// Stops every descendant, and waits until they have stopped; not for long,
+/// since one that waits for a disk does not.
+fn stop(spared: Option<Pid>) {
     let mut stopped = HashSet::new();
     for _ in 0..FREEZE_ROUNDS {
         let before = stopped.len();
@@ -43,8 +64,14 @@ pub(super) fn kill_round(spared: Option<Pid>) {
             break;
         }
     }
-    for target in found(spared).iter().rev() {
-        target.send_with_group(SIGKILL);
+    let over = Instant::now() + STOP_TIME;
+    let mut running = stopped
+        .into_iter()
+        .filter(|pid| !is_stopped(*pid))
+        .peekable();
+    while running.peek().is_some() && Instant::now() < over {
+        std::thread::sleep(STOP_PAUSE);
+        running.next_if(|pid| is_stopped(*pid));
     }
 }
 
@@ -109,22 +136,23 @@ pub(super) fn children() -> Vec<i32> {
     children_of(getpid().as_raw())
 }
 
-/// Source: `/proc/<pid>/task/<tid>/children`, proc(5).
-fn children_of(pid: i32) -> Vec<i32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let mut children = Vec::new();
-    for thread in threads.into_iter().flatten().flatten() {
-        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        children.extend(list.split_ascii_whitespace().flat_map(str::parse::<i32>));
-    }
-    children
+/// Whether a process does nothing: it is stopped, or has ended.
+fn is_stopped(pid: i32) -> bool {
+    stat(pid, 0).is_none_or(|state| matches!(state.as_str(), "T" | "t" | "Z" | "X"))
 }
 
-/// Source: `/proc/<pid>/stat`, proc(5): the second field after the last `)`,
-/// since the name before it may hold anything.
 fn parent_of(pid: i32) -> Option<i32> {
+    stat(pid, 1)?.parse().ok()
+}
+
+/// A field of `/proc/<pid>/stat` behind the process's name, which may hold
+/// anything: after the last `)`. Source: proc(5).
+fn stat(pid: i32, field: usize) -> Option<String> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let fields = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    fields.split_ascii_whitespace().nth(1)?.parse().ok()
+    fields
+        .split_ascii_whitespace()
+        .nth(field)
+        .map(str::to_owned)
 }

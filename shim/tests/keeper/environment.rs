@@ -149,7 +149,7 @@ fn an_environment_begins_with_the_account_and_the_policy() {
             "FLUX_TASK_RANK=0".to_owned(),
             format!("FLUX_JOB_ID={job}"),
             format!("HOME={}", house.home("alice").display()),
-            "LOGNAME=mallory".to_owned(),
+            "LOGNAME=alice".to_owned(),
             "PATH=/bin:/usr/bin".to_owned(),
             "SHELL=/bin/sh".to_owned(),
             "USER=alice".to_owned(),
@@ -157,6 +157,49 @@ fn an_environment_begins_with_the_account_and_the_policy() {
         ];
         expected.sort_unstable();
         assert_eq!(lines, expected);
+    });
+}
+
+#[test]
+fn a_user_has_a_home_a_shell_and_a_path_of_their_own_and_is_nobody_else() {
+    as_root(|house| {
+        let conf = house.path("pam_env.conf");
+        let reserved = [
+            "USER",
+            "LOGNAME",
+            "FLUX_URI",
+            "WARRANT_API_KEY",
+            "LISTEN_FDS",
+            "NOTIFY_SOCKET",
+            "SUDO_USER",
+        ];
+        let lines: String = reserved
+            .iter()
+            .map(|name| format!("{name} DEFAULT=mallory\n"))
+            .collect();
+        fs::write(&conf, lines).unwrap();
+        for pam in [false, true] {
+            if pam {
+                house.use_pam(&format!(
+                    "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_env.so readenv=0 conffile={}\n",
+                    conf.display()
+                ));
+            }
+            let mut launch = house.launch(["/usr/bin/env"]);
+            let own = ["HOME", "SHELL", "PATH", "TMPDIR"];
+            launch.env = own.map(|name| (name.into(), "/own".into())).into();
+            let hers = reserved.map(|name| (name.into(), "mallory".into()));
+            launch.env.extend(hers);
+            let (outcome, output) = house.run(&launch);
+            assert_exited(&outcome, 0, &output);
+            for name in own {
+                assert!(output.contains(&format!("{name}=/own\n")), "{output}");
+            }
+            for name in ["USER", "LOGNAME"] {
+                assert!(output.contains(&format!("{name}=alice\n")), "{output}");
+            }
+            assert!(!output.contains("mallory"), "{output}");
+        }
     });
 }
 

@@ -298,7 +298,7 @@ fn t64_paths_are_made_of_run_ids() {
 fn t67_masks_are_the_policys_and_the_spool_is_the_shims() {
     as_root(|house| {
         for (umask, expected) in [(0o077, "600"), (0o022, "644"), (0o027, "640")] {
-            house.policy.umask = umask;
+            house.policy.umask = Some(umask);
             let launch = house
                 .script("touch made; stat -c %a made; rm made")
                 .encode()

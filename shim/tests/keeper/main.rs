@@ -18,6 +18,7 @@ mod files;
 mod hardening;
 mod house;
 mod identity;
+mod leavings;
 mod output_files;
 mod probe;
 mod processes;

@@ -120,6 +120,35 @@ fn t68_a_job_that_is_asked_to_end_may_tidy_up_in_all_its_processes() {
     });
 }
 
+/// Two that go on when another one ends: a shell whose command is the last of
+/// many processes, and one that reads what the first of them holds open.
+const GOES_ON: [&str; 2] = [
+    "n=0; while [ $n -lt 300 ]; do sleep 1000 & n=$((n+1)); done; echo up > up
+    sleep 1001; echo more > more; sleep 1000",
+    "mkfifo gate; sleep 1001 > gate & n=0; while [ $n -lt 300 ]; do sleep 1000 & n=$((n+1)); done
+    sh -c 'cat gate; echo more > more' & echo up > up; wait",
+];
+
+#[test]
+fn t68_nothing_of_a_job_goes_on_to_a_further_command_once_it_is_ended() {
+    in_each_layout(|house, layout| {
+        let home = house.home("alice");
+        for script in GOES_ON {
+            for signal in [Signal::SIGTERM, Signal::SIGUSR1] {
+                let run = house.start(&house.script(script));
+                until("it is up", || {
+                    home.join("up").exists() && processes().len() >= 302
+                });
+                kill(run.keeper, signal).unwrap();
+                assert_eq!(house.ended(run).cause, Cause::Cancelled, "{layout}");
+                assert!(!home.join("more").exists(), "{layout}: {signal}: {script}");
+                fs::remove_file(home.join("up")).unwrap();
+                let _ = fs::remove_file(home.join("gate"));
+            }
+        }
+    });
+}
+
 #[test]
 fn t69_a_fork_bomb_is_bounded_and_ended() {
     in_each_layout(|house, layout| {

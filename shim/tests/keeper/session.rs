@@ -237,6 +237,19 @@ fn limits_that_modules_set_are_those_of_the_job() {
 }
 
 #[test]
+fn the_mask_is_the_one_of_pam_where_the_policy_says_so() {
+    as_root(|house| {
+        house.use_pam("auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_umask.so umask=0027\n");
+        assert_eq!(house.output_of("umask"), "0077\n");
+        house.policy.umask = None;
+        assert_eq!(house.output_of("umask"), "0027\n");
+        // Where no module has a say, nobody but the user may write.
+        house.use_pam(PERMIT);
+        assert_eq!(house.output_of("umask"), "0022\n");
+    });
+}
+
+#[test]
 fn a_module_that_hangs_is_cut_off_and_its_run_refused() {
     as_root(|house| {
         let script = house.path("hang");

@@ -141,7 +141,7 @@ fn by(house: &House, words: &[&str]) -> Rows {
 #[test]
 fn a_job_differs_from_what_setpriv_and_runuser_make_only_where_it_should() {
     as_root(|house| {
-        house.policy.umask = 0o027;
+        house.policy.umask = Some(0o027);
         let (outcome, output) = house.run(&house.launch(["/bin/bash", "-c", SHOW]));
         assert_exited(&outcome, 0, &output);
         let ours = rows(&output);

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::wildcard_enum_match_arm)]
 
 mod adopting;
+mod cancelling;
 mod ending;
 mod house;
 mod journal;

@@ -95,6 +95,29 @@ fn output_beyond_the_cap_is_dropped_counted_and_marked() {
     assert_eq!(house.index(run).last().unwrap().stream, Stream::Stderr);
 }
 
+/// One entry of the index for each byte, since they come from two streams by
+/// turns.
+#[test]
+fn t130_the_cap_counts_the_index_as_well() {
+    let mut house = House::open();
+    let mut launch = house
+        .script("n=0; while [ $n -lt 20000 ]; do printf o; printf e >&2; n=$((n+1)); done; exit 4");
+    launch.limits.output_cap_bytes = 20_000;
+    let (run, outcome) = house.run(&launch);
+    assert_exited(&outcome, 4);
+    let [data, index] = [RunFile::Output, RunFile::Index]
+        .map(|file| fs::metadata(house.spool(run, file)).unwrap().len());
+    let marker = "\nwarrant: output limit of 20000 bytes reached; the rest is dropped\n";
+    assert!(house.output(run).ends_with(marker.trim_start()));
+    // The first KiB of the index is not counted, nor is the marker.
+    let most = 20_000 + 1024 + marker.len() as u64 + 24;
+    assert!(data + index <= most, "{data} and {index}");
+    assert_eq!(outcome.output_bytes, data);
+    let written = data - (marker.len() as u64) + outcome.dropped_bytes;
+    assert!((40_000..=40_001).contains(&written), "{outcome:?}");
+    assert_index_covers_output(&house, run);
+}
+
 #[test]
 fn a_cap_that_is_just_reached_is_not_marked() {
     let mut house = House::open();

@@ -92,7 +92,7 @@ fn each_key_is_read() {
         no_new_privs: false,
         cgroup: Cgroup::Require,
         path: "/bin".into(),
-        umask: 0o27,
+        umask: Some(0o27),
         max_processes: 1,
         max_pids: 0,
         max_time_s: u64::MAX,
@@ -131,8 +131,12 @@ fn what_is_wrong_is_named_with_its_line() {
         ),
         ("min_uid = 70000", "min_uid: must be at most max_uid"),
         (
+            "umask = \"pam\"\npam = \"off\"",
+            "umask: must be a number where pam is \"off\"",
+        ),
+        (
             "umask = 0o1000",
-            "line 1: umask: must be a whole number from 0 to 0o777",
+            "line 1: umask: must be a whole number from 0 to 0o777, or \"pam\"",
         ),
         (
             "max_processes = 4097",

@@ -1,6 +1,7 @@
 //! The directory that a job starts in, and where it may not.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use warrant_tests::{Flux, House};
@@ -32,6 +33,21 @@ fn a_default_directory_is_used_if_it_is_there_and_a_named_one_comes_first() {
     let homeless = json!({"command": "pwd", "default_workdir": "/nonexistent/dir",
         "envars": {"HOME": "/nonexistent"}});
     assert_eq!(place(&ann, &homeless), "/tmp");
+    // And what became of it is said.
+    for (job, notes) in [
+        (&job, json!(null)),
+        (
+            &elsewhere,
+            json!(["started in the home directory: the default directory cannot be used"]),
+        ),
+        (
+            &homeless,
+            json!(["started in /tmp: the home directory cannot be used"]),
+        ),
+    ] {
+        let id = ann.submit_with(job);
+        assert_eq!(ann.finished(id)["notes"], notes, "{job}");
+    }
     // Every form that parameters may have.
     let query = "/v1/jobs/submit?command=pwd&default_workdir=%2Fusr";
     let form = "command=pwd&default_workdir=%2Fusr";
@@ -40,6 +56,30 @@ fn a_default_directory_is_used_if_it_is_there_and_a_named_one_comes_first() {
         ann.finished(id);
         assert_eq!(ann.output(id), ["/usr\n"]);
     }
+    house.close();
+}
+
+#[test]
+fn t125_no_service_stays_in_the_directory_it_was_started_in() {
+    let house = House::open();
+    let ann = house.user("ann");
+    let job = ann.submit_with(&json!({"command": "sleep 1000", "workdir": "/usr"}));
+    warrant_tests::wait::until("the job to run", || {
+        let processes = house.processes();
+        let sleep = processes.iter().find(|it| it.command == "sleep 1000")?;
+        let place = fs::read_link(format!("/proc/{}/cwd", sleep.pid)).ok()?;
+        (place == Path::new("/usr")).then_some(())
+    });
+    for process in house.processes() {
+        let place = fs::read_link(format!("/proc/{}/cwd", process.pid)).unwrap();
+        let expected = match process.command.as_str() {
+            "sleep 1000" => "/usr",
+            _ => "/",
+        };
+        assert_eq!(place, Path::new(expected), "{}", process.command);
+    }
+    ann.cancel(job);
+    ann.finished(job);
     house.close();
 }
 

@@ -46,6 +46,32 @@ fn a_job_may_change_the_usual_variables_but_not_what_it_is() {
 }
 
 #[test]
+fn a_job_has_a_home_a_shell_and_a_path_of_its_own_and_is_nobody_else() {
+    let house = House::open();
+    let ann = house.user("ann");
+    let own = json!({"HOME": "/own", "SHELL": "/own/sh", "PATH": "/own:/bin", "TMPDIR": "/own/tmp",
+        "USER": "mallory", "LOGNAME": "mallory", "FLUX_URI": "mallory", "FLUX_JOB_ID": "mallory",
+        "WARRANT_JOB_ID": "mallory", "LISTEN_FDS": "3", "LISTEN_PID": "1",
+        "NOTIFY_SOCKET": "/mallory", "SUDO_USER": "mallory"});
+    let job = ann.submit_with(&json!({"command": "/usr/bin/env", "envars": own}));
+    ann.finished(job);
+    let lines: BTreeSet<String> = ann.output(job).into_iter().collect();
+    for line in [
+        "HOME=/own",
+        "SHELL=/own/sh",
+        "PATH=/own:/bin",
+        "TMPDIR=/own/tmp",
+    ] {
+        assert!(lines.contains(&format!("{line}\n")), "{line}: {lines:?}");
+    }
+    let text = lines.into_iter().collect::<String>();
+    for word in ["mallory", "LISTEN_", "NOTIFY_"] {
+        assert!(!text.contains(word), "{word}: {text}");
+    }
+    house.close();
+}
+
+#[test]
 fn a_job_starts_in_its_directory_or_says_why_not() {
     let house = House::open();
     let ann = house.user("ann");

@@ -38,44 +38,66 @@ const USUAL: [&str; 20] = [
 /// name of their own.
 const NEUTRAL: [&str; 4] = ["LANG", "LANGUAGE", "LC_*", "TZ"];
 
+/// Variables that no job sets for itself: who the user is, which job it is, and
+/// what a service manager or sudo would say. Where jobs run as other users, the
+/// shim leaves them out.
+const RESERVED: [&str; 7] = [
+    "USER",
+    "LOGNAME",
+    "FLUX_*",
+    "WARRANT_*",
+    "LISTEN_*",
+    "NOTIFY_SOCKET",
+    "SUDO_*",
+];
+
 /// What every job's environment starts from.
 #[derive(Debug, Clone)]
-pub(super) struct Base(BTreeMap<Vec<u8>, Vec<u8>>);
+pub(super) struct Base {
+    variables: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What of a job's own is left out.
+    reserved: &'static [&'static str],
+}
 
 impl Base {
     /// The usual variables of this process, and those that `passthrough`
     /// names. Jobs of other users get none that say who the broker is.
     pub(super) fn from_server(shim: &Shim, passthrough: &[String]) -> Self {
-        let usual = match shim {
-            Shim::Own(_) => USUAL.as_slice(),
-            Shim::Root(_) => NEUTRAL.as_slice(),
+        let (usual, reserved) = match shim {
+            Shim::Own(_) => (USUAL.as_slice(), RESERVED.as_slice()),
+            Shim::Root(_) => (NEUTRAL.as_slice(), [].as_slice()),
         };
-        Self::choose(std::env::vars_os(), usual, passthrough)
+        Self {
+            variables: Self::choose(std::env::vars_os(), usual, passthrough),
+            reserved,
+        }
     }
 
     fn choose(
         variables: impl Iterator<Item = (OsString, OsString)>,
         usual: &[&str],
         passthrough: &[String],
-    ) -> Self {
+    ) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let allowed = |name: &[u8]| {
             let usual = usual.iter().copied();
             usual
                 .chain(passthrough.iter().map(String::as_str))
                 .any(|pattern| matches(pattern.as_bytes(), name))
         };
-        Self(
-            variables
-                .map(|(name, value)| (name.into_vec(), value.into_vec()))
-                .filter(|(name, _)| allowed(name))
-                .collect(),
-        )
+        variables
+            .map(|(name, value)| (name.into_vec(), value.into_vec()))
+            .filter(|(name, _)| allowed(name))
+            .collect()
     }
 
     /// The environment of one task.
     pub(super) fn of_task(&self, task: &TaskSpec) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut env = self.0.clone();
-        for (name, value) in &task.env {
+        let mut env = self.variables.clone();
+        let is_free = |name: &str| {
+            let mut reserved = self.reserved.iter();
+            !reserved.any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+        };
+        for (name, value) in task.env.iter().filter(|(name, _)| is_free(name)) {
             env.insert(name.clone().into_bytes(), value.clone().into_bytes());
         }
         env.into_iter().collect()
@@ -103,8 +125,7 @@ mod tests {
         let variables = names.iter().map(|name| ((*name).into(), "x".into()));
         let passthrough: Vec<String> = passthrough.iter().map(ToString::to_string).collect();
         let base = Base::choose(variables, &USUAL, &passthrough);
-        base.0
-            .into_keys()
+        base.into_keys()
             .map(|name| String::from_utf8_lossy(&name).into_owned())
             .collect()
     }

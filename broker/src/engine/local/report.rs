@@ -1,6 +1,6 @@
 //! Reports of the monitor in the words of the job model.
 
-use warrant_wire::{Cause, Outcome, Report, RunId};
+use warrant_wire::{Cause, Outcome, Report, RunId, StartDir};
 
 use crate::engine::{Hope, Sighting};
 use crate::model::{Ending, Exception, JobId, Micros, RunKey, State, Usage};
@@ -73,6 +73,10 @@ fn hope(errno: i32) -> Hope {
     if passes { Hope::Later } else { Hope::Unclear }
 }
 
+/// The status of wait(2) of a process whose directory or output file cannot be
+/// used. Source: [`Cause::StartFailed`].
+const CANNOT_ENTER: i32 = 125 << 8;
+
 fn ending(outcome: &Outcome) -> Ending {
     let note = |kind: &str, note: &str| {
         Some(Exception {
@@ -88,6 +92,14 @@ fn ending(outcome: &Outcome) -> Ending {
         Cause::TimeLimit => (
             State::TimedOut,
             note("timeout", "resource allocation expired"),
+        ),
+        Cause::StartFailed if outcome.wait_status == CANNOT_ENTER => (
+            State::Failed,
+            note(
+                "exec",
+                "the job's processes could not be started: workdir, output.stdout.path or \
+                 output.stderr.path cannot be used",
+            ),
         ),
         Cause::StartFailed => (
             State::Failed,
@@ -112,6 +124,18 @@ fn ending(outcome: &Outcome) -> Ending {
             output_bytes: number(outcome.output_bytes),
             dropped_bytes: number(outcome.dropped_bytes),
         },
+        remark: remark(outcome.start_dir),
+    }
+}
+
+/// What there is to say of where a run began.
+const fn remark(start_dir: StartDir) -> Option<&'static str> {
+    match start_dir {
+        StartDir::AsAsked => None,
+        StartDir::Home => {
+            Some("started in the home directory: the default directory cannot be used")
+        }
+        StartDir::Tmp => Some("started in /tmp: the home directory cannot be used"),
     }
 }
 

@@ -186,7 +186,8 @@ pub(super) async fn get_job(
     let legacy = params.truth(&["legacy"]).unwrap_or(settings.legacy);
     params.check()?;
     let job = jobs.find(&caller, id).await?;
-    let info = map::info(&job, jobs.uid(), Micros::now());
+    let mut info = map::info(&job, jobs.uid(), Micros::now());
+    info.notes = jobs.remarks(&job).await?;
     let body = if legacy {
         map::with_legacy(&info, &job).and_then(|both| serde_json::to_vec(&both))
     } else {

@@ -133,6 +133,7 @@ pub(super) fn info(job: &Job, server: u32, now: Micros) -> JobInfo {
         waitstatus: status.filter(|_| over).into(),
         returncode: returncode.into(),
         runtime: job.runtime(now),
+        notes: Vec::new(),
         exception: ExceptionInfo {
             occurred: over.then_some(exception.is_some()).into(),
             severity: exception.map(|exception| exception.severity).into(),

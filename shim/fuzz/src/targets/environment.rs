@@ -47,6 +47,9 @@ const NAMES: &[&str] = &[
     "LD_PRELOAD",
     "KRB5CCNAME",
     "XDG_RUNTIME_DIR",
+    "LISTEN_FDS",
+    "NOTIFY_SOCKET",
+    "SUDO_",
     "flux_job_id",
     "FLUX_JOB_ID ",
 ];
@@ -129,9 +132,11 @@ fn expected(given: &[Entry], crew: &Crew<'_>, rank: u16) -> BTreeMap<Vec<u8>, Ve
         set("SHELL", account.shell.as_os_str().as_encoded_bytes());
         set("PATH", policy.path.as_bytes());
         // Of two of a module's own, the first.
-        map.extend(session.iter().rev().cloned());
+        map.extend(session.iter().rev().filter(is_free).cloned());
+        map.extend(given.iter().filter(is_free).cloned());
+    } else {
+        map.extend(given.iter().cloned());
     }
-    map.extend(given.iter().cloned());
     let mut set = |name: &str, value: String| drop(map.insert(name.into(), value.into()));
     if crew.user.is_some() {
         set("WARRANT_JOB_ID", crew.order.run.job.to_string());
@@ -147,6 +152,13 @@ fn expected(given: &[Entry], crew: &Crew<'_>, rank: u16) -> BTreeMap<Vec<u8>, Ve
         set("CUDA_VISIBLE_DEVICES", list);
     }
     map
+}
+
+fn is_free((name, _): &&Entry) -> bool {
+    let starts = |word: &&str| name.starts_with(word.as_bytes());
+    let whole = ["USER", "LOGNAME", "NOTIFY_SOCKET"].map(str::as_bytes);
+    let groups = ["FLUX_", "WARRANT_", "LISTEN_", "SUDO_"];
+    !whole.contains(&name.as_slice()) && !groups.iter().any(starts)
 }
 
 /// What a launch may hold: as much of it as passes through its codec.

@@ -4,6 +4,7 @@
 use warrant_wire::frame::{MAX_FRAME_BYTES, encode_report, encode_request};
 use warrant_wire::{
     Cause, Decoder, JobSignal, Malformed, Outcome, Placement, Refusal, Report, Request, RunId,
+    StartDir,
 };
 
 use super::launch;
@@ -180,5 +181,6 @@ pub(super) fn outcome() -> Outcome {
         max_rss_bytes: 5,
         output_bytes: 6,
         dropped_bytes: 7,
+        start_dir: StartDir::Home,
     }
 }

@@ -59,7 +59,7 @@ fn run(input: &[u8]) {
     }
     // What the shim relies on.
     assert!(policy.min_uid >= 1 && policy.min_uid <= policy.max_uid);
-    assert!(policy.max_uid < u32::MAX - 1 && policy.umask <= 0o777);
+    assert!(policy.max_uid < u32::MAX - 1 && policy.umask <= Some(0o777));
     assert!((1..=4096).contains(&policy.max_processes));
     let places = [&policy.keys, &policy.socket, &policy.spool, &policy.state];
     assert!(places.iter().all(|place| place.is_absolute()));
@@ -120,7 +120,7 @@ fn write(policy: &Policy) -> String {
         }),
     );
     line("path", text(&policy.path));
-    line("umask", number(policy.umask));
+    line("umask", policy.umask.map_or(text("pam"), number));
     line("max_processes", number(policy.max_processes));
     for (key, size) in [
         ("max_pids", policy.max_pids),

@@ -1,6 +1,7 @@
 //! The monitor that is root. Numbers in names of tests are those of the list
 //! of attacks.
 
+mod bounds;
 mod checks;
 mod house;
 mod lost;
