@@ -68,7 +68,8 @@ impl From<warrant_migrations::Error> for Error {
             | Beneath::Outdated(_)
             | Beneath::Role(_)
             | Beneath::Lacking { .. }
-            | Beneath::MayNotMigrate(_) => return Self::invalid(source.to_string()),
+            | Beneath::MayNotMigrate(_)
+            | Beneath::Held(_) => return Self::invalid(source.to_string()),
             Beneath::Migrate(_) => "the user database could not be brought up to date",
             Beneath::Sql(_) => "the user database did not answer",
         };

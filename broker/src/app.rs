@@ -2,6 +2,7 @@
 
 mod administer;
 mod check;
+mod spool;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,18 +13,18 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use warrant_door::Places;
 use warrant_door::origin::Origin;
 use warrant_door::tls::Tls;
 use warrant_dpop::Base;
-use warrant_migrations::{Db, Schema};
+use warrant_migrations::{Db, Hold, Holder, Schema};
 use warrant_upkeep::{
     NotWritable, check_database_writable, check_directory_writable, service_manager,
 };
 
-pub use self::administer::{audit, backup, migrate, skip_ids};
+pub use self::administer::{audit, backup, migrate, skip_ids, take_over};
 pub use self::check::check;
 use crate::authsvc::AuthService;
 use crate::config::{Config, Mode, Obtained};
@@ -36,7 +37,7 @@ use crate::live::Live;
 use crate::revocations::{Disabled, Revocations};
 use crate::scheduler::{Parts, Scheduler};
 use crate::service::Jobs;
-use crate::store::Store;
+use crate::store::{Store, take_over as take_over_runs};
 use crate::warrants::Warrants;
 
 /// How long to wait for what was revoked before the first request is heard.
@@ -52,7 +53,13 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     let _lock = lock(&config.spool.dir).context("spool.dir")?;
     let url = config.database_url()?;
     let db = Db::open(&url).await.context("database")?;
+    let holder = holder(&config.spool.dir)?;
     if migrate {
+        // Another's is not ours to change.
+        Schema::Broker
+            .check_holder_early(&db, &url, &holder)
+            .await
+            .context("database")?;
         Schema::Broker.migrate(&db).await?;
     }
     Schema::Broker.check(&db).await?;
@@ -60,6 +67,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     must_be_writable(check_directory_writable(&config.spool.dir)).context("spool.dir")?;
     let written = check_database_writable(Schema::Broker, &db, &url).await;
     must_be_writable(written).context("database.url")?;
+    let hold = hold(&db, &url, &holder).await?;
     let tls = config.listen.tls.files().map(Tls::open).transpose()?;
     let listener = TcpListener::bind(config.listen.http)
         .await
@@ -71,14 +79,23 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         .map(|mib| mib.saturating_mul(1 << 20));
     let machine = Machine::detect(config.engine.cores, config.engine.gpus, memory);
     let (sightings, seen) = mpsc::unbounded_channel();
-    let engine: Arc<dyn Engine> = Local::open(config.local(), machine.clone(), sightings)?;
+    let ours = spool::our_store(&db, &holder.name).await?;
+    let local = Local::open(config.local(), ours, machine.clone(), sightings)?;
+    let engine: Arc<dyn Engine> = local.clone();
     let store = Store::new(db.clone());
+    let joining = spool::Joining {
+        engine: local,
+        store: store.clone(),
+        id: ours.id,
+        advice: spool::advice(&config),
+    };
+    joining.begin(&config).await?;
     let live = Live::default();
     let parts = Parts {
         store: store.clone(),
         engine: engine.clone(),
         live: live.clone(),
-        host: instance(&config.spool.dir, &machine.name)?,
+        host: holder.name,
         node: machine.name.clone(),
         boot: machine.boot.clone(),
         cores: machine.cores.clone(),
@@ -96,6 +113,8 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     };
     let jobs = Jobs::new(store, engine, scheduler, live, warrants, uid);
 
+    // Before anybody can know that it serves, and have it stopped.
+    let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let address = listener.local_addr()?;
     if let Some(path) = &config.listen.address_file {
         write_whole(path, &address.to_string()).context("listen.address_file")?;
@@ -156,7 +175,12 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     };
     let server = tokio::spawn(listen(entrance, router, stopped, pulse(&jobs)));
     service_manager::tell_ready().context("NOTIFY_SOCKET")?;
-    let grace = until_stopped(&jobs, Duration::from_secs(config.stop.grace_s)).await?;
+    let grace = tokio::select! {
+        grace = until_stopped(signals, &jobs, Duration::from_secs(config.stop.grace_s)) => grace?,
+        // Jobs go on; whoever keeps the service running starts it afresh.
+        error = joining.follow() => return Err(error),
+        () = hold.lost() => anyhow::bail!("database: another broker has taken it over"),
+    };
     let left = jobs.drain(grace).await;
     if left > 0 {
         tracing::info!(jobs = left, "jobs still run; they go on without the broker");
@@ -187,9 +211,12 @@ fn pulse(jobs: &Jobs) -> Option<http::listen::Pulse> {
 
 /// Wait for a reason to stop; returns how long to wait for jobs that run. A
 /// signal means a restart, which jobs live through: it waits for nothing.
-async fn until_stopped(jobs: &Jobs, grace: Duration) -> anyhow::Result<Duration> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn until_stopped(
+    [terminate, interrupt]: [std::io::Result<Signal>; 2],
+    jobs: &Jobs,
+    grace: Duration,
+) -> anyhow::Result<Duration> {
+    let (mut terminate, mut interrupt) = (terminate?, interrupt?);
     Ok(tokio::select! {
         _ = terminate.recv() => Duration::ZERO,
         _ = interrupt.recv() => Duration::ZERO,
@@ -283,8 +310,48 @@ fn lock(spool: &Path) -> anyhow::Result<Flock<std::fs::File>> {
         .map_err(|_| anyhow::anyhow!("another broker uses the spool {}", spool.display()))
 }
 
-/// The name under which this broker claims jobs: the machine's, and a number
-/// that stays with the spool.
+/// This broker, as its database knows it. Its name is the one under which it
+/// claims jobs: the machine's, and a number that stays with the spool.
+fn holder(spool: &Path) -> anyhow::Result<Holder> {
+    let host = Machine::host_name();
+    Ok(Holder {
+        name: instance(spool, &host)?,
+        dir: spool.canonicalize()?.display().to_string(),
+        host,
+    })
+}
+
+/// As [`holder`], where nothing may be made: its name is empty until there is one.
+fn known_holder(spool: &Path) -> Holder {
+    let name = std::fs::read_to_string(spool.join("instance"));
+    let dir = spool.canonicalize();
+    Holder {
+        name: name.unwrap_or_default().trim().to_owned(),
+        host: Machine::host_name(),
+        dir: dir
+            .unwrap_or_else(|_| spool.to_owned())
+            .display()
+            .to_string(),
+    }
+}
+
+/// Hold the database, so that no other broker takes the same jobs. The runs of
+/// the one that held it before are taken over with it.
+///
+/// Errors: it belongs to another broker, or another serves it; says what to do.
+async fn hold(db: &Db, url: &str, holder: &Holder) -> anyhow::Result<Hold> {
+    let hold = Schema::Broker
+        .hold(db, url, holder)
+        .await
+        .context("database")?;
+    if let Some(before) = &hold.before {
+        let runs = take_over_runs(db, before, &holder.name).await?;
+        tracing::warn!(before, runs, "the database was another broker's");
+    }
+    hold.note(db).await?;
+    Ok(hold)
+}
+
 fn instance(spool: &Path, machine: &str) -> anyhow::Result<String> {
     let path = spool.join("instance");
     match std::fs::read_to_string(&path) {

@@ -69,7 +69,8 @@ impl From<warrant_migrations::Error> for Error {
             | warrant_migrations::Error::Outdated(_)
             | warrant_migrations::Error::Role(_)
             | warrant_migrations::Error::Lacking { .. }
-            | warrant_migrations::Error::MayNotMigrate(_) => {
+            | warrant_migrations::Error::MayNotMigrate(_)
+            | warrant_migrations::Error::Held(_) => {
                 Self::caused(Kind::Internal, "The job store cannot be used.", error)
             }
         }

@@ -52,13 +52,18 @@ enum Role {
         /// The file to make: for its owner alone, and never one that is there.
         file: PathBuf,
     },
-    /// Give no job any of the next ids: after a database was restored, ids that
-    /// were given since the backup are not given again.
+    /// Give no job any of the next ids. A broker that starts does so by itself
+    /// with those that were used in its spool; this is for those that are known
+    /// from elsewhere.
     SkipIds {
         /// How many; rounded up to a multiple of 64.
         #[arg(default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
         count: i64,
     },
+    /// Let this broker have a database that belongs to another one, which is
+    /// gone for good. What runs there on its record is looked for here, and
+    /// lost if it is not found.
+    TakeOver,
     /// Read, check and prune the audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
         | Role::Migrate { .. }
         | Role::Backup { .. }
         | Role::SkipIds { .. }
+        | Role::TakeOver
         | Role::Routes
         | Role::Openapi { .. } => 1,
     };
@@ -136,6 +142,10 @@ fn run(arguments: Arguments) -> anyhow::Result<u8> {
         Role::SkipIds { count } => {
             let next = runtime.block_on(app::skip_ids(&config, count))?;
             println!("the next id is above {next}");
+        }
+        Role::TakeOver => {
+            runtime.block_on(app::take_over(&config))?;
+            println!("the database belongs to the next broker that is started");
         }
         Role::Routes => {
             for route in http::access::listed() {

@@ -52,6 +52,9 @@ pub enum Error {
          owner's URL (database.migrate_url_file, or --url-file)"
     )]
     MayNotMigrate(String),
+    /// Another service has the database; says which, and what to do.
+    #[error("{0}")]
+    Held(String),
 }
 
 /// The result of a database call.

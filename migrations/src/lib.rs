@@ -5,11 +5,13 @@
 //! may live in one PostgreSQL database, and neither reads the other's tables.
 
 mod db;
+mod hold;
 mod rights;
 mod schema;
 mod tx;
 
 pub use db::{Db, Error, Result};
+pub use hold::{Hold, Holder};
 pub use rights::{ROLES, Standing};
 pub use schema::Schema;
 pub use tx::{Conn, Driven, Either, Spelt, Split, Surround, Tx};

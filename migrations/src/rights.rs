@@ -36,6 +36,15 @@ const fn head(table: &'static str) -> Use {
     }
 }
 
+/// The row that names the service that a database belongs to.
+const fn held(table: &'static str) -> Use {
+    Use {
+        table,
+        rights: &["select"],
+        columns: &["holder", "holder_host", "holder_dir", "place"],
+    }
+}
+
 const ALL: &[&str] = &["select", "insert", "update", "delete"];
 const KEPT: &[&str] = &["select", "insert", "update"];
 const ADDED: &[&str] = &["select", "insert"];
@@ -43,7 +52,8 @@ const ADDED_AND_FORGOTTEN: &[&str] = &["select", "insert", "delete"];
 const READ: &[&str] = &["select"];
 
 /// By the auth service.
-const AUTH: [Use; 18] = [
+const AUTH: [Use; 19] = [
+    held("user_store"),
     table("users", ALL),
     table("handshake_jtis", ADDED_AND_FORGOTTEN),
     table("id_tokens", ADDED_AND_FORGOTTEN),
@@ -66,7 +76,8 @@ const AUTH: [Use; 18] = [
 ];
 
 /// By the broker.
-const BROKER: [Use; 9] = [
+const BROKER: [Use; 10] = [
+    held("job_store"),
     table("jobs", KEPT),
     table("tasks", ADDED),
     table("runs", ALL),

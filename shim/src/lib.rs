@@ -31,6 +31,7 @@ pub mod self_check;
 pub mod service_manager;
 pub mod session;
 pub mod spool;
+pub mod store_file;
 #[allow(unsafe_code)]
 pub mod sys;
 mod tend;

@@ -30,6 +30,14 @@ fn main() -> ExitCode {
             Ok(_) => writeln!(io::stdout(), "The policy can be used."),
             Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
         },
+        ["forget-store", "--policy", policy] => match monitor::release(policy.as_ref()) {
+            Ok(highest) => told_released(highest),
+            Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
+        },
+        ["forget-store", "--spool", spool] => match monitor::release_spool(spool.as_ref()) {
+            Ok(highest) => told_released(highest),
+            Err(doubt) => return fail(&doubt, self_check::EX_CONFIG),
+        },
         ["monitor", "--spool", spool] => monitor::run(spool.as_ref()),
         _ => return misused(),
     };
@@ -50,6 +58,12 @@ fn service_manager<'a>(words: &[&'a str]) -> Option<Option<(&'a str, Option<&'a 
 fn misused() -> ExitCode {
     let _ = io::stderr().write_all(USAGE.as_bytes());
     ExitCode::from(EX_USAGE)
+}
+
+fn told_released(highest: u64) -> io::Result<()> {
+    let text = "The spool belongs to no job store now; the next broker's becomes its owner. New jobs get \
+         numbers above";
+    writeln!(io::stdout(), "{text} {highest}.")
 }
 
 fn fail(error: &io::Error, code: u8) -> ExitCode {

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::Pid;
-use warrant_wire::record::{RECORD_BYTES, Record, Ticket};
-use warrant_wire::{RunFile, RunId};
+use warrant_wire::record::{RECORD_BYTES, Record, Stamped, Ticket};
+use warrant_wire::{RunFile, RunId, Stamp};
 
 use crate::sys::process;
 
@@ -35,8 +35,9 @@ pub enum Standing {
     Missing,
     /// Nobody runs it now; the record is ours to change.
     Free(RecordFile, Record),
-    /// Its keeper is alive: this is the handle and the ticket of it.
-    Kept(OwnedFd, Ticket),
+    /// Its keeper is alive: this is the handle and the ticket of it, and whose
+    /// the run is.
+    Kept(OwnedFd, Ticket, Option<Stamp>),
     /// Something is happening at this moment; look again soon.
     Unclear,
 }
@@ -73,17 +74,24 @@ impl Spool {
         self.boot_id
     }
 
-    /// Creates a run's record, empty and unlocked, and its directory if need be.
+    /// The mode of files that are made here.
+    #[must_use]
+    pub fn file_mode(&self) -> Mode {
+        Mode::S_IRUSR | Mode::S_IWUSR | (self.group_mode & Mode::S_IRGRP)
+    }
+
+    /// Creates a run's record, empty and unlocked, and its directory if need
+    /// be. Whatever is written to it will have the stamp.
     ///
     /// Errors: `EEXIST` if there is one, whatever is in it; what open(2) says.
-    pub fn create_record(&self, run: RunId) -> io::Result<RecordFile> {
+    pub fn create_record(&self, run: RunId, stamp: Option<Stamp>) -> io::Result<RecordFile> {
         let bucket = run.spool_bucket();
         match mkdirat(&self.dir, bucket.as_str(), Mode::S_IRWXU | self.group_mode) {
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
-        self.create(run, RunFile::Record, OFlag::O_EXCL)
-            .map(RecordFile)
+        let file = self.create(run, RunFile::Record, OFlag::O_EXCL)?;
+        Ok(RecordFile { file, stamp })
     }
 
     /// Creates an empty file for output or its index.
@@ -94,8 +102,7 @@ impl Spool {
     fn create(&self, run: RunId, file: RunFile, flags: OFlag) -> io::Result<File> {
         let path = run.spool_path(file);
         let flags = flags | OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let mode = Mode::S_IRUSR | Mode::S_IWUSR | (self.group_mode & Mode::S_IRGRP);
-        Ok(openat(&self.dir, path.as_str(), flags, mode)?.into())
+        Ok(openat(&self.dir, path.as_str(), flags, self.file_mode())?.into())
     }
 
     /// Opens a run's record, if there is one.
@@ -103,7 +110,10 @@ impl Spool {
         let path = run.spool_path(RunFile::Record);
         let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(&self.dir, path.as_str(), flags, Mode::empty()) {
-            Ok(file) => Ok(Some(RecordFile(file.into()))),
+            Ok(file) => Ok(Some(RecordFile {
+                file: file.into(),
+                stamp: None,
+            })),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(errno.into()),
         }
@@ -114,10 +124,10 @@ impl Spool {
     /// Errors: what open(2) and read(2) say; `InvalidData` if the record is
     /// not one and nobody holds it.
     pub fn look(&self, run: RunId) -> io::Result<Standing> {
-        let Some(file) = self.open_record(run)? else {
+        let Some(mut file) = self.open_record(run)? else {
             return Ok(Standing::Missing);
         };
-        if try_lock(&file.0)? {
+        if try_lock(&file.file)? {
             let record = file.read()?;
             return Ok(Standing::Free(file, record));
         }
@@ -133,10 +143,10 @@ impl Spool {
         };
         // Still locked: the keeper has lived all the while, so the handle is
         // its own and not that of a later process with the same number.
-        if try_lock(&file.0)? {
+        if try_lock(&file.file)? {
             return Ok(Standing::Unclear);
         }
-        Ok(Standing::Kept(handle, ticket))
+        Ok(Standing::Kept(handle, ticket, file.stamp))
     }
 
     /// Sees to it that a run that has no record can never start, with the
@@ -144,37 +154,50 @@ impl Spool {
     ///
     /// Errors: `EEXIST` if it has one by now.
     pub fn rule_out(&self, run: RunId, reason: &Record) -> io::Result<()> {
-        let file = self.create_record(run)?;
+        let file = self.create_record(run, None)?;
         file.lock()?;
         file.write(reason)
     }
 }
 
 /// An open record file. Closing it gives up the lock.
-pub struct RecordFile(File);
+pub struct RecordFile {
+    file: File,
+    stamp: Option<Stamp>,
+}
 
 impl RecordFile {
     /// Waits for the lock and takes it. Who waits for it here races with a
     /// short look only: a run has one keeper.
     pub fn lock(&self) -> io::Result<()> {
-        self.0.lock()
+        self.file.lock()
     }
 
-    /// Reads the record.
+    /// Whose the run is: as it was made, or read.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// Reads the record, and takes the stamp that it has.
     ///
     /// Errors: `InvalidData` if it is not one; what read(2) says.
-    pub fn read(&self) -> io::Result<Record> {
-        let (mut file, mut content) = (&self.0, Vec::new());
+    pub fn read(&mut self) -> io::Result<Record> {
+        let (mut file, mut content) = (&self.file, Vec::new());
         file.rewind()?;
         let mut most = file.take(RECORD_BYTES as u64 + 1);
         most.read_to_end(&mut content)?;
-        Record::decode(&content)
-            .map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))
+        let stamped = Stamped::decode(&content)
+            .map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
+        self.stamp = stamped.stamp.or(self.stamp);
+        Ok(stamped.record)
     }
 
     /// Writes the record, always the whole file.
     pub fn write(&self, record: &Record) -> io::Result<()> {
-        self.0.write_all_at(&record.encode(), 0)
+        let (stamp, record) = (self.stamp, *record);
+        let content = Stamped { stamp, record }.encode();
+        self.file.write_all_at(&content, 0)
     }
 }
 

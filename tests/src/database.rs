@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 /// Which sort of database a house is built on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Database {
     }
 
     /// A new, empty database in or for the directory `dir`.
-    pub(crate) fn create(&self, dir: &Path, name: &str) -> Created {
+    pub fn create(&self, dir: &Path, name: &str) -> Created {
         match self {
             Self::Sqlite => Created {
                 broker: format!("sqlite:{}", dir.join("broker.db").display()),
@@ -66,11 +67,11 @@ impl Database {
 
 /// A database that is there. Dropped, it is gone.
 #[derive(Debug)]
-pub(crate) struct Created {
+pub struct Created {
     /// The broker's URL.
-    pub(crate) broker: String,
+    pub broker: String,
     /// The auth service's URL.
-    pub(crate) authsvc: String,
+    pub authsvc: String,
     on: Option<(String, String)>,
 }
 
@@ -83,6 +84,33 @@ impl Drop for Created {
             }
         }
     }
+}
+
+/// Run statements in the database at `url`, one after another.
+///
+/// Errors: panics with what the database says.
+pub fn execute(url: &str, sql: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // These are texts of tests alone.
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+    runtime.block_on(async {
+        match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let options = SqliteConnectOptions::new().filename(path);
+                let mut connection = options.connect().await.unwrap();
+                sql.execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+            None => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sql.execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+        }
+    });
 }
 
 fn administer(server: &str, sql: String) -> sqlx::Result<()> {

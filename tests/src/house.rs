@@ -222,6 +222,24 @@ impl House {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Set a variable of both services for when they are started next.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.setup = self.setup.clone().set(name, value);
+    }
+
+    /// Start a service that refuses to serve, with these variables changed;
+    /// returns what it says.
+    ///
+    /// Errors: panics where it serves.
+    pub fn refusal(&self, name: &str, changes: &[(&str, &str)]) -> String {
+        let mut variables = self.variables();
+        let changes = changes
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        variables.extend(changes);
+        service::refusal(name, &variables, &self.path("refusal.log"))
+    }
+
     /// Kill the broker, as a crash does.
     pub fn kill_broker(&mut self) {
         self.broker.take().unwrap().kill();

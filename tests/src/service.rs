@@ -75,6 +75,21 @@ fn command(program: &Path, arguments: &[&str], variables: &Variables) -> Command
     command
 }
 
+/// Start a service that refuses to serve; returns what it says. The file `log`
+/// is written for that.
+///
+/// Errors: panics where it serves.
+pub fn refusal(name: &str, variables: &Variables, log: &Path) -> String {
+    let _ = fs::remove_file(log);
+    let mut service = Service::start(name, &SERVE, variables, log);
+    let status = service.wait();
+    assert!(!status.success(), "{name} ended with {status}");
+    service.log()
+}
+
+/// What a service is started with: a file of configuration that is not there.
+const SERVE: [&str; 4] = ["serve", "--migrate", "--config", "/nonexistent/none.toml"];
+
 /// A running service. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Service {

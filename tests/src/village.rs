@@ -300,6 +300,47 @@ impl Village {
         self.broker = Some(broker);
     }
 
+    /// Set a variable of the auth service and the broker for when they are
+    /// started next.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.plan.variables.push((name.into(), value.into()));
+    }
+
+    /// Start the broker where it refuses to serve; returns what it says.
+    ///
+    /// Errors: panics where it serves.
+    pub fn broker_refusal(&self) -> String {
+        let mut broker = self.start("warrant-broker", BROKER);
+        let status = broker.wait();
+        assert!(!status.success(), "the broker ended with {status}");
+        broker.log()
+    }
+
+    /// Kill the broker, as a crash does.
+    pub fn kill_broker(&mut self) {
+        self.broker.take().unwrap().kill();
+    }
+
+    /// Stop the shim's monitor, as systemd does.
+    pub fn stop_shim(&mut self) {
+        self.shim.take().unwrap().stop();
+    }
+
+    /// Run a command of the shim as root over the village's policy; whether it
+    /// succeeded, and all that it says.
+    pub fn shim_command(&self, word: &str) -> (bool, String) {
+        let policy = format!("{ROOT}/etc/shim.toml");
+        let output = service::run_as(
+            0,
+            &path("lib/warrant-shim"),
+            &[word, "--policy", &policy],
+            &Vec::new(),
+            "",
+        );
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    }
+
     /// The shim's monitor.
     pub fn shim(&self) -> &Service {
         self.shim.as_ref().unwrap()

@@ -25,5 +25,6 @@ mod numbers;
 mod operations;
 mod reading;
 mod secrets;
+mod stores;
 mod tls;
 mod village;

@@ -73,6 +73,9 @@ enum Command {
     /// List and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Let this service have a database that belongs to another one, which is
+    /// gone for good.
+    TakeOver,
     /// Read, check and prune the audit trail.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -93,7 +96,8 @@ impl Cli {
             | Command::Session(_)
             | Command::Client(_)
             | Command::Keys(_)
-            | Command::Key(_) => 1,
+            | Command::Key(_)
+            | Command::TakeOver => 1,
         }
     }
 
@@ -160,6 +164,14 @@ impl Cli {
                 done?;
             }
             Command::Keys(command) => command.run(&settings).await?,
+            Command::TakeOver => {
+                let url = settings.database_url()?;
+                let db = open_at(&url).await?;
+                let done = Schema::Auth.give_up(&db, url.expose()).await;
+                db.close().await;
+                done?;
+                say("the database belongs to the next auth service that is started")?;
+            }
             Command::Key(command) => {
                 let db = open_current(&settings).await?;
                 let done = command.run(&db).await;

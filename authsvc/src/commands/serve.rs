@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use warrant_migrations::{Db, Schema};
+use warrant_migrations::{Db, Hold, Schema};
 use warrant_upkeep::{check_database_writable, service_manager};
 
 use crate::accounts::{self, Accounts};
@@ -43,7 +43,12 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
         .map_err(|source| Error::unavailable("the root directory cannot be entered", source))?;
     let url = settings.database_url()?;
     let db = store::open(&url).await?;
+    let holder = Purpose::Access.dir(&settings.config)?.holder()?;
     if migrate {
+        // Another's is not ours to change.
+        Schema::Auth
+            .check_holder_early(&db, url.expose(), &holder)
+            .await?;
         Schema::Auth.migrate(&db).await?;
     }
     Schema::Auth.check(&db).await?;
@@ -54,11 +59,19 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
         }
         checked => checked.map_err(|source| Error::unavailable("database.url", source))?,
     }
+    let hold = Schema::Auth.hold(&db, url.expose(), &holder).await?;
+    hold.note(&db).await?;
     let chained = store::audit::chain_old(&db).await?;
     if chained > 0 {
         tracing::info!(rows = chained, "the audit trail is a hash chain now");
     }
-    let stop = stop_signal()?;
+    let (stop, lost) = (stop_signal()?, taken_over(hold));
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = lost => {}
+        }
+    };
     let (server, service) = start(settings, db.clone()).await?;
     let unheard = |source| Error::unavailable("the service manager takes no messages", source);
     service_manager::tell_ready().map_err(unheard)?;
@@ -322,6 +335,12 @@ async fn keep_superuser(settings: &Settings, db: &Db, superuser: &Superuser) -> 
         until(before_s).await;
     }
     Ok(())
+}
+
+/// Returns once another auth service has taken the database.
+async fn taken_over(hold: Hold) {
+    hold.lost().await;
+    tracing::error!("the database was taken over by another auth service; stopping");
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>> {

@@ -13,7 +13,10 @@ use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 use super::SigningKey;
+use warrant_migrations::Holder;
+
 use crate::error::{Error, Kind, Result};
+use crate::opaque;
 
 /// No key file is longer, in bytes.
 const MAX_FILE_BYTES: u64 = 4096;
@@ -48,6 +51,49 @@ impl KeyDir {
         }
         dir.check()?;
         Ok(dir)
+    }
+
+    /// This service, as its database knows it: by a name that stays with the
+    /// directory, made at first use.
+    ///
+    /// Errors: the name cannot be read or made.
+    pub(crate) fn holder(&self) -> Result<Holder> {
+        let path = self.path.join(".instance");
+        let name = match fs::read_to_string(&path) {
+            Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                return Err(self.unavailable(&path, source));
+            }
+            Ok(_) | Err(_) => self.make_name(&path)?,
+        };
+        let dir = self.path.canonicalize();
+        let dir = dir.map_err(|source| self.unavailable(&self.path, source))?;
+        let host = nix::unistd::gethostname().ok();
+        Ok(Holder {
+            name,
+            host: host
+                .and_then(|it| it.into_string().ok())
+                .unwrap_or_default(),
+            dir: dir.display().to_string(),
+        })
+    }
+
+    fn make_name(&self, path: &Path) -> Result<String> {
+        let name = opaque::id()?;
+        let fresh = self.path.join(".instance.new");
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .and_then(|mut file| {
+                file.write_all(name.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&fresh, path))
+            .map_err(|source| self.unavailable(path, source))?;
+        Ok(name)
     }
 
     /// Read every key.

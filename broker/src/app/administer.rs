@@ -62,6 +62,17 @@ pub async fn backup(config: &Config, file: &Path) -> anyhow::Result<u64> {
     Ok(done?)
 }
 
+/// Let the next broker have the database, whichever that is.
+///
+/// Errors: a broker serves it; it cannot be reached.
+pub async fn take_over(config: &Config) -> anyhow::Result<()> {
+    let url = config.database_url()?;
+    let db = open(&url).await?;
+    let done = Schema::Broker.give_up(&db, &url).await;
+    db.close().await;
+    Ok(done?)
+}
+
 /// Never give the next `count` ids to jobs; returns the last one skipped.
 ///
 /// Errors: the database did not answer.

@@ -6,14 +6,16 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use warrant_door::tls::Tls;
-use warrant_migrations::Schema;
+use warrant_migrations::{Db, Schema};
 use warrant_trail::Trail;
 use warrant_upkeep::{
     CheckConfig, Findings, check_clock, check_database, check_directory_writable, check_public_url,
     has_password,
 };
 
+use super::spool;
 use crate::config::{Config, Mode};
+use crate::store;
 
 /// Look at everything, and tell what was found; the exit code.
 ///
@@ -87,7 +89,13 @@ async fn look(config: &Config, findings: &mut Findings) {
         }
     }
     let db = match config.database_url() {
-        Ok(url) => check_database(Schema::Broker, &url, findings).await,
+        Ok(url) => {
+            let db = check_database(Schema::Broker, &url, findings).await;
+            if let Some(db) = &db {
+                whose(config, &url, db, findings).await;
+            }
+            db
+        }
         Err(error) => {
             findings.error("database.url_file", format!("{error:#}"));
             None
@@ -96,6 +104,33 @@ async fn look(config: &Config, findings: &mut Findings) {
     check_clock(&Trail::BROKER, db.as_ref(), findings).await;
     if let Some(db) = db {
         db.close().await;
+    }
+}
+
+/// Whose the database and the spool are: a start refuses those of others.
+async fn whose(config: &Config, url: &str, db: &Db, findings: &mut Findings) {
+    let holder = super::known_holder(&config.spool.dir);
+    if let Err(error) = Schema::Broker.check_holder(db, url, &holder).await {
+        findings.error("database.url", error.to_string());
+    }
+    let (key, spool) = match config.mode {
+        Mode::SingleUser => ("spool.dir", &config.spool.dir),
+        Mode::MultiUser => ("shim.spool", &config.shim.spool),
+    };
+    match store::identity(db, &holder.name).await {
+        Ok(ours) => {
+            if let Some(other) = spool::named_store(spool).filter(|id| *id != ours.id) {
+                let advice = spool::advice(config);
+                findings.error(
+                    key,
+                    format!(
+                        "it belongs to another job store ({other}; this one is {}). {advice}",
+                        ours.id
+                    ),
+                );
+            }
+        }
+        Err(error) => findings.error("database.url", error.to_string()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::{Capacity, Ending, Micros, RunKey, TaskSpec};
+use crate::model::{Capacity, Ending, Micros, RunKey, Stamp, TaskSpec};
 
 /// Something an engine saw happen.
 #[derive(Debug, Clone)]
@@ -111,6 +111,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Errors: the engine is away, or does not answer.
     fn check(&self) -> Result<()>;
 
+    /// See that jobs may be accepted: it is known that what the engine keeps
+    /// belongs to our store, and that ids are beyond those used there.
+    ///
+    /// Errors: it is not known yet.
+    fn check_settled(&self) -> Result<()>;
+
     /// Forget an admission: the job is not to be started any more.
     ///
     /// Errors: the engine is away.
@@ -120,27 +126,45 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// it is a [`Sighting`].
     ///
     /// Errors: the task can never be started, or the engine is away.
-    async fn start(&self, run: RunKey, task: &TaskSpec, placement: &Placement) -> Result<()>;
+    async fn start(
+        &self,
+        run: RunKey,
+        stamp: Stamp,
+        task: &TaskSpec,
+        placement: &Placement,
+    ) -> Result<()>;
 
     /// Signal a run; nothing happens where it is not alive.
     ///
     /// Errors: the engine is away.
-    async fn signal(&self, run: RunKey, signal: Signal) -> Result<()>;
+    async fn signal(&self, run: RunKey, stamp: Stamp, signal: Signal) -> Result<()>;
 
     /// Ask what became of a run begun earlier, perhaps by a process before
     /// this one. The answer is a [`Sighting`].
     ///
     /// Errors: the engine is away.
-    async fn watch(&self, run: RunKey, same_boot: bool) -> Result<()>;
+    async fn watch(&self, run: RunKey, stamp: Stamp, same_boot: bool) -> Result<()>;
 
     /// Where the output of a run is.
     fn output(&self, run: RunKey) -> OutputFiles;
+
+    /// What says whether that is the output of a job with this stamp.
+    fn owner(&self, run: RunKey, stamp: Stamp) -> OutputOwner;
 
     /// A task as the bytes that are started, always the same for the same
     /// task.
     ///
     /// Errors: it can never be started; names the field and what is allowed.
     fn describe(&self, task: &TaskSpec) -> Result<Vec<u8>>;
+}
+
+/// What says whose the output of a run is.
+#[derive(Debug, Clone)]
+pub struct OutputOwner {
+    /// The run's record.
+    pub record: PathBuf,
+    /// Whose it must be for the output to count; the account is always known.
+    pub stamp: Stamp,
 }
 
 /// The files a run's output is in; they appear with the first byte.

@@ -1,6 +1,6 @@
 //! A job as the store knows it.
 
-use super::{Dialect, JobId, Micros, State};
+use super::{Dialect, JobId, Micros, Stamp, State};
 
 /// Whose job it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +119,8 @@ pub struct Job {
     pub wait_status: Option<i32>,
     /// What went wrong beyond an exit status.
     pub exception: Option<Exception>,
+    /// What its runs must be stamped with to count.
+    pub stamp: Stamp,
 }
 
 impl Job {

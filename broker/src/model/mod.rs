@@ -5,6 +5,7 @@ mod ids;
 mod job;
 mod shape;
 mod spec;
+mod stamp;
 mod state;
 mod time;
 
@@ -12,5 +13,6 @@ pub use ids::{Attempt, JobId, RunKey};
 pub use job::{Ending, Exception, Job, Owner, Usage};
 pub use shape::{Capacity, Footprint};
 pub use spec::{JobSpec, TaskSpec};
+pub use stamp::Stamp;
 pub use state::{Dialect, State};
 pub use time::Micros;

@@ -82,7 +82,7 @@ async fn hand_over(parts: &Parts, job: &Waiting, run: RunKey, placement: &Placem
             Arc::new(parts.store.task(run.job).await?.ok_or_else(missing)?)
         }
     };
-    parts.engine.start(run, &task, placement).await
+    parts.engine.start(run, job.stamp, &task, placement).await
 }
 
 impl Desk {
@@ -91,12 +91,9 @@ impl Desk {
             Begun::Handed => {
                 // Its output may appear from now on.
                 self.parts.live.announce(run.job);
-                if self
-                    .running
-                    .get(&run.job)
-                    .is_some_and(|running| running.cancel)
-                {
-                    self.signal(run);
+                let running = self.running.get(&run.job);
+                if let Some(stamp) = running.filter(|it| it.cancel).map(|it| it.stamp) {
+                    self.signal(run, stamp);
                 }
             }
             Begun::Gone => drop(self.release(run)),
@@ -110,7 +107,9 @@ impl Desk {
             Begun::Stuck => {
                 // Claimed, not started: ask about it, which settles it either way.
                 let engine = self.parts.engine.clone();
-                tokio::spawn(async move { engine.watch(run, true).await });
+                let stamp = self.running.get(&run.job).map(|running| running.stamp);
+                let stamp = stamp.unwrap_or_default();
+                tokio::spawn(async move { engine.watch(run, stamp, true).await });
             }
             Begun::Impossible(why) => {
                 let ending = Ending::unseen(State::Failed, "exec", why);

@@ -23,7 +23,7 @@ pub use waitlist::Waiting;
 use crate::engine::{Engine, Sighting, Signal};
 use crate::error::Result;
 use crate::live::Live;
-use crate::model::{Capacity, Ending, JobId, RunKey, State};
+use crate::model::{Capacity, Ending, JobId, RunKey, Stamp, State};
 use crate::store::{Start, Store};
 use crate::vital;
 use ahead::Ahead;
@@ -166,6 +166,7 @@ struct Running {
     holder: Holder,
     cancel: bool,
     origin: Origin,
+    stamp: Stamp,
 }
 
 /// How a run came to be begun.
@@ -289,8 +290,8 @@ impl Desk {
             Order::Cancel(job) => {
                 if let Some(running) = self.running.get_mut(&job) {
                     running.cancel = true;
-                    let run = running.run;
-                    self.signal(run);
+                    let (run, stamp) = (running.run, running.stamp);
+                    self.signal(run, stamp);
                 } else if let Some(claimed) = self.ahead.take(job) {
                     // Claimed, and never to be handed over.
                     self.waiting.remove(job);
@@ -354,6 +355,7 @@ impl Desk {
                     holder,
                     cancel: false,
                     origin,
+                    stamp: job.stamp,
                 },
             );
             tokio::spawn(begin::begin(
@@ -376,10 +378,10 @@ impl Desk {
         pick::next(self.waiting.iter(), holders, &self.pool, Instant::now())
     }
 
-    fn signal(&self, run: RunKey) {
+    fn signal(&self, run: RunKey, stamp: Stamp) {
         let engine = self.parts.engine.clone();
         tokio::spawn(async move {
-            if let Err(error) = engine.signal(run, Signal::Cancel).await {
+            if let Err(error) = engine.signal(run, stamp, Signal::Cancel).await {
                 tracing::warn!(run = %run, %error, "a run could not be signalled");
             }
         });

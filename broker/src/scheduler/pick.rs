@@ -72,7 +72,7 @@ fn shadow<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Capacity;
+    use crate::model::{Capacity, Stamp};
 
     fn footprint(cores: u32) -> Footprint {
         Footprint {
@@ -92,6 +92,7 @@ mod tests {
             footprint: footprint(cores),
             time_limit_s,
             task: None,
+            stamp: Stamp::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Desk, Origin, placement};
 use crate::engine::{Hope, Sighting};
-use crate::model::{Ending, Micros, RunKey, State};
+use crate::model::{Ending, Micros, RunKey, Stamp, State};
 use crate::store::{Start, Step, Store};
 
 /// How long the record of a start may wait for the end.
@@ -97,11 +97,12 @@ impl Desk {
 
     /// After the engine lost touch: ask about every run.
     fn ask_again(&self) {
-        let runs: Vec<RunKey> = self.running.values().map(|running| running.run).collect();
+        let runs = self.running.values();
+        let runs: Vec<(RunKey, Stamp)> = runs.map(|it| (it.run, it.stamp)).collect();
         let engine = self.parts.engine.clone();
         tokio::spawn(async move {
-            for run in runs {
-                if let Err(error) = engine.watch(run, true).await {
+            for (run, stamp) in runs {
+                if let Err(error) = engine.watch(run, stamp, true).await {
                     tracing::error!(run = %run, %error, "a run cannot be asked about");
                 }
             }

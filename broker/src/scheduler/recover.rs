@@ -88,6 +88,7 @@ impl Desk {
             until,
         };
         let (run, cancel) = (unfinished.run, unfinished.cancel);
+        let stamp = unfinished.stamp;
         self.running.insert(
             run.job,
             Running {
@@ -95,14 +96,15 @@ impl Desk {
                 holder,
                 cancel,
                 origin: Origin::Adopted,
+                stamp,
             },
         );
         let same_boot = unfinished.boot == self.parts.boot;
         let engine = self.parts.engine.clone();
         tokio::spawn(async move {
-            let asked = engine.watch(run, same_boot).await;
+            let asked = engine.watch(run, stamp, same_boot).await;
             let told = if cancel {
-                engine.signal(run, Signal::Cancel).await
+                engine.signal(run, stamp, Signal::Cancel).await
             } else {
                 Ok(())
             };

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{Footprint, JobId, RunKey, TaskSpec};
+use crate::model::{Footprint, JobId, RunKey, Stamp, TaskSpec};
 use crate::store::Queued;
 
 /// The most jobs kept in memory.
@@ -31,6 +31,8 @@ pub struct Waiting {
     pub time_limit_s: u64,
     /// Its definition, where it is at hand.
     pub task: Option<Arc<TaskSpec>>,
+    /// What its runs are stamped with.
+    pub stamp: Stamp,
 }
 
 impl Waiting {
@@ -53,6 +55,7 @@ impl From<Queued> for Waiting {
             footprint: queued.footprint,
             time_limit_s: queued.time_limit_s,
             task: None,
+            stamp: queued.stamp,
         }
     }
 }

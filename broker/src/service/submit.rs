@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Jobs, audit};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey};
+use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey, Stamp};
 use crate::scheduler::Waiting;
 use crate::store::{Cancel, CancelAnswer, NewJob};
 use crate::warrants;
@@ -57,6 +57,7 @@ impl Jobs {
         warrant: Option<String>,
     ) -> Result<Result<Submission>> {
         self.accepting()?;
+        self.0.engine.check_settled()?;
         self.check_account(caller).await?;
         let launch = self.0.engine.describe(&spec.task)?;
         let footprint = spec.task.footprint();
@@ -69,6 +70,8 @@ impl Jobs {
                 note: why.0,
             });
         let waits = refused.is_none();
+        let job_sha256 = warrants::job_sha256(&launch);
+        let stamp = Stamp::new(caller.uid, Some(&job_sha256));
         let definition = serde_json::to_string(&spec.task)
             .map_err(|e| Error::caused(Kind::Internal, "The job cannot be recorded.", e))?;
         let job = NewJob {
@@ -89,7 +92,7 @@ impl Jobs {
             refused,
             source: audit::source(caller),
             token: caller.token_id(),
-            job_sha256: warrants::job_sha256(&launch),
+            job_sha256,
         };
         let admission = match &self.0.warrants {
             Some(source) if waits => {
@@ -113,6 +116,7 @@ impl Jobs {
             footprint,
             time_limit_s: spec.task.time_limit_s,
             task: Some(Arc::new(spec.task)),
+            stamp,
         };
         let waiting = waits.then_some(waiting);
         // A caller who goes away now leaves a job behind, not half of one.

@@ -2,7 +2,6 @@
 
 use warrant_trail::Row;
 
-use super::submit::Ids;
 use crate::model::{Attempt, Dialect, Ending, Exception, Footprint, JobId, Micros, Owner, State};
 
 /// A job to be accepted.
@@ -152,8 +151,10 @@ pub struct Cancel {
 /// Anything that can be written.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    /// Take ids that no job has.
+    /// See that there are ids for jobs to come.
     Reserve,
+    /// Never give the ids up to this one.
+    GoBeyond(i64),
     /// Accept a job.
     Submit(NewJob),
     /// Take a queued job for running.
@@ -171,7 +172,7 @@ impl Change {
     pub(super) const fn is_audited(&self) -> bool {
         match self {
             Self::Submit(_) | Self::Cancel(_) | Self::Note(_) => true,
-            Self::Reserve | Self::Claim(_) | Self::Step(_) => false,
+            Self::Reserve | Self::GoBeyond(_) | Self::Claim(_) | Self::Step(_) => false,
         }
     }
 }
@@ -179,14 +180,12 @@ impl Change {
 /// What came of a [`Change`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
-    /// These ids are the asker's.
-    Reserved(Ids),
     /// The job was accepted under this id.
     Submitted(JobId),
     /// Whether the job was where the change expected it; if not, nothing changed.
     Stepped(bool),
     /// What became of the wish.
     Cancel(CancelAnswer),
-    /// The row is added.
+    /// It is done: the row is added, or there are ids.
     Noted,
 }

@@ -7,7 +7,7 @@ use warrant_migrations::{Conn, on};
 use super::steps::REMARK;
 use super::{Store, counts};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Dialect, Exception, Job, JobId, Micros, Owner, State};
+use crate::model::{Dialect, Exception, Job, JobId, Micros, Owner, Stamp, State};
 
 /// Whose jobs to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,8 @@ macro_rules! columns {
         "jobs.id, jobs.owner, jobs.owner_uid, jobs.name, jobs.dialect, jobs.state, jobs.urgency, \
          jobs.workdir, jobs.tasks, jobs.cores, jobs.gpus, jobs.time_limit_s, jobs.submitted_us, \
          jobs.started_us, jobs.ended_us, jobs.cancel_us, jobs.attempt, jobs.node, jobs.placement, \
-         jobs.wait_status, jobs.exception_type, jobs.exception_severity, jobs.exception_note"
+         jobs.wait_status, jobs.exception_type, jobs.exception_severity, jobs.exception_note, \
+         jobs.job_sha256"
     };
 }
 pub(super) use columns;
@@ -93,6 +94,7 @@ pub(super) struct JobRow {
     exception_type: Option<String>,
     exception_severity: Option<i64>,
     exception_note: Option<String>,
+    job_sha256: Option<String>,
 }
 
 impl TryFrom<JobRow> for Job {
@@ -103,11 +105,13 @@ impl TryFrom<JobRow> for Job {
         let dialect = Dialect::ALL
             .into_iter()
             .find(|dialect| dialect.word() == row.dialect);
+        let uid = row.owner_uid.and_then(|uid| uid.try_into().ok());
         Ok(Self {
             id: JobId::new(row.id).ok_or_else(strange)?,
+            stamp: Stamp::new(uid, row.job_sha256.as_deref()),
             owner: Owner {
                 name: row.owner,
-                uid: row.owner_uid.and_then(|uid| uid.try_into().ok()),
+                uid,
             },
             name: row.name,
             dialect: dialect.ok_or_else(strange)?,

@@ -4,6 +4,7 @@
 mod audit;
 mod changes;
 mod counts;
+mod identity;
 mod jobs;
 mod late;
 mod queue;
@@ -25,6 +26,7 @@ use warrant_trail::Row;
 
 pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
 use changes::{Change, Done};
+pub use identity::{Identity, identity, take_over};
 pub use jobs::{Page, Whose, is_part};
 pub use queue::{Queued, Unfinished};
 pub use search::{Matches, Query};
@@ -40,40 +42,54 @@ pub struct Store {
     db: Db,
     writer: Writer,
     texts: search::Texts,
-    /// Reserved and not given yet.
-    ids: Arc<Mutex<submit::Ids>>,
+    ids: submit::IdPool,
+    /// Held by who asks for more ids.
+    asking: Arc<Mutex<()>>,
 }
 
 impl Store {
     /// A store over an open, migrated database. Starts the writer's
     /// task, and begins to copy what is searched.
     pub fn new(db: Db) -> Self {
-        let writer = Writer::start(db.clone());
+        let ids = submit::IdPool::default();
+        let writer = Writer::start(db.clone(), ids.clone());
         let texts = search::Texts::start(db.clone());
         Self {
             db,
             writer,
             texts,
-            ids: Arc::default(),
+            ids,
+            asking: Arc::default(),
         }
     }
 
-    /// An id for a job that is not yet accepted. One that is never used is
-    /// skipped for ever.
+    /// An id for a job that is not yet accepted, greater than all that were
+    /// given. One that is never used is skipped for ever.
     ///
     /// Errors: the store is away, full or too busy.
     pub async fn reserve(&self) -> Result<JobId> {
-        let mut ids = self.ids.lock().await;
         loop {
-            if let Some(id) = ids.pop() {
+            if let Some(id) = self.ids.pop() {
                 return Ok(id);
             }
-            *ids = match self.writer.write(Change::Reserve).await? {
-                Done::Reserved(ids) => ids,
-                Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) | Done::Noted => {
-                    return Err(confused());
-                }
-            };
+            let _asking = self.asking.lock().await;
+            if !self.ids.has(1) {
+                self.note_done(Change::Reserve).await?;
+            }
+        }
+    }
+
+    /// Never give the ids up to `highest` to jobs: they were used before.
+    ///
+    /// Errors: the store is away, full or too busy.
+    pub async fn go_beyond(&self, highest: i64) -> Result<()> {
+        self.note_done(Change::GoBeyond(highest)).await
+    }
+
+    async fn note_done(&self, change: Change) -> Result<()> {
+        match self.writer.write(change).await? {
+            Done::Noted => Ok(()),
+            Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) => Err(confused()),
         }
     }
 
@@ -83,7 +99,7 @@ impl Store {
     pub async fn submit(&self, job: NewJob) -> Result<JobId> {
         match self.writer.write(Change::Submit(job)).await? {
             Done::Submitted(id) => Ok(id),
-            Done::Reserved(_) | Done::Stepped(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
+            Done::Stepped(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
         }
     }
 
@@ -105,9 +121,7 @@ impl Store {
     async fn stepped(&self, change: Change) -> Result<bool> {
         match self.writer.insist(change).await? {
             Done::Stepped(stepped) => Ok(stepped),
-            Done::Reserved(_) | Done::Submitted(_) | Done::Cancel(_) | Done::Noted => {
-                Err(confused())
-            }
+            Done::Submitted(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
         }
     }
 
@@ -117,9 +131,7 @@ impl Store {
     pub async fn cancel(&self, cancel: Cancel) -> Result<CancelAnswer> {
         match self.writer.write(Change::Cancel(cancel)).await? {
             Done::Cancel(answer) => Ok(answer),
-            Done::Reserved(_) | Done::Submitted(_) | Done::Stepped(_) | Done::Noted => {
-                Err(confused())
-            }
+            Done::Submitted(_) | Done::Stepped(_) | Done::Noted => Err(confused()),
         }
     }
 
@@ -127,12 +139,7 @@ impl Store {
     ///
     /// Errors: the store is away, full or too busy; then it is not added.
     pub async fn record(&self, row: Row) -> Result<()> {
-        match self.writer.write(Change::Note(Box::new(row))).await? {
-            Done::Noted => Ok(()),
-            Done::Reserved(_) | Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) => {
-                Err(confused())
-            }
-        }
+        self.note_done(Change::Note(Box::new(row))).await
     }
 
     /// Have a row added to the audit trail soon.

@@ -5,7 +5,7 @@ use warrant_migrations::on;
 
 use super::Store;
 use crate::error::Result;
-use crate::model::{Footprint, JobId, RunKey, TaskSpec};
+use crate::model::{Footprint, JobId, RunKey, Stamp, TaskSpec};
 
 /// A job that waits for its turn.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Queued {
     pub footprint: Footprint,
     /// Seconds it may run; 0 means no limit.
     pub time_limit_s: u64,
+    /// What its runs are stamped with.
+    pub stamp: Stamp,
 }
 
 /// A run that was begun and has no end on record.
@@ -40,6 +42,8 @@ pub struct Unfinished {
     pub since_us: i64,
     /// Whether somebody wants it cancelled.
     pub cancel: bool,
+    /// What it must be stamped with.
+    pub stamp: Stamp,
 }
 
 #[derive(FromRow)]
@@ -49,6 +53,8 @@ struct Row {
     attempt: i64,
     spec: String,
     time_limit_s: i64,
+    owner_uid: Option<i64>,
+    job_sha256: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -61,6 +67,13 @@ struct RunRow {
     time_limit_s: i64,
     since_us: i64,
     cancel_us: Option<i64>,
+    owner_uid: Option<i64>,
+    job_sha256: Option<String>,
+}
+
+fn stamp(owner_uid: Option<i64>, job_sha256: Option<&str>) -> Stamp {
+    let uid = owner_uid.and_then(|uid| uid.try_into().ok());
+    Stamp::new(uid, job_sha256)
 }
 
 /// What a task takes. A definition that cannot be read takes one core: it
@@ -81,7 +94,8 @@ impl Store {
     ///
     /// Errors: the store is away.
     pub async fn list_queued(&self, limit: i64) -> Result<Vec<Queued>> {
-        const SQL: &str = "select j.id, j.urgency, j.attempt, t.spec, j.time_limit_s from jobs j \
+        const SQL: &str = "select j.id, j.urgency, j.attempt, t.spec, j.time_limit_s, \
+            j.owner_uid, j.job_sha256 from jobs j \
             join tasks t on t.job_id = j.id and t.position = 0 \
             where j.state = 'queued' order by j.urgency desc, j.id limit $1";
         let mut conn = self.db.read().await?;
@@ -98,6 +112,7 @@ impl Store {
                     attempts: row.attempt.try_into().ok()?,
                     footprint: footprint(&row.spec),
                     time_limit_s: row.time_limit_s.try_into().ok()?,
+                    stamp: stamp(row.owner_uid, row.job_sha256.as_deref()),
                 })
             })
             .collect())
@@ -108,7 +123,8 @@ impl Store {
     /// Errors: the store is away.
     pub async fn list_unfinished(&self, host: &str) -> Result<Vec<Unfinished>> {
         const SQL: &str = "select j.id, j.attempt, r.boot, t.spec, j.placement, j.time_limit_s, \
-            coalesce(j.started_us, r.claimed_us) as since_us, j.cancel_us from jobs j \
+            coalesce(j.started_us, r.claimed_us) as since_us, j.cancel_us, \
+            j.owner_uid, j.job_sha256 from jobs j \
             join runs r on r.job_id = j.id and r.position = 0 and r.attempt = j.attempt \
             join tasks t on t.job_id = j.id and t.position = 0 \
             where j.state in ('starting', 'running') and j.host = $1 order by j.id";
@@ -133,6 +149,7 @@ impl Store {
                     time_limit_s: row.time_limit_s.try_into().ok()?,
                     since_us: row.since_us,
                     cancel: row.cancel_us.is_some(),
+                    stamp: stamp(row.owner_uid, row.job_sha256.as_deref()),
                 })
             })
             .collect())

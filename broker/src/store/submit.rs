@@ -2,6 +2,7 @@
 //! writes goes to the database in one go.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use warrant_migrations::{Spelt, Tx, on};
 use warrant_trail::{Head, Sealed};
@@ -15,8 +16,7 @@ use crate::model::JobId;
 /// Ids taken from the store at a time.
 pub(super) const IDS: i64 = 64;
 
-/// Ids that were taken from the store and have named no job yet. After a
-/// transaction that failed they must be forgotten.
+/// A stretch of ids that nobody else has or gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Ids {
     next: i64,
@@ -24,12 +24,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// Whether `n` can be given without asking the store.
-    pub(super) fn has(&self, n: usize) -> bool {
-        i64::try_from(n).is_ok_and(|n| self.end - self.next >= n)
-    }
-
-    /// A block of ids that nobody else has or gets.
+    /// A block of ids that nobody else has or gets, once this is durable.
     async fn block(tx: &mut Tx) -> sqlx::Result<Self> {
         // A value is the last of a block of ids that belong to who took it.
         const SQL: Spelt = Spelt {
@@ -43,23 +38,104 @@ impl Ids {
         Ok(Self { next, end })
     }
 
-    /// The next id of the block, while there is one.
-    pub(super) fn pop(&mut self) -> Option<JobId> {
+    /// The next id, while there is one.
+    fn pop(&mut self) -> Option<JobId> {
         let id = JobId::new(self.next).filter(|_| self.next < self.end)?;
         self.next += 1;
         Some(id)
+    }
+
+    fn left(&self) -> usize {
+        usize::try_from(self.end - self.next).unwrap_or_default()
+    }
+}
+
+/// The ids that have named no job yet. All jobs get theirs from here, so that
+/// ids are in the order in which they were asked for. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IdPool(Arc<Mutex<Ids>>);
+
+impl IdPool {
+    /// The next id, while there is one.
+    pub(super) fn pop(&self) -> Option<JobId> {
+        self.ids().pop()
+    }
+
+    /// Whether `n` can be given without asking the store.
+    pub(super) fn has(&self, n: usize) -> bool {
+        self.ids().left() >= n
+    }
+
+    /// Put what is left of a block into the empty pool, once the block is
+    /// durably ours.
+    pub(super) fn fill(&self, block: Ids) {
+        *self.ids() = block;
+    }
+
+    fn forget_up_to(&self, highest: i64) {
+        let mut ids = self.ids();
+        if ids.next <= highest {
+            *ids = Ids::default();
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, Ids> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a transaction takes ids from: the pool, and then blocks of its own.
+/// What is left of the last one goes to the pool when the transaction is
+/// durable, and is forgotten if it fails.
+#[derive(Debug)]
+pub(super) struct IdSource {
+    pool: IdPool,
+    block: Option<Ids>,
+}
+
+impl IdSource {
+    pub(super) fn new(pool: &IdPool) -> Self {
+        Self {
+            pool: pool.clone(),
+            block: None,
+        }
     }
 
     /// The next `n` ids. Some may be skipped for ever; none is given twice.
     async fn take(&mut self, tx: &mut Tx, n: usize) -> sqlx::Result<Vec<JobId>> {
         let mut ids = Vec::with_capacity(n);
         while ids.len() < n {
-            match self.pop() {
+            let next = match &mut self.block {
+                None => self.pool.pop(),
+                Some(block) => block.pop(),
+            };
+            match next {
                 Some(id) => ids.push(id),
-                None => *self = Self::block(tx).await?,
+                None => self.block = Some(Ids::block(tx).await?),
             }
         }
         Ok(ids)
+    }
+
+    /// Have a block for the pool, unless there are ids.
+    pub(super) async fn provide(&mut self, tx: &mut Tx) -> sqlx::Result<()> {
+        if self.block.is_none() && !self.pool.has(1) {
+            self.block = Some(Ids::block(tx).await?);
+        }
+        Ok(())
+    }
+
+    /// Forget the ids that are left, if some are not above `highest`.
+    pub(super) fn forget_up_to(&mut self, highest: i64) {
+        self.pool.forget_up_to(highest);
+        self.block = self.block.filter(|block| block.next > highest);
+    }
+
+    /// The transaction is durable.
+    pub(super) fn settle(self) {
+        if let Some(block) = self.block {
+            self.pool.fill(block);
+        }
     }
 }
 
@@ -67,7 +143,7 @@ impl Ids {
 /// and what finds it again. The rows come behind `head`, which moves.
 pub(super) async fn insert(
     tx: &mut Tx,
-    ids: &mut Ids,
+    ids: &mut IdSource,
     head: &mut Head,
     new: &[(usize, &NewJob)],
     done: &mut [Done],
@@ -94,22 +170,11 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Give each of those at these places a block of ids.
-pub(super) async fn reserve(tx: &mut Tx, at: &[usize], done: &mut [Done]) -> sqlx::Result<()> {
-    for at in at {
-        let block = Ids::block(tx).await?;
-        if let Some(slot) = done.get_mut(*at) {
-            *slot = Done::Reserved(block);
-        }
-    }
-    Ok(())
-}
-
 async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -> sqlx::Result<()> {
     const JOBS: Spelt = same(
         "insert into jobs (id, owner, owner_uid, name, dialect, state, urgency, command, \
          workdir, tasks, cores, gpus, exclusive, time_limit_s, submitted_us, ended_us, \
-         exception_type, exception_severity, exception_note, events) ",
+         exception_type, exception_severity, exception_note, events, job_sha256) ",
     );
     const TASKS: Spelt = same("insert into tasks (job_id, position, spec) ");
     const TEXTS: Spelt = Spelt {
@@ -148,7 +213,8 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
                     .push_bind(refused.map(|exception| exception.kind.as_str()))
                     .push_bind(refused.map(|exception| i64::from(exception.severity)))
                     .push_bind(refused.map(|exception| exception.note.as_str()))
-                    .push_bind(if refused.is_some() { 2_i64 } else { 1 });
+                    .push_bind(if refused.is_some() { 2_i64 } else { 1 })
+                    .push_bind(&job.job_sha256);
             },
             NO_TAIL,
         );

@@ -10,9 +10,9 @@ use warrant_migrations::{Db, Driven, Tx};
 use warrant_trail::{Head, Row};
 
 use super::changes::{Change, Done, Step};
-use super::submit::{self, Ids};
+use super::submit::{self, IdPool, IdSource};
 use super::text::is_one_chunk;
-use super::{audit, late, steps};
+use super::{audit, identity, late, steps};
 use crate::error::{Error, Kind, Result, Sort, Sorted};
 use crate::vital;
 
@@ -39,10 +39,10 @@ struct Ask {
 
 impl Writer {
     /// Start the task. It ends when the last handle is dropped.
-    pub(super) fn start(db: Db) -> Self {
+    pub(super) fn start(db: Db, ids: IdPool) -> Self {
         let (queue, asks) = mpsc::channel(WAITING);
         let doubt = Arc::new(Notify::new());
-        vital::spawn("writer", run(db, asks, doubt.clone()));
+        vital::spawn("writer", run(db, ids, asks, doubt.clone()));
         Self { queue, doubt }
     }
 
@@ -94,12 +94,12 @@ fn busy() -> Error {
     )
 }
 
-async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
+async fn run(db: Db, ids: IdPool, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut pen = Pen {
         db,
         held: None,
-        ids: Ids::default(),
+        ids,
         head: None,
         // An earlier process may have left some.
         late: late::MOST,
@@ -151,7 +151,7 @@ async fn run(db: Db, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
 struct Pen {
     db: Db,
     held: Option<Tx>,
-    ids: Ids,
+    ids: IdPool,
     /// Behind the last row of the audit trail, where that is known.
     head: Option<Head>,
     /// About how many texts wait for their index.
@@ -236,21 +236,21 @@ impl Pen {
             None => self.db.hold().await?,
         };
         let unknown = self.head.is_none() && changes.iter().any(Change::is_audited);
+        let mut ids = IdSource::new(&self.ids);
         let committed = if !unknown && is_one_statement(changes, &self.ids) {
-            self.commit_alone(&mut tx, changes).await
+            self.commit_alone(&mut tx, changes, &mut ids).await
         } else {
-            self.commit_together(&mut tx, changes).await
+            self.commit_together(&mut tx, changes, &mut ids).await
         };
         match &committed {
             Ok(_) => {
                 let new = changes.iter().filter(|it| matches!(it, Change::Submit(_)));
                 self.late += if tx.is_sqlite() { new.count() } else { 0 };
                 self.held = Some(tx);
+                ids.settle();
             }
             Err(_) => {
                 tx.abandon();
-                // They may have been taken in the transaction that is undone.
-                self.ids = Ids::default();
                 self.head = None;
             }
         }
@@ -261,12 +261,13 @@ impl Pen {
         &mut self,
         tx: &mut Tx,
         changes: &[Change],
+        ids: &mut IdSource,
     ) -> warrant_migrations::Result<Vec<Done>> {
         tx.open().await?;
         if self.head.is_none() && changes.iter().any(Change::is_audited) {
             self.head = Some(audit::head(tx).await?);
         }
-        let done = self.apply(tx, changes).await?;
+        let done = self.apply(tx, changes, ids).await?;
         tx.close().await.inspect_err(|_| self.doubt.notify_one())?;
         Ok(done)
     }
@@ -276,8 +277,9 @@ impl Pen {
         &mut self,
         tx: &mut Tx,
         changes: &[Change],
+        ids: &mut IdSource,
     ) -> warrant_migrations::Result<Vec<Done>> {
-        let done = self.apply(tx, changes).await;
+        let done = self.apply(tx, changes, ids).await;
         Ok(done.inspect_err(|error| {
             if error.sort() == Sort::Away {
                 self.doubt.notify_one();
@@ -286,34 +288,48 @@ impl Pen {
     }
 
     /// Apply all changes, sort by sort; the answers come in the changes' order.
-    async fn apply(&mut self, tx: &mut Tx, changes: &[Change]) -> sqlx::Result<Vec<Done>> {
+    async fn apply(
+        &mut self,
+        tx: &mut Tx,
+        changes: &[Change],
+        ids: &mut IdSource,
+    ) -> sqlx::Result<Vec<Done>> {
         let mut done = vec![Done::Stepped(false); changes.len()];
         let mut new = Vec::new();
         let mut cancels = Vec::new();
         let mut claims = Vec::new();
         let mut taken = Vec::new();
-        let mut reserved = Vec::new();
+        let (mut reserves, mut beyond) = (false, None);
         let mut rows = Vec::new();
         for (at, change) in changes.iter().enumerate() {
+            let noted = matches!(
+                change,
+                Change::Reserve | Change::GoBeyond(_) | Change::Note(_)
+            );
+            if let Some(slot) = done.get_mut(at).filter(|_| noted) {
+                *slot = Done::Noted;
+            }
             match change {
-                Change::Reserve => reserved.push(at),
+                Change::Reserve => reserves = true,
+                Change::GoBeyond(highest) => beyond = beyond.max(Some(*highest)),
                 Change::Submit(job) => new.push((at, job)),
                 Change::Cancel(cancel) => cancels.push((at, cancel)),
                 Change::Claim(claim) => claims.push((at, claim)),
                 Change::Step(step) => taken.push((at, step)),
-                Change::Note(row) => {
-                    rows.push(Row::clone(row));
-                    if let Some(slot) = done.get_mut(at) {
-                        *slot = Done::Noted;
-                    }
-                }
+                Change::Note(row) => rows.push(Row::clone(row)),
             }
         }
-        submit::reserve(tx, &reserved, &mut done).await?;
+        if let Some(highest) = beyond {
+            ids.forget_up_to(highest);
+            identity::go_beyond(tx, highest).await?;
+        }
         if let Some(head) = &mut self.head {
-            submit::insert(tx, &mut self.ids, head, &new, &mut done).await?;
+            submit::insert(tx, ids, head, &new, &mut done).await?;
             rows.extend(steps::cancel(tx, &cancels, &mut done).await?);
             audit::append(tx, head, rows).await?;
+        }
+        if reserves {
+            ids.provide(tx).await?;
         }
         steps::claim(tx, &claims, &mut done).await?;
         steps::step(tx, &taken, &mut done).await?;
@@ -329,12 +345,13 @@ fn sort(error: &warrant_migrations::Error) -> Sort {
         | warrant_migrations::Error::Outdated(_)
         | warrant_migrations::Error::Role(_)
         | warrant_migrations::Error::Lacking { .. }
-        | warrant_migrations::Error::MayNotMigrate(_) => Sort::Refused,
+        | warrant_migrations::Error::MayNotMigrate(_)
+        | warrant_migrations::Error::Held(_) => Sort::Refused,
     }
 }
 
 /// Whether all changes are of one sort and few enough for one statement.
-fn is_one_statement(changes: &[Change], ids: &Ids) -> bool {
+fn is_one_statement(changes: &[Change], ids: &IdPool) -> bool {
     let nameless = |change: &&Change| matches!(change, Change::Submit(job) if job.id.is_none());
     let one_sort = changes
         .iter()

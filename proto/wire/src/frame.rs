@@ -8,6 +8,8 @@ use crate::launch::{MAX_LAUNCH_BYTES, Placement};
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
 use crate::run::RunId;
+use crate::stamp::Stamp;
+use crate::store::{Bond, StoreId};
 use crate::warrant::MAX_WARRANT_BYTES;
 
 /// Most bytes of a frame after its length.
@@ -84,6 +86,25 @@ pub enum Request {
         /// What the answer repeats; it need not be a run.
         run: RunId,
     },
+    /// A request to launch, start, revoke, signal or watch, of which the
+    /// broker says whose the run is. What there is of another user's run, or
+    /// of another job, with the same number is not taken for it.
+    Of {
+        /// Whose it is.
+        stamp: Stamp,
+        /// What is asked for.
+        request: Box<Request>,
+    },
+    /// The job store that the broker works for: the first request on a
+    /// connection, answered by [`Report::Store`]. Until the answer is
+    /// [`Bond::Ours`], nothing else that is asked for is done.
+    Store {
+        /// Its identity.
+        store: StoreId,
+        /// Whether the spool becomes the store's if it holds runs of a version
+        /// that did not write down whose they are.
+        adopt: bool,
+    },
 }
 
 /// What the monitor says of a run. Of one that was to be started, in order:
@@ -135,10 +156,26 @@ pub enum Report {
         /// What the question held.
         run: RunId,
     },
+    /// What the spool is to the store that the broker named.
+    Store {
+        /// Whether it belongs to that store.
+        bond: Bond,
+        /// No job with a number up to this one may be new: it was used here,
+        /// or may have been.
+        highest_job: u64,
+    },
 }
 
+/// Stands for the run in what is about none. No job has the number 0.
+const NO_RUN: RunId = RunId {
+    job: 0,
+    task: 0,
+    attempt: 0,
+};
+
 impl Request {
-    /// The run it is about.
+    /// The run it is about; one of the job 0, which there is not, in
+    /// [`Request::Store`].
     #[must_use]
     pub fn run(&self) -> RunId {
         match self {
@@ -149,12 +186,15 @@ impl Request {
             | Self::Signal { run, .. }
             | Self::Watch { run, .. }
             | Self::Ping { run } => *run,
+            Self::Of { request, .. } => request.run(),
+            Self::Store { .. } => NO_RUN,
         }
     }
 }
 
 impl Report {
-    /// The run it is about.
+    /// The run it is about; one of the job 0, which there is not, in
+    /// [`Report::Store`].
     #[must_use]
     pub fn run(&self) -> RunId {
         match self {
@@ -165,6 +205,7 @@ impl Report {
             | Self::NotStarted { run, .. }
             | Self::Lost { run }
             | Self::Pong { run } => *run,
+            Self::Store { .. } => NO_RUN,
         }
     }
 }
@@ -173,36 +214,63 @@ impl Report {
 /// a frame with a larger one is refused by its reader.
 #[must_use]
 pub fn encode_request(request: &Request) -> Vec<u8> {
+    let run = request.run();
+    if let Request::Of { stamp, request } = request {
+        return frame(OF, run, |out| {
+            stamp.write(out);
+            out.push(kind(request));
+            write_fields(request, out);
+        });
+    }
+    frame(kind(request), run, |out| write_fields(request, out))
+}
+
+/// The kind of request that says whose the run is of another request.
+const OF: u8 = 8;
+
+fn kind(request: &Request) -> u8 {
+    match request {
+        Request::Launch { .. } => 1,
+        Request::Signal { .. } => 2,
+        Request::Watch { .. } => 3,
+        Request::Admit { .. } => 4,
+        Request::Start { .. } => 5,
+        Request::Revoke { .. } => 6,
+        // Within another one, no reader takes it.
+        Request::Of { .. } => OF,
+        Request::Store { .. } => 9,
+        Request::Ping { .. } => 7,
+    }
+}
+
+fn write_fields(request: &Request, out: &mut Vec<u8>) {
     match request {
         Request::Launch {
-            run,
-            placement,
-            launch,
-        } => frame(1, *run, |out| {
+            placement, launch, ..
+        } => {
             placement.write(out);
             out.extend(launch);
-        }),
+        }
         Request::Admit {
-            run,
-            warrant,
-            launch,
-        } => frame(4, *run, |out| {
+            warrant, launch, ..
+        } => {
             let length = u32::try_from(warrant.len()).unwrap_or(u32::MAX);
             out.extend(length.to_le_bytes());
             out.extend(warrant);
             out.extend(launch);
+        }
+        Request::Start { placement, .. } => placement.write(out),
+        Request::Signal { signal, .. } => out.extend(match signal {
+            JobSignal::Cancel => [1, 0],
+            JobSignal::Kill => [2, 0],
+            JobSignal::Deliver(number) => [3, *number],
         }),
-        Request::Start { run, placement } => frame(5, *run, |out| placement.write(out)),
-        Request::Revoke { run } => frame(6, *run, |_| ()),
-        Request::Signal { run, signal } => frame(2, *run, |out| {
-            out.extend(match signal {
-                JobSignal::Cancel => [1, 0],
-                JobSignal::Kill => [2, 0],
-                JobSignal::Deliver(number) => [3, *number],
-            });
-        }),
-        Request::Watch { run, same_boot } => frame(3, *run, |out| out.push(u8::from(*same_boot))),
-        Request::Ping { run } => frame(7, *run, |_| ()),
+        Request::Watch { same_boot, .. } => out.push(u8::from(*same_boot)),
+        Request::Store { store, adopt } => {
+            out.extend(store.bytes());
+            out.push(u8::from(*adopt));
+        }
+        Request::Revoke { .. } | Request::Ping { .. } | Request::Of { .. } => {}
     }
 }
 
@@ -226,6 +294,10 @@ pub fn encode_report(report: &Report) -> Vec<u8> {
         Report::Admitted { run } => frame(21, *run, |_| ()),
         Report::Refused { run, refusal } => frame(22, *run, |out| out.push(refusal.code())),
         Report::Pong { run } => frame(23, *run, |_| ()),
+        Report::Store { bond, highest_job } => frame(24, NO_RUN, |out| {
+            bond.write(out);
+            out.extend(highest_job.to_le_bytes());
+        }),
     }
 }
 
@@ -326,10 +398,32 @@ fn read_request(mut from: Cursor<'_>) -> Result<Request, Malformed> {
     let kind = from.u8()?;
     let run = RunId::read(&mut from)?;
     let request = match kind {
+        OF => Request::Of {
+            stamp: Stamp::read(&mut from)?,
+            request: match from.u8()? {
+                kind @ (1..=3 | 5 | 6) => Box::new(read_fields(kind, run, &mut from)?),
+                _ => return Err(Malformed("frame: unknown kind of request about a run")),
+            },
+        },
+        9 if run == NO_RUN => {
+            let no_store = Malformed("store: must not be zero");
+            Request::Store {
+                store: StoreId::new(from.array()?).ok_or(no_store)?,
+                adopt: from.flag()?,
+            }
+        }
+        kind => read_fields(kind, run, &mut from)?,
+    };
+    from.end()?;
+    Ok(request)
+}
+
+fn read_fields(kind: u8, run: RunId, from: &mut Cursor<'_>) -> Result<Request, Malformed> {
+    Ok(match kind {
         1 => Request::Launch {
             run,
-            placement: Placement::read(&mut from)?,
-            launch: read_launch(&mut from)?,
+            placement: Placement::read(from)?,
+            launch: read_launch(from)?,
         },
         2 => Request::Signal {
             run,
@@ -353,18 +447,16 @@ fn read_request(mut from: Cursor<'_>) -> Result<Request, Malformed> {
                 }
                 warrant.to_vec()
             },
-            launch: read_launch(&mut from)?,
+            launch: read_launch(from)?,
         },
         5 => Request::Start {
             run,
-            placement: Placement::read(&mut from)?,
+            placement: Placement::read(from)?,
         },
         6 => Request::Revoke { run },
         7 => Request::Ping { run },
         _ => return Err(Malformed("frame: unknown kind of request")),
-    };
-    from.end()?;
-    Ok(request)
+    })
 }
 
 fn read_launch(from: &mut Cursor<'_>) -> Result<Vec<u8>, Malformed> {
@@ -402,6 +494,10 @@ fn read_report(mut from: Cursor<'_>) -> Result<Report, Malformed> {
             refusal: Refusal::from_code(from.u8()?)?,
         },
         23 => Report::Pong { run },
+        24 if run == NO_RUN => Report::Store {
+            bond: Bond::read(&mut from)?,
+            highest_job: from.u64()?,
+        },
         _ => return Err(Malformed("frame: unknown kind of report")),
     };
     from.end()?;

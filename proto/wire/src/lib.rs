@@ -22,6 +22,8 @@ pub mod output;
 pub mod record;
 pub mod refusal;
 pub mod run;
+pub mod stamp;
+pub mod store;
 pub mod template;
 pub mod warrant;
 
@@ -31,4 +33,6 @@ pub use launch::{Launch, Limits, Placement};
 pub use outcome::{Cause, Outcome, StartDir};
 pub use refusal::Refusal;
 pub use run::{RunFile, RunId};
+pub use stamp::Stamp;
+pub use store::{Bond, StoreId};
 pub use warrant::Claims;

@@ -6,12 +6,16 @@
 use crate::cursor::{Cursor, Malformed};
 use crate::outcome::Outcome;
 use crate::refusal::Refusal;
+use crate::stamp::Stamp;
 
 /// Bytes of a record file.
 pub const RECORD_BYTES: usize = 512;
 
 const MAGIC: [u8; 4] = *b"WRNR";
-const VERSION: u8 = 1;
+/// Without a stamp: all of an earlier version of the shim, and what a monitor
+/// writes about runs that have not begun.
+const PLAIN: u8 = 1;
+const STAMPED: u8 = 2;
 
 /// Who runs a run, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,19 +63,28 @@ impl Record {
         }
     }
 
-    /// The content of the file.
+    /// The content of the file, without a stamp.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD_BYTES] {
-        let mut out = Vec::with_capacity(RECORD_BYTES);
-        out.extend(MAGIC);
-        out.extend([VERSION, 0, 0, 0]);
+        let (stamp, record) = (None, *self);
+        Stamped { stamp, record }.encode()
+    }
+
+    /// Reads the content of the file, as [`Stamped::decode`] does.
+    ///
+    /// Errors: as there.
+    pub fn decode(file: &[u8]) -> Result<Self, Malformed> {
+        Stamped::decode(file).map(|stamped| stamped.record)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Empty => out.push(1),
             Self::Revoked => out.push(2),
             Self::Refused(refusal) => out.extend([5, refusal.code()]),
             Self::Started(ticket) => {
                 out.push(3);
-                ticket.write(&mut out);
+                ticket.write(out);
             }
             Self::Ended {
                 ticket,
@@ -79,11 +92,52 @@ impl Record {
                 output_failed,
             } => {
                 out.push(4);
-                ticket.write(&mut out);
-                outcome.write(&mut out);
+                ticket.write(out);
+                outcome.write(out);
                 out.push(u8::from(*output_failed));
             }
         }
+    }
+
+    fn read(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        Ok(match from.u8()? {
+            1 => Self::Empty,
+            2 => Self::Revoked,
+            3 => Self::Started(Ticket::read(from)?),
+            4 => Self::Ended {
+                ticket: Ticket::read(from)?,
+                outcome: Outcome::read(from)?,
+                output_failed: from.flag()?,
+            },
+            5 => Self::Refused(Refusal::from_code(from.u8()?)?),
+            _ => return Err(Malformed("record: unknown state")),
+        })
+    }
+}
+
+/// All that a record file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamped {
+    /// Whose the run is, if the file says so.
+    pub stamp: Option<Stamp>,
+    /// The state of the run.
+    pub record: Record,
+}
+
+impl Stamped {
+    /// The content of the file.
+    #[must_use]
+    pub fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut out = Vec::with_capacity(RECORD_BYTES);
+        out.extend(MAGIC);
+        match &self.stamp {
+            None => out.extend([PLAIN, 0, 0, 0]),
+            Some(stamp) => {
+                out.extend([STAMPED, 0, 0, 0]);
+                stamp.write(&mut out);
+            }
+        }
+        self.record.write(&mut out);
         let mut file = [0; RECORD_BYTES];
         for (to, from) in file.iter_mut().zip(out) {
             *to = from;
@@ -94,10 +148,11 @@ impl Record {
     /// Reads the content of the file. One that is empty or all zero, as a
     /// crash of the machine may leave it, is [`Record::Empty`].
     ///
-    /// Errors: any other content that [`Record::encode`] would not have written.
+    /// Errors: any other content that [`Stamped::encode`] would not have written.
     pub fn decode(file: &[u8]) -> Result<Self, Malformed> {
         if file.iter().all(|byte| *byte == 0) && file.len() <= RECORD_BYTES {
-            return Ok(Self::Empty);
+            let (stamp, record) = (None, Record::Empty);
+            return Ok(Self { stamp, record });
         }
         if file.len() != RECORD_BYTES {
             return Err(Malformed("record: must be 512 bytes"));
@@ -106,25 +161,32 @@ impl Record {
         if from.array()? != MAGIC {
             return Err(Malformed("record: is not a record"));
         }
-        if from.u8()? != VERSION {
-            return Err(Malformed("record: is of an unknown version"));
-        }
+        let version = from.u8()?;
         from.padding(3)?;
-        let record = match from.u8()? {
-            1 => Self::Empty,
-            2 => Self::Revoked,
-            3 => Self::Started(Ticket::read(&mut from)?),
-            4 => Self::Ended {
-                ticket: Ticket::read(&mut from)?,
-                outcome: Outcome::read(&mut from)?,
-                output_failed: from.flag()?,
-            },
-            5 => Self::Refused(Refusal::from_code(from.u8()?)?),
-            _ => return Err(Malformed("record: unknown state")),
+        let stamp = match version {
+            PLAIN => None,
+            STAMPED => Some(Stamp::read(&mut from)?),
+            _ => return Err(Malformed("record: is of an unknown version")),
         };
+        let record = Record::read(&mut from)?;
         let unused = from.rest();
         Cursor::new(unused).padding(unused.len())?;
-        Ok(record)
+        Ok(Self { stamp, record })
+    }
+
+    /// Whether it counts for a run of whom somebody asks about. What tells
+    /// that a run has not begun, and says nothing else, counts for everybody;
+    /// `trusts_plain` is whether a record without a stamp does.
+    #[must_use]
+    pub fn counts_for(&self, asked: Option<&Stamp>, trusts_plain: bool) -> bool {
+        if self.record == Record::Empty || self.record.is_passing() {
+            return true;
+        }
+        match (asked, &self.stamp) {
+            (None, _) => true,
+            (Some(_), None) => trusts_plain,
+            (Some(asked), Some(found)) => asked.agrees_with(found),
+        }
     }
 }
 

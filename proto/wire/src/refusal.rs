@@ -108,6 +108,13 @@ refusals! {
     Mode = 30, "mode", "the shim does not take such requests in this mode";
     /// The keeper could not be made ready.
     Unprepared = 31, "unprepared", "the job's process could not be prepared";
+    /// The spool belongs to another job store than the broker's, or the broker
+    /// has not said which its is.
+    OtherStore = 50, "other-store", "the shim serves another job store";
+    /// What there is under the run's number is another job's, or another user's.
+    OtherJob = 51, "other-job", "the job's number was used by another job before";
+    /// The job's number is far beyond all that were used.
+    JobNumber = 52, "job-number", "the job's number is out of range";
 }
 
 impl Refusal {
@@ -121,7 +128,8 @@ impl Refusal {
             | Self::AccountUnavailable
             | Self::Cgroup
             | Self::LostStart
-            | Self::Unprepared => true,
+            | Self::Unprepared
+            | Self::OtherStore => true,
             Self::WarrantMalformed
             | Self::KeyUnknown
             | Self::Signature
@@ -145,7 +153,9 @@ impl Refusal {
             | Self::Shell
             | Self::PamAccount
             | Self::PamSession
-            | Self::Mode => false,
+            | Self::Mode
+            | Self::OtherJob
+            | Self::JobNumber => false,
         }
     }
 }

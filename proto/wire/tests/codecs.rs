@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used)]
 use warrant_wire::launch::{MAX_LAUNCH_BYTES, MAX_PROCESSES, MAX_STRING_BYTES};
 use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
-use warrant_wire::record::{RECORD_BYTES, Record, Ticket};
+use warrant_wire::record::{RECORD_BYTES, Record, Stamped, Ticket};
 use warrant_wire::{
-    Cause, Decoder, JobSignal, Launch, Limits, Outcome, Placement, Refusal, Report, Request, RunId,
-    StartDir, encode_report, encode_request,
+    Bond, Cause, Decoder, JobSignal, Launch, Limits, Outcome, Placement, Refusal, Report, Request,
+    RunId, Stamp, StartDir, StoreId, encode_report, encode_request,
 };
 
 const RUN: RunId = RunId {
@@ -100,7 +100,41 @@ fn requests() -> Vec<Request> {
             same_boot: false,
         },
         Request::Ping { run: RUN },
+        Request::Store {
+            store: STORE,
+            adopt: true,
+        },
+        of(Request::Launch {
+            run: RUN,
+            placement: placement(),
+            launch: launch().encode().unwrap(),
+        }),
+        of(Request::Start {
+            run: RUN,
+            placement: placement(),
+        }),
+        of(Request::Revoke { run: RUN }),
+        of(Request::Signal {
+            run: RUN,
+            signal: JobSignal::Deliver(10),
+        }),
+        of(Request::Watch {
+            run: RUN,
+            same_boot: true,
+        }),
     ]
+}
+
+const STAMP: Stamp = Stamp {
+    uid: 1001,
+    job_sha256: [7; 32],
+};
+
+const STORE: StoreId = StoreId::new([8; 16]).unwrap();
+
+fn of(request: Request) -> Request {
+    let (stamp, request) = (STAMP, Box::new(request));
+    Request::Of { stamp, request }
 }
 
 fn reports() -> Vec<Report> {
@@ -130,6 +164,18 @@ fn reports() -> Vec<Report> {
             refusal: Refusal::Signature,
         },
         Report::Pong { run: RUN },
+        Report::Store {
+            bond: Bond::Ours,
+            highest_job: 7,
+        },
+        Report::Store {
+            bond: Bond::Unclaimed,
+            highest_job: u64::MAX,
+        },
+        Report::Store {
+            bond: Bond::Foreign(STORE),
+            highest_job: 0,
+        },
     ]
 }
 
@@ -333,6 +379,64 @@ fn records_decode_to_themselves_and_have_one_size() {
         assert_eq!(bytes.len(), RECORD_BYTES);
         assert_eq!(Record::decode(&bytes).unwrap(), record);
     }
+}
+
+#[test]
+fn a_stamped_record_decodes_to_itself_and_a_plain_one_has_no_stamp() {
+    for record in records() {
+        for stamp in [None, Some(STAMP)] {
+            let stamped = Stamped { stamp, record };
+            let bytes = stamped.encode();
+            assert_eq!(Stamped::decode(&bytes), Ok(stamped));
+            assert_eq!(Record::decode(&bytes), Ok(record));
+        }
+        let (stamp, bytes) = (None, record.encode());
+        assert_eq!(Stamped::decode(&bytes), Ok(Stamped { stamp, record }));
+    }
+}
+
+#[test]
+fn t121_a_record_counts_for_its_own_job_and_user_alone() {
+    let other_user = Stamp { uid: 1002, ..STAMP };
+    let other_job = Stamp {
+        job_sha256: [9; 32],
+        ..STAMP
+    };
+    for record in records() {
+        let counts =
+            |stamp, asked, trusts_plain| Stamped { stamp, record }.counts_for(asked, trusts_plain);
+        // What says nothing of a run that began counts for everybody.
+        let says_nothing = matches!(record, Record::Empty | Record::Revoked);
+        assert!(counts(Some(STAMP), Some(&STAMP), false));
+        assert!(counts(None, Some(&STAMP), true));
+        assert_eq!(
+            counts(None, Some(&STAMP), false),
+            says_nothing,
+            "{record:?}"
+        );
+        for other in [other_user, other_job] {
+            assert_eq!(counts(Some(other), Some(&STAMP), true), says_nothing);
+        }
+    }
+}
+
+#[test]
+fn a_request_about_whose_run_it_is_holds_one_request_about_a_run() {
+    let refused = |request| {
+        let mut decoder = Decoder::new();
+        decoder.push(&encode_request(&of(request)));
+        decoder.next_request().is_err()
+    };
+    assert!(refused(of(Request::Revoke { run: RUN })));
+    assert!(refused(Request::Admit {
+        run: RUN,
+        warrant: b"e30.e30.c2ln".to_vec(),
+        launch: Vec::new(),
+    }));
+    assert!(refused(Request::Store {
+        store: STORE,
+        adopt: false,
+    }));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a journal tells, and how that is written as bytes.
 
-use warrant_wire::Cursor;
+use warrant_wire::{Cursor, StoreId};
 
 use crate::identity::Identity;
 
@@ -32,6 +32,9 @@ pub(super) enum Entry<'a> {
     NotBegun,
     /// There was one once, by this warrant, which ends then.
     Spent([u8; 16], u64),
+    /// The journal is this store's from here on, or nobody's. It is of no
+    /// task; the job's number is the highest that was used.
+    Owned(Option<StoreId>),
 }
 
 impl<'a> Entry<'a> {
@@ -67,6 +70,10 @@ impl<'a> Entry<'a> {
                 out.extend(jti);
                 out.extend(exp_s.to_le_bytes());
             }
+            Self::Owned(store) => {
+                begin(6);
+                out.extend(store.map_or([0; 16], StoreId::bytes));
+            }
         }
     }
 
@@ -88,6 +95,7 @@ impl<'a> Entry<'a> {
             3 => Self::Dropped,
             4 => Self::NotBegun,
             5 => Self::Spent(from.array().ok()?, from.u64().ok()?),
+            6 => Self::Owned(StoreId::new(from.array().ok()?)),
             _ => return None,
         };
         Some((task, entry))

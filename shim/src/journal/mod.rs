@@ -20,7 +20,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::renameat;
-use warrant_wire::{Cursor, RunId};
+use warrant_wire::{Cursor, RunId, Stamp, StoreId};
 
 use self::entry::Entry;
 pub use self::entry::{Task, Warrant};
@@ -74,6 +74,10 @@ struct Index {
     waiting: usize,
     high_water_s: u64,
     purged_s: u64,
+    /// The job store whose tasks these are, if that is known.
+    store: Option<StoreId>,
+    /// The highest number of a job that was ever written.
+    highest_job: u64,
 }
 
 /// A job that was admitted.
@@ -165,6 +169,34 @@ impl Journal {
     #[must_use]
     pub fn high_water_s(&self) -> u64 {
         self.index.high_water_s
+    }
+
+    /// The job store that the journal belongs to; `None` if it is new, was
+    /// released, or is of a version that did not write it down.
+    #[must_use]
+    pub fn store(&self) -> Option<StoreId> {
+        self.index.store
+    }
+
+    /// The highest number of a job that was ever admitted or started.
+    #[must_use]
+    pub fn highest_job(&self) -> u64 {
+        self.index.highest_job
+    }
+
+    /// Notes which store the journal belongs to. It is written with the next
+    /// batch. What waits is forgotten where it is given to nobody: it is of a
+    /// store whose broker will not ask for it.
+    pub fn give_to(&mut self, store: Option<StoreId>) {
+        if store.is_none() {
+            let waiting = self
+                .admissions()
+                .filter(|(_, it)| it.state == State::Waiting);
+            for task in waiting.map(|(task, _)| *task).collect::<Vec<_>>() {
+                self.drop_waiting(task);
+            }
+        }
+        self.happened((self.index.highest_job, 0), &Entry::Owned(store));
     }
 
     /// Whether the batch holds something about this task or this warrant.
@@ -276,6 +308,9 @@ fn rewrite(
         io::Result::Ok(())
     };
     let mut body = old.high_water_s.to_le_bytes().to_vec();
+    if old.store.is_some() || old.highest_job > 0 {
+        Entry::Owned(old.store).write((old.highest_job, 0), &mut body);
+    }
     for (jti, exp_s) in &old.used {
         Entry::Spent(*jti, *exp_s).write((0, 0), &mut body);
         write(&mut body, BATCH_BYTES)?;
@@ -307,6 +342,7 @@ impl Index {
 
     /// `end` is where the entry ends, and with it the launch of an admission.
     fn apply(&mut self, task: Task, entry: &Entry<'_>, end: u64) {
+        self.highest_job = self.highest_job.max(task.0);
         let waited = self.is_waiting(task);
         let admission = self.admissions.get_mut(&task);
         match (entry, admission) {
@@ -328,6 +364,7 @@ impl Index {
             (Entry::NotBegun, Some(admission)) => admission.state = State::Waiting,
             (Entry::Dropped, _) => drop(self.admissions.remove(&task)),
             (Entry::Spent(jti, exp_s), _) => drop(self.used.insert(*jti, *exp_s)),
+            (Entry::Owned(store), _) => self.store = *store,
             (Entry::Started(..) | Entry::NotBegun, None) => {}
         }
         let waits = self.is_waiting(task);
@@ -369,6 +406,15 @@ impl Index {
 }
 
 impl Admission {
+    /// Whose its runs are.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            uid: self.identity.uid,
+            job_sha256: self.warrant.sha256,
+        }
+    }
+
     /// Whether it waits, or was used and may yet be given back.
     fn is_live(&self) -> bool {
         self.state == State::Waiting || self.launch_bytes > 0

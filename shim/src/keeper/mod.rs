@@ -151,8 +151,8 @@ fn settle_in(station: &Station<'_>) -> io::Result<()> {
 /// Makes the record, and with it the right to start the run. Nobody else can
 /// from here on, whatever happens to this process.
 fn take_record(assignment: &Assignment<'_>) -> io::Result<RecordFile> {
-    let spool = assignment.station.spool;
-    let record = spool.create_record(assignment.order.run)?;
+    let (spool, order) = (assignment.station.spool, assignment.order);
+    let mut record = spool.create_record(order.run, Some(order.stamp))?;
     record.lock()?;
     // Somebody may have revoked it between the two calls above.
     if record.read()? != Record::Empty {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use warrant_wire::{Cursor, Placement, RunId};
+use warrant_wire::{Cursor, Placement, RunId, Stamp};
 
 use crate::identity::Identity;
 use crate::line::Line;
@@ -20,6 +20,8 @@ pub struct Order {
     pub launch: Vec<u8>,
     /// Whom it is for; `None` for the monitor's own user.
     pub identity: Option<Identity>,
+    /// Whose it is, for its record.
+    pub stamp: Stamp,
 }
 
 impl Order {
@@ -56,6 +58,7 @@ impl Order {
         }
         self.run.write(&mut sheet);
         self.placement.write(&mut sheet);
+        self.stamp.write(&mut sheet);
         sheet.extend(&self.launch);
         sheet
     }
@@ -70,6 +73,7 @@ impl Order {
             identity,
             run: RunId::read(&mut from).ok()?,
             placement: Placement::read(&mut from).ok()?,
+            stamp: Stamp::read(&mut from).ok()?,
             launch: from.rest().to_vec(),
         })
     }

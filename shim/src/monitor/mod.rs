@@ -13,6 +13,7 @@ mod root;
 mod set_up;
 mod single_user;
 mod spare;
+mod store;
 mod watch;
 
 use std::collections::HashMap;
@@ -25,19 +26,24 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
-use warrant_wire::{JobSignal, Refusal, Report, Request, RunId};
+use nix::unistd::geteuid;
+use warrant_wire::record::{Record, Stamped};
+use warrant_wire::{JobSignal, Refusal, Report, Request, RunId, Stamp};
 
 use self::peers::{PeerId, Peers};
 use self::root::Root;
 pub use self::set_up::open;
 pub use self::single_user::run;
 use self::spare::Spare;
+pub use self::store::{release, release_spool};
 use self::watch::{Keeper, Watched};
 use crate::cgroup::Cgroups;
 use crate::keeper::Order;
 use crate::line::Line;
 use crate::service_manager::ServiceManager;
 use crate::spool::{Spool, Standing};
+use crate::store_file::StoreFile;
+use crate::warrant::sha256;
 
 /// How long until a run whose standing was unclear is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -45,6 +51,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A monitor that is set up, by [`run`] or [`open`].
 pub struct Monitor {
     spool: Spool,
+    /// Whose the spool is.
+    store: StoreFile,
     peers: Peers,
     /// What it knows as root.
     root: Option<Root>,
@@ -183,31 +191,54 @@ impl Monitor {
     fn serve_one(&mut self, id: PeerId) {
         self.peers.hear(id);
         while let Some(request) = self.peers.next_request(id) {
-            let run = request.run();
-            self.settle(run);
-            match request {
-                // One that is watched has been started.
-                Request::Launch { .. } if self.runs.contains_key(&run) => {}
-                Request::Launch { .. } if self.root.is_some() => {
-                    self.not_started(run, Refusal::Mode);
-                }
-                Request::Launch {
-                    placement, launch, ..
-                } => self.launch(Order {
+            self.settle(request.run());
+            let (stamp, request) = if let Request::Of { stamp, request } = request {
+                (Some(stamp), *request)
+            } else {
+                (None, request)
+            };
+            match self.may_serve(id, &request) {
+                Ok(()) => self.obey(id, request, stamp),
+                Err(refusal) => self.decline(id, &request, refusal),
+            }
+        }
+    }
+
+    /// Does one thing. With `stamp`, only if that is whose the run is.
+    fn obey(&mut self, id: PeerId, request: Request, stamp: Option<Stamp>) {
+        let run = request.run();
+        match request {
+            Request::Store { store, adopt } => self.name_store(id, store, adopt),
+            // One that is watched has been started.
+            Request::Launch { .. } if self.runs.contains_key(&run) => {}
+            Request::Launch { .. } if self.root.is_some() => {
+                self.not_started(run, Refusal::Mode);
+            }
+            Request::Launch {
+                placement, launch, ..
+            } => {
+                let own = || Stamp {
+                    uid: geteuid().as_raw(),
+                    job_sha256: sha256(&launch),
+                };
+                self.launch(Order {
                     run,
                     placement,
+                    stamp: stamp.unwrap_or_else(own),
                     launch,
                     identity: None,
-                }),
-                Request::Admit {
-                    warrant, launch, ..
-                } => self.admit(id, run, &warrant, &launch),
-                Request::Start { placement, .. } => self.start(id, run, placement),
-                Request::Revoke { .. } => self.revoke(run),
-                Request::Signal { signal, .. } => self.signal(run, signal),
-                Request::Watch { same_boot, .. } => self.watch(id, run, same_boot),
-                Request::Ping { .. } => self.peers.answer(id, &Report::Pong { run }),
+                });
             }
+            Request::Admit {
+                warrant, launch, ..
+            } => self.admit(id, run, &warrant, &launch),
+            Request::Start { placement, .. } => self.start(id, run, placement, stamp),
+            Request::Revoke { .. } => self.revoke(run, stamp),
+            Request::Signal { signal, .. } => self.signal(run, signal, stamp),
+            Request::Watch { same_boot, .. } => self.watch(id, run, same_boot, stamp),
+            Request::Ping { .. } => self.peers.answer(id, &Report::Pong { run }),
+            // No reader takes one within another.
+            Request::Of { .. } => {}
         }
     }
 
@@ -219,26 +250,46 @@ impl Monitor {
         }
     }
 
-    fn signal(&mut self, run: RunId, signal: JobSignal) {
+    fn signal(&mut self, run: RunId, signal: JobSignal, stamp: Option<Stamp>) {
+        let Ok(asked) = self.whose(run, stamp) else {
+            return;
+        };
         match self.runs.get_mut(&run) {
-            Some(watch) => watch.signal(signal),
+            Some(watched) if watched.is_of(asked.as_ref()) => watched.signal(signal),
+            Some(_) => {}
             None => {
-                if let Ok(Standing::Kept(handle, _)) = self.spool.look(run) {
-                    watch::send(&handle, signal);
+                if let Ok(Standing::Kept(handle, ticket, stamp)) = self.spool.look(run) {
+                    let record = Record::Started(ticket);
+                    let plain = self.store.trusts_plain(run.job);
+                    if (Stamped { stamp, record }).counts_for(asked.as_ref(), plain) {
+                        watch::send(&handle, signal);
+                    }
                 }
             }
         }
     }
 
-    fn watch(&mut self, id: PeerId, run: RunId, same_boot: bool) {
+    fn watch(&mut self, id: PeerId, run: RunId, same_boot: bool, stamp: Option<Stamp>) {
+        let asked = match self.whose(run, stamp) {
+            Ok(asked) => asked,
+            Err(refusal) => return self.not_started(run, refusal),
+        };
         if let Some(report) = self.never_began(run, same_boot) {
             return self.peers.report(&report);
         }
-        match self.runs.get(&run).map(|watched| watched.started_us) {
-            None => self.begin_to_watch(run, Watched::new(Keeper::unclear(same_boot))),
+        match self.runs.get(&run) {
+            None => {
+                let watched = Watched::new(Keeper::unclear(same_boot), asked);
+                self.begin_to_watch(run, watched);
+            }
+            Some(watched) if !watched.is_of(asked.as_ref()) => {
+                self.not_started(run, Refusal::OtherJob);
+            }
             // Who asks may have come after it started.
-            Some(Some(started_us)) if self.root.is_some() => {
-                self.peers.answer(id, &Report::Started { run, started_us });
+            Some(watched) if self.root.is_some() => {
+                if let Some(started_us) = watched.started_us {
+                    self.peers.answer(id, &Report::Started { run, started_us });
+                }
             }
             Some(_) => {}
         }
@@ -247,8 +298,9 @@ impl Monitor {
     /// Looks at a run whose keeper has ended, or may have, and reports what
     /// there is to report.
     fn look_at(&mut self, run: RunId) {
+        let places = (&self.spool, self.store.trusts_plain(run.job));
         if let Entry::Occupied(mut watched) = self.runs.entry(run)
-            && let Some(last) = watched.get_mut().look(&self.spool, &mut self.peers, run)
+            && let Some(last) = watched.get_mut().look(places, &mut self.peers, run)
         {
             let is_witnessed = watched.remove().is_witnessed;
             if self.root.is_some() {

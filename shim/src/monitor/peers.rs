@@ -37,6 +37,8 @@ pub(super) struct Peers {
     connections: BTreeMap<PeerId, Connection>,
     last: PeerId,
     buffer: Vec<u8>,
+    /// Whether only those are served that have named the right store.
+    named_only: bool,
 }
 
 /// Requests in, reports out. Reports that the broker is slow to take wait
@@ -48,6 +50,8 @@ struct Connection {
     last_heard: Instant,
     /// By when the frame that has begun must be complete.
     frame_due: Option<Instant>,
+    /// Whether it is of the store that is served, once it has named its own.
+    served: Option<bool>,
     /// Why it is to be closed, if it is; empty if the broker is gone.
     over: Option<&'static str>,
 }
@@ -59,6 +63,7 @@ impl Peers {
             connections: BTreeMap::new(),
             last: 0,
             buffer: vec![0; READ_BYTES],
+            named_only: false,
         }
     }
 
@@ -99,6 +104,7 @@ impl Peers {
             outgoing: VecDeque::new(),
             last_heard: Instant::now(),
             frame_due: None,
+            served: None,
             over: None,
         };
         self.connections.insert(self.last, connection);
@@ -151,11 +157,38 @@ impl Peers {
         })
     }
 
-    /// Tells everybody.
+    /// Whether one is served. A broker that does not name its store is of an
+    /// earlier version, and is served until another has named one.
+    pub(super) fn is_served(&self, id: PeerId) -> bool {
+        let peer = self.connections.get(&id);
+        peer.is_some_and(|peer| peer.served.unwrap_or(!self.named_only))
+    }
+
+    /// Serves those alone from here on that have named the right store.
+    pub(super) fn serve_named_only(&mut self) {
+        self.named_only = true;
+    }
+
+    pub(super) fn set_served(&mut self, id: PeerId, is_served: bool) {
+        if let Some(peer) = self.connections.get_mut(&id) {
+            peer.served = Some(is_served);
+        }
+    }
+
+    /// Closes a connection, and says why in the audit.
+    pub(super) fn close(&mut self, id: PeerId, why: &'static str) {
+        if let Some(peer) = self.connections.get_mut(&id) {
+            peer.over = Some(why);
+        }
+    }
+
+    /// Tells everybody who is served.
     pub(super) fn report(&mut self, report: &Report) {
         let frame = encode_report(report);
         for peer in self.connections.values_mut() {
-            peer.outgoing.extend(&frame);
+            if peer.served.unwrap_or(!self.named_only) {
+                peer.outgoing.extend(&frame);
+            }
         }
     }
 

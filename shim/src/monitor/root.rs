@@ -8,7 +8,7 @@ use std::time::Instant;
 use nix::unistd::{Gid, Uid};
 use warrant_wire::record::Record;
 use warrant_wire::warrant::hex;
-use warrant_wire::{Claims, Placement, Refusal, Report, RunId};
+use warrant_wire::{Claims, Placement, Refusal, Report, RunId, Stamp};
 
 use super::Monitor;
 use super::peers::PeerId;
@@ -231,7 +231,13 @@ impl Monitor {
     }
 
     /// Refuses a warrant, whose claims are given if it is authentic.
-    fn refuse(&mut self, peer: PeerId, run: RunId, refusal: Refusal, claims: Option<&Claims>) {
+    pub(super) fn refuse(
+        &mut self,
+        peer: PeerId,
+        run: RunId,
+        refusal: Refusal,
+        claims: Option<&Claims>,
+    ) {
         let why = ("reason", refusal.word());
         match claims {
             Some(it) => audit_user("refused", run, (&it.sub, it.uid, &it.jti), &[why]),
@@ -241,14 +247,23 @@ impl Monitor {
     }
 
     /// Starts a run whose job was admitted, unless that was used.
-    pub(super) fn start(&mut self, peer: PeerId, run: RunId, placement: Placement) {
+    pub(super) fn start(
+        &mut self,
+        peer: PeerId,
+        run: RunId,
+        placement: Placement,
+        stamp: Option<Stamp>,
+    ) {
+        if let Err(refusal) = self.whose(run, stamp) {
+            return self.not_started(run, refusal);
+        }
         let Some(root) = &mut self.root else {
             return self.not_started(run, Refusal::Mode);
         };
         // What there is of the run says more than the journal does.
         match self.spool.open_record(run) {
             Ok(None) if !self.runs.contains_key(&run) => {}
-            Ok(_) => return self.watch(peer, run, true),
+            Ok(_) => return self.watch(peer, run, true, stamp),
             Err(_) => return self.not_started(run, Refusal::Unprepared),
         }
         let refusal = match root.journal.find(task_of(run)).map(|it| it.state) {
@@ -308,7 +323,10 @@ impl Monitor {
     }
 
     /// Forgets an admission that was not used.
-    pub(super) fn revoke(&mut self, run: RunId) {
+    pub(super) fn revoke(&mut self, run: RunId, stamp: Option<Stamp>) {
+        if self.whose(run, stamp).is_err() {
+            return;
+        }
         let Some(root) = &mut self.root else { return };
         let found = root.journal.find(task_of(run));
         if found.is_some_and(|admission| admission.state == State::Waiting) {
@@ -337,6 +355,7 @@ impl Monitor {
                         audit::of_run("starting", run, &[]);
                     }
                     self.begin_to_watch(run, spare.release(written.is_ok()));
+                    self.note_used(run);
                 }
             }
         }
@@ -366,11 +385,13 @@ impl Monitor {
             return Err(Refusal::Hash);
         }
         let identity = Some(admission.identity.clone());
+        let stamp = admission.stamp();
         let order = Order {
             run,
             placement,
             launch,
             identity,
+            stamp,
         };
         let spare = self.hire(order).map_err(|_| Refusal::Unprepared)?;
         if let Some(root) = &mut self.root {
@@ -397,6 +418,7 @@ impl Monitor {
             Report::Started { .. }
             | Report::Admitted { .. }
             | Report::Refused { .. }
+            | Report::Store { .. }
             | Report::Pong { .. } => return,
         };
         if is_witnessed {

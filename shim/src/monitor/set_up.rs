@@ -19,6 +19,7 @@ use crate::cgroup::Cgroups;
 use crate::self_check::{self, about};
 use crate::service_manager::{self, ServiceManager};
 use crate::spool::Spool;
+use crate::store_file::StoreFile;
 use crate::{audit, hardening, sys};
 
 /// Makes a monitor that is root and serves brokers until SIGTERM or SIGINT.
@@ -36,6 +37,7 @@ pub fn open(policy_file: &Path, manager: Option<(&str, Option<&str>)>) -> io::Re
     settle_in()?;
     let policy = &checked.policy;
     let spool = Spool::open(&policy.spool).map_err(about(&policy.spool))?;
+    let store = StoreFile::open(&spool).map_err(about(&policy.spool))?;
     let socket = policy.socket.clone();
     let (broker_uid, broker_gid) = checked.broker;
     let mut root = Root::open(checked)?;
@@ -43,12 +45,15 @@ pub fn open(policy_file: &Path, manager: Option<(&str, Option<&str>)>) -> io::Re
     let listener = Listener::open(&socket, broker_uid, broker_gid)?;
     let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let peers = Peers::new(Some(listener));
-    let mut monitor = Monitor::new(spool, peers, &signals)?;
+    let mut monitor = Monitor::new(spool, store, peers, &signals)?;
     let connect = |(socket, limit_us)| ServiceManager::connect(socket, limit_us);
     monitor.manager = manager.map(connect).transpose()?;
     monitor.cgroups = Cgroups::find(&root.policy).map_err(about("control groups"))?;
     hardening::monitor(&root.policy)?;
     monitor.root = Some(root);
+    if monitor.owners() != [None, None] {
+        monitor.peers.serve_named_only();
+    }
     audit::line("serving", &[]);
     if let Some(manager) = &monitor.manager {
         manager.ready()?;
@@ -72,7 +77,12 @@ pub(super) fn settle_in() -> io::Result<()> {
 
 impl Monitor {
     /// One that obeys these signals.
-    pub(super) fn new(spool: Spool, peers: Peers, signals: &[Signal]) -> io::Result<Self> {
+    pub(super) fn new(
+        spool: Spool,
+        store: StoreFile,
+        peers: Peers,
+        signals: &[Signal],
+    ) -> io::Result<Self> {
         let signals = signals.iter().copied().collect();
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let null = fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -83,6 +93,7 @@ impl Monitor {
         setrlimit(Resource::RLIMIT_NOFILE, open_files.1, open_files.1)?;
         Ok(Self {
             spool,
+            store,
             peers,
             root: None,
             cgroups: None,

@@ -18,6 +18,7 @@ use super::watch::{Keeper, Watched};
 use crate::keeper::Order;
 use crate::self_check::about;
 use crate::spool::Spool;
+use crate::store_file::StoreFile;
 use crate::sys;
 
 /// Serves the broker on the socket that is standard input until it closes its
@@ -30,12 +31,17 @@ pub fn run(spool: &Path) -> io::Result<()> {
     let spool = open_spool(spool).map_err(about("the spool"))?;
     settle_in()?;
     let broker = broker().map_err(about("the broker's socket"))?;
+    let store = StoreFile::open(&spool).map_err(about("the spool"))?;
     let mut peers = Peers::new(None);
     peers.welcome(broker);
-    Monitor::new(spool, peers, &[])?.serve()
+    let mut monitor = Monitor::new(spool, store, peers, &[])?;
+    if monitor.owners() != [None, None] {
+        monitor.peers.serve_named_only();
+    }
+    monitor.serve()
 }
 
-fn open_spool(path: &Path) -> io::Result<Spool> {
+pub(super) fn open_spool(path: &Path) -> io::Result<Spool> {
     let metadata = fs::metadata(path)?;
     if metadata.uid() != geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
         return Err(io::Error::new(
@@ -58,14 +64,15 @@ fn broker() -> io::Result<OwnedFd> {
 impl Monitor {
     /// Starts a run without a warrant.
     pub(super) fn launch(&mut self, order: Order) {
-        let run = order.run;
+        let (run, stamp) = (order.run, order.stamp);
         let keeper = match self.hire(order) {
             Ok(spare) => spare.release(true),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(Errno::EINVAL as i32);
-                Watched::new(Keeper::Gone(errno))
+                Watched::new(Keeper::Gone(errno), Some(stamp))
             }
         };
         self.begin_to_watch(run, keeper);
+        self.note_used(run);
     }
 }

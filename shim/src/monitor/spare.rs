@@ -10,6 +10,8 @@ use nix::libc::SIGKILL;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Pid;
 
+use warrant_wire::Stamp;
+
 use super::Monitor;
 use super::watch::{Keeper, Watched};
 use crate::keeper::{self, Order, Station};
@@ -22,6 +24,8 @@ pub(super) struct Spare {
     handle: OwnedFd,
     line: Line,
     sheet: File,
+    /// Whose run it was given.
+    stamp: Option<Stamp>,
 }
 
 impl Spare {
@@ -31,7 +35,7 @@ impl Spare {
         let line = Some(self.line).filter(|line| begin && line.say(0).is_ok());
         Watched {
             line,
-            ..Watched::new(Keeper::Alive(self.handle, Some(self.pid)))
+            ..Watched::new(Keeper::Alive(self.handle, Some(self.pid)), self.stamp)
         }
     }
 }
@@ -63,7 +67,8 @@ impl Monitor {
         }
         let spare = ready.map_or_else(|| self.make_spare(false), Ok)?;
         order.give(&spare.line, &spare.sheet)?;
-        Ok(spare)
+        let stamp = Some(order.stamp);
+        Ok(Spare { stamp, ..spare })
     }
 
     fn make_spare(&self, looks_ahead: bool) -> io::Result<Spare> {
@@ -92,6 +97,7 @@ impl Monitor {
             handle,
             line: ours,
             sheet,
+            stamp: None,
         })
     }
 }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
-use warrant_wire::record::Record;
-use warrant_wire::{JobSignal, Report, RunId};
+use warrant_wire::record::{Record, Stamped};
+use warrant_wire::{JobSignal, Refusal, Report, RunId, Stamp};
 
 use super::peers::Peers;
 use crate::line::Line;
@@ -27,6 +27,9 @@ pub(super) struct Watched {
     /// Whether this monitor saw its keeper alive, or would have made it, so
     /// that its end has not been told before.
     pub(super) is_witnessed: bool,
+    /// Whose it is, as far as that was said. A record of another's does not
+    /// count.
+    pub(super) asked: Option<Stamp>,
 }
 
 /// What is known of a run's keeper.
@@ -53,13 +56,20 @@ impl Keeper {
 }
 
 impl Watched {
-    pub(super) fn new(keeper: Keeper) -> Self {
+    pub(super) fn new(keeper: Keeper, asked: Option<Stamp>) -> Self {
         Self {
             is_witnessed: !matches!(keeper, Keeper::Unclear { .. }),
             keeper,
             line: None,
             started_us: None,
+            asked,
         }
+    }
+
+    /// Whether it may be whose somebody says that it is.
+    pub(super) fn is_of(&self, asked: Option<&Stamp>) -> bool {
+        let both = self.asked.as_ref().zip(asked);
+        both.is_none_or(|(own, asked)| own.agrees_with(asked))
     }
 
     pub(super) fn report_started(&mut self, peers: &mut Peers, run: RunId, started_us: u64) {
@@ -78,9 +88,15 @@ impl Watched {
         }
     }
 
-    /// Looks at a run whose keeper has ended, or may have. Answers the last
-    /// report, or `None` if it is to be looked at again.
-    pub(super) fn look(&mut self, spool: &Spool, peers: &mut Peers, run: RunId) -> Option<Report> {
+    /// Looks at a run whose keeper has ended, or may have, in a spool of which
+    /// it is said whether records without a stamp count for this job. Answers
+    /// the last report, or `None` if it is to be looked at again.
+    pub(super) fn look(
+        &mut self,
+        places: (&Spool, bool),
+        peers: &mut Peers,
+        run: RunId,
+    ) -> Option<Report> {
         if let Keeper::Alive(_, child) = self.keeper {
             let status = child.and_then(|child| sys::process::wait_for(child).ok());
             // 0 if it did not exit by itself.
@@ -94,7 +110,7 @@ impl Watched {
             };
         }
         // Where the record cannot be read, or written, now, it may be later.
-        let last = self.find_out(spool, peers, run).ok()??;
+        let last = self.find_out(places, peers, run).ok()??;
         if let Report::Ended { outcome, .. } = last
             && self.is_witnessed
         {
@@ -113,7 +129,7 @@ impl Watched {
     /// sign of one, the run is kept from starting from here on.
     fn find_out(
         &mut self,
-        spool: &Spool,
+        (spool, trusts_plain): (&Spool, bool),
         peers: &mut Peers,
         run: RunId,
     ) -> io::Result<Option<Report>> {
@@ -132,6 +148,9 @@ impl Watched {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Some(lost)),
             standing => standing?,
         };
+        if self.is_others(&standing, trusts_plain) {
+            return Ok(Some(not_started(0, Some(Refusal::OtherJob))));
+        }
         Ok(Some(match standing {
             // A crash of the machine may have taken the record, or its content.
             Standing::Missing | Standing::Free(_, Record::Empty) if !same_boot => lost,
@@ -154,7 +173,7 @@ impl Watched {
             Standing::Free(_, Record::Started(_)) => lost,
             Standing::Free(_, Record::Ended { outcome, .. }) => Report::Ended { run, outcome },
             Standing::Unclear => return Ok(None),
-            Standing::Kept(handle, ticket) => {
+            Standing::Kept(handle, ticket, _) => {
                 if let Keeper::Unclear { signals, .. } = &self.keeper {
                     signals.iter().for_each(|signal| send(&handle, *signal));
                 }
@@ -164,6 +183,22 @@ impl Watched {
                 return Ok(None);
             }
         }))
+    }
+
+    /// Whether what there is belongs to another job or user.
+    fn is_others(&self, standing: &Standing, trusts_plain: bool) -> bool {
+        let stamped = match standing {
+            Standing::Free(file, record) => Stamped {
+                stamp: file.stamp(),
+                record: *record,
+            },
+            Standing::Kept(_, ticket, stamp) => Stamped {
+                stamp: *stamp,
+                record: Record::Started(*ticket),
+            },
+            Standing::Missing | Standing::Unclear => return false,
+        };
+        !stamped.counts_for(self.asked.as_ref(), trusts_plain)
     }
 }
 

@@ -20,7 +20,7 @@ use warrant_shim::policy::{self, Policy};
 use warrant_shim::spool::Spool;
 use warrant_shim::{hardening, sys};
 use warrant_wire::record::Record;
-use warrant_wire::{Cause, Launch, Limits, Outcome, Placement, Refusal, RunFile, RunId};
+use warrant_wire::{Cause, Launch, Limits, Outcome, Placement, Refusal, RunFile, RunId, Stamp};
 
 /// More than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -324,6 +324,10 @@ impl House {
             run: id,
             placement: Placement::default(),
             launch: launch.to_vec(),
+            stamp: Stamp {
+                uid: identity.as_ref().map_or(0, |identity| identity.uid),
+                job_sha256: warrant_shim::warrant::sha256(launch),
+            },
             identity,
         };
         order.give(&ours, &sheet).unwrap();

@@ -227,7 +227,7 @@ fn collect(peer: &mut Peer, jobs: &[Job], attempt: u32) -> BTreeMap<RunId, Repor
             continue;
         };
         match report {
-            Report::Admitted { .. } | Report::Pong { .. } => {}
+            Report::Admitted { .. } | Report::Pong { .. } | Report::Store { .. } => {}
             Report::Refused { refusal, .. } => assert_eq!(refusal, Refusal::AlreadyUsed),
             Report::Started { .. } if job.is_endless => peer.send_signal(run, JobSignal::Kill),
             Report::Started { .. } => {}

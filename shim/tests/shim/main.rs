@@ -13,4 +13,5 @@ mod policy;
 mod running;
 mod serving;
 mod size;
+mod stores;
 mod warrants;

@@ -3,5 +3,7 @@
 mod crash;
 mod deaf;
 mod identity;
+mod order;
 mod rotation;
+mod stores;
 mod warrants;

@@ -18,6 +18,14 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// This machine's name.
+    pub fn host_name() -> String {
+        let name = nix::unistd::gethostname().ok();
+        let name = name.and_then(|name| name.into_string().ok());
+        name.filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "localhost".into())
+    }
+
     /// Look at this machine. What is given as `Some` is taken instead of what
     /// is found; asking for more cores than there are leaves jobs unbound.
     pub fn detect(cores: Option<u32>, gpus: Option<u32>, memory_bytes: Option<u64>) -> Self {
@@ -32,13 +40,8 @@ impl Machine {
                 .filter_map(|core| u16::try_from(core).ok())
                 .collect()
         };
-        let name = nix::unistd::gethostname()
-            .ok()
-            .and_then(|name| name.into_string().ok());
         Self {
-            name: name
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| "localhost".into()),
+            name: Self::host_name(),
             capacity: Capacity {
                 cores: count,
                 gpus: gpus.unwrap_or_else(gpus_found),

@@ -6,20 +6,24 @@ mod machine;
 mod monitor;
 pub mod options;
 mod report;
+mod whose;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+pub use warrant_wire::{Bond, StoreId};
 use warrant_wire::{JobSignal, Request, RunFile, RunId};
 
 pub use machine::Machine;
 use monitor::Monitor;
+pub use monitor::Spool;
 
-use super::{Capabilities, Engine, Node, OutputFiles, Placement, Sighting, Signal};
+use super::{Capabilities, Engine, Node, OutputFiles, OutputOwner, Placement, Sighting, Signal};
 use crate::error::{Error, Kind, Result};
-use crate::model::{RunKey, TaskSpec};
+use crate::model::{RunKey, Stamp, TaskSpec};
 
 /// Who starts jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,16 @@ pub struct Settings {
     pub passthrough: Vec<String>,
 }
 
+/// The job store that the engine works for, as it is named to the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OurStore {
+    /// Its identity.
+    pub id: StoreId,
+    /// Whether a spool is its own that holds runs and does not say of which
+    /// store.
+    pub adopts: bool,
+}
+
 /// The embedded engine.
 #[derive(Debug)]
 pub struct Local {
@@ -54,6 +68,7 @@ pub struct Local {
     machine: Machine,
     base: environment::Base,
     monitor: Monitor,
+    settled: AtomicBool,
 }
 
 impl Local {
@@ -63,16 +78,18 @@ impl Local {
     /// Errors: a monitor of our own cannot be started.
     pub fn open(
         settings: Settings,
+        store: OurStore,
         machine: Machine,
         sightings: mpsc::UnboundedSender<Sighting>,
     ) -> Result<Arc<Self>> {
         let base = environment::Base::from_server(&settings.shim, &settings.passthrough);
-        let monitor = Monitor::start(&settings, sightings)?;
+        let monitor = Monitor::start(&settings, store, sightings)?;
         Ok(Arc::new(Self {
             settings,
             machine,
             base,
             monitor,
+            settled: AtomicBool::new(false),
         }))
     }
 
@@ -82,6 +99,25 @@ impl Local {
         launch::describe(&self.settings, task, env)
             .encode()
             .map_err(|malformed| Error::new(Kind::Invalid, malformed.to_string()))
+    }
+
+    /// What the shim says of its spool, each time that it is connected to;
+    /// `None` before the first time.
+    pub fn spool(&self) -> watch::Receiver<Option<Spool>> {
+        self.monitor.spool()
+    }
+
+    /// Let jobs be accepted: ids are beyond those that were used in the spool.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+
+    /// A request about a run, with whose it must be.
+    fn of(&self, stamp: Stamp, request: Request) -> Request {
+        Request::Of {
+            stamp: whose::wire(&self.settings.shim, stamp),
+            request: Box::new(request),
+        }
     }
 }
 
@@ -128,7 +164,13 @@ impl Engine for Local {
         }])
     }
 
-    async fn start(&self, run: RunKey, task: &TaskSpec, placement: &Placement) -> Result<()> {
+    async fn start(
+        &self,
+        run: RunKey,
+        stamp: Stamp,
+        task: &TaskSpec,
+        placement: &Placement,
+    ) -> Result<()> {
         let placement = place(task, placement);
         let run = wire(run);
         let request = match self.settings.shim {
@@ -139,28 +181,22 @@ impl Engine for Local {
             },
             Shim::Root(_) => Request::Start { run, placement },
         };
-        self.monitor.send(request).await
+        self.monitor.send(self.of(stamp, request)).await
     }
 
-    async fn signal(&self, run: RunKey, signal: Signal) -> Result<()> {
+    async fn signal(&self, run: RunKey, stamp: Stamp, signal: Signal) -> Result<()> {
         let signal = match signal {
             Signal::Cancel => JobSignal::Cancel,
         };
-        self.monitor
-            .send(Request::Signal {
-                run: wire(run),
-                signal,
-            })
-            .await
+        let run = wire(run);
+        let request = Request::Signal { run, signal };
+        self.monitor.send(self.of(stamp, request)).await
     }
 
-    async fn watch(&self, run: RunKey, same_boot: bool) -> Result<()> {
-        self.monitor
-            .send(Request::Watch {
-                run: wire(run),
-                same_boot,
-            })
-            .await
+    async fn watch(&self, run: RunKey, stamp: Stamp, same_boot: bool) -> Result<()> {
+        let run = wire(run);
+        let request = Request::Watch { run, same_boot };
+        self.monitor.send(self.of(stamp, request)).await
     }
 
     fn output(&self, run: RunKey) -> OutputFiles {
@@ -168,6 +204,15 @@ impl Engine for Local {
         OutputFiles {
             data: self.settings.spool.join(run.spool_path(RunFile::Output)),
             index: self.settings.spool.join(run.spool_path(RunFile::Index)),
+        }
+    }
+
+    fn owner(&self, run: RunKey, stamp: Stamp) -> OutputOwner {
+        let path = wire(run).spool_path(RunFile::Record);
+        let uid = Some(whose::wire(&self.settings.shim, stamp).uid);
+        OutputOwner {
+            record: self.settings.spool.join(path),
+            stamp: Stamp { uid, ..stamp },
         }
     }
 
@@ -179,6 +224,15 @@ impl Engine for Local {
 
     fn check(&self) -> Result<()> {
         self.monitor.check()
+    }
+
+    fn check_settled(&self) -> Result<()> {
+        if self.settled.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.monitor.check()?;
+        let unknown = "The shim has not said yet what it knows of earlier jobs.";
+        Err(Error::new(Kind::Unavailable, unknown))
     }
 
     async fn revoke(&self, run: RunKey) -> Result<()> {

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc, oneshot};
-use warrant_wire::{Decoder, Refusal, Report, Request, RunId, encode_request};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use warrant_wire::{Bond, Decoder, Refusal, Report, Request, RunId, encode_request};
 
 use super::report::sighting;
-use super::{Settings, Shim};
+use super::{OurStore, Settings, Shim};
 use crate::engine::Sighting;
 use crate::error::{Error, Kind, Result};
 use crate::vital;
@@ -45,6 +45,17 @@ pub(super) struct Monitor {
     requests: mpsc::Sender<Request>,
     admissions: Admissions,
     contact: Contact,
+    spool: watch::Receiver<Option<Spool>>,
+}
+
+/// What the shim says of its spool, and of its journal where it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spool {
+    /// What it is to our store. Nothing is asked of the shim unless it is
+    /// [`Bond::Ours`].
+    pub bond: Bond,
+    /// Ids of jobs up to this one were used there.
+    pub highest_job: u64,
 }
 
 /// Who waits for the answer to which admission.
@@ -100,8 +111,10 @@ impl Monitor {
     /// tried again and again.
     pub(super) fn start(
         settings: &Settings,
+        store: OurStore,
         sightings: mpsc::UnboundedSender<Sighting>,
     ) -> Result<Self> {
+        let (told, spool) = watch::channel(None);
         let (requests, waiting) = mpsc::channel(WAITING);
         let first = match &settings.shim {
             Shim::Own(program) => Some(spawn(program, &settings.spool)?),
@@ -111,6 +124,8 @@ impl Monitor {
         let keeper = Keeper {
             shim: settings.shim.clone(),
             spool: settings.spool.clone(),
+            store,
+            told,
             sightings,
             admissions: admissions.clone(),
             requests: requests.downgrade(),
@@ -123,7 +138,13 @@ impl Monitor {
             requests,
             admissions,
             contact,
+            spool,
         })
+    }
+
+    /// What the shim says of its spool.
+    pub(super) fn spool(&self) -> watch::Receiver<Option<Spool>> {
+        self.spool.clone()
     }
 
     /// See that the monitor answers, as far as is known.
@@ -237,6 +258,8 @@ async fn connect(socket: &Path) -> std::io::Result<Running> {
 struct Keeper {
     shim: Shim,
     spool: PathBuf,
+    store: OurStore,
+    told: watch::Sender<Option<Spool>>,
     sightings: mpsc::UnboundedSender<Sighting>,
     admissions: Admissions,
     requests: mpsc::WeakSender<Request>,
@@ -247,53 +270,131 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(self, first: Option<Running>, mut waiting: mpsc::Receiver<Request>) {
-        let mut next = first;
+        let (mut next, mut reconnects) = (first, false);
         loop {
             let running = match next.take() {
-                Some(running) => running,
-                None => match self.open().await {
-                    Ok(running) => {
-                        if self.sightings.send(Sighting::Reconnected).is_err() {
-                            return;
-                        }
-                        running
-                    }
-                    Err(error) => {
-                        self.contact.set(Found::Away);
-                        tracing::error!(%error, "the shim's monitor cannot be reached; trying again");
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    }
-                },
+                Some(running) => Ok(running),
+                None => self.open().await,
             };
-            let Running { child, socket } = running;
-            let (reader, writer) = socket.into_split();
-            let (open, silent) = tokio::select! {
-                () = self.read(reader) => (true, false),
-                open = write(writer, &mut waiting) => (open, false),
-                () = self.ping() => (true, true),
-            };
-            self.contact
-                .set(if silent { Found::Silent } else { Found::Away });
-            // Nobody answers these any more.
-            lock(&self.admissions).clear();
-            // Both halves are closed now, which ends a monitor of our own,
-            // unless it hangs.
-            if let Some(mut child) = child {
-                if silent && let Err(error) = child.kill() {
-                    tracing::error!(%error, "a monitor that hangs cannot be killed");
+            let served = match running {
+                Ok(running) => self.serve(running, &mut waiting, reconnects).await,
+                Err(error) => {
+                    self.contact.set(Found::Away);
+                    Err(error)
                 }
-                let status = tokio::task::spawn_blocking(move || child.wait()).await;
-                tracing::debug!(?status, "monitor ended");
+            };
+            match served {
+                Ok(Served::Lost) => {
+                    tracing::error!("the connection to the shim's monitor ended; making another");
+                }
+                Ok(Served::Silent) => {
+                    tracing::error!(
+                        "the shim's monitor does not answer; making another connection"
+                    );
+                }
+                Ok(Served::Unwanted) => return,
+                Err(error) => {
+                    tracing::error!(%error, "the shim's monitor cannot be reached; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
-            if !open {
-                return;
+            reconnects = true;
+        }
+    }
+
+    /// Talk to a monitor until the connection ends.
+    ///
+    /// Errors: it does not say what its spool is to our store.
+    async fn serve(
+        &self,
+        running: Running,
+        waiting: &mut mpsc::Receiver<Request>,
+        reconnects: bool,
+    ) -> std::io::Result<Served> {
+        let Running { child, mut socket } = running;
+        let mut decoder = Decoder::new();
+        let introduced = tokio::time::timeout(PATIENCE, self.introduce(&mut socket, &mut decoder));
+        let slow = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+        let spool = introduced.await.map_err(slow).flatten();
+        if let Ok(spool) = &spool {
+            self.told.send_replace(Some(*spool));
+        }
+        let served = match spool {
+            // There is nothing to be asked of it, and the process will end.
+            Ok(Spool { bond, .. }) if bond != Bond::Ours => Ok(Served::Unwanted),
+            Ok(_) if reconnects && self.sightings.send(Sighting::Reconnected).is_err() => {
+                Ok(Served::Unwanted)
             }
-            if silent {
-                tracing::error!("the shim's monitor does not answer; making another connection");
-            } else {
-                tracing::error!("the connection to the shim's monitor ended; making another");
+            Ok(_) => Ok(self.exchange(socket, decoder, waiting).await),
+            Err(error) => {
+                drop(socket);
+                Err(error)
             }
+        };
+        let silent = match &served {
+            Ok(served) => matches!(served, Served::Silent),
+            Err(error) => error.kind() == std::io::ErrorKind::TimedOut,
+        };
+        self.contact
+            .set(if silent { Found::Silent } else { Found::Away });
+        // Nobody answers these any more.
+        lock(&self.admissions).clear();
+        // The socket is closed now, which ends a monitor of our own, unless it
+        // hangs.
+        if let Some(mut child) = child {
+            if silent && let Err(error) = child.kill() {
+                tracing::error!(%error, "a monitor that hangs cannot be killed");
+            }
+            let status = tokio::task::spawn_blocking(move || child.wait()).await;
+            tracing::debug!(?status, "monitor ended");
+        }
+        served
+    }
+
+    /// Name our store, and hear what the spool is to it.
+    async fn introduce(
+        &self,
+        socket: &mut UnixStream,
+        decoder: &mut Decoder,
+    ) -> std::io::Result<Spool> {
+        let OurStore { id, adopts } = self.store;
+        let request = Request::Store {
+            store: id,
+            adopt: adopts,
+        };
+        socket.write_all(&encode_request(&request)).await?;
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            match decoder.next_report().map_err(std::io::Error::other)? {
+                Some(Report::Store { bond, highest_job }) => {
+                    return Ok(Spool { bond, highest_job });
+                }
+                // It is for whoever was connected before; we ask anew.
+                Some(_) => {}
+                None => match socket.read(&mut buffer).await? {
+                    0 => {
+                        let older = "it ended the connection: is it of an earlier version?";
+                        return Err(std::io::Error::other(older));
+                    }
+                    n => decoder.push(buffer.get(..n).unwrap_or_default()),
+                },
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        socket: UnixStream,
+        decoder: Decoder,
+        waiting: &mut mpsc::Receiver<Request>,
+    ) -> Served {
+        // It has answered a moment ago.
+        self.contact.set(Found::Answering);
+        let (reader, writer) = socket.into_split();
+        tokio::select! {
+            () = self.read(reader, decoder) => Served::Lost,
+            served = write(writer, waiting) => served,
+            () = self.ping() => Served::Silent,
         }
     }
 
@@ -321,14 +422,9 @@ impl Keeper {
         std::future::pending().await
     }
 
-    async fn read(&self, mut reader: OwnedReadHalf) {
-        let mut decoder = Decoder::new();
+    async fn read(&self, mut reader: OwnedReadHalf, mut decoder: Decoder) {
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            match reader.read(&mut buffer).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => decoder.push(buffer.get(..n).unwrap_or_default()),
-            }
             loop {
                 match decoder.next_report() {
                     Ok(Some(report)) => {
@@ -342,6 +438,10 @@ impl Keeper {
                         return;
                     }
                 }
+            }
+            match reader.read(&mut buffer).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => decoder.push(buffer.get(..n).unwrap_or_default()),
             }
         }
     }
@@ -362,6 +462,8 @@ impl Keeper {
                 self.heard.notify_one();
                 true
             }
+            // It was asked once, and has answered.
+            Report::Store { .. } => true,
             Report::Started { .. }
             | Report::Ended { .. }
             | Report::NotStarted { .. }
@@ -384,15 +486,24 @@ impl Keeper {
     }
 }
 
-/// Write requests as they come. Returns whether more may come: `false` when
-/// this engine is no longer wanted.
-async fn write(mut writer: OwnedWriteHalf, waiting: &mut mpsc::Receiver<Request>) -> bool {
+/// How talking to a monitor came to its end.
+enum Served {
+    /// The connection ended.
+    Lost,
+    /// The monitor did not answer.
+    Silent,
+    /// This engine is no longer wanted.
+    Unwanted,
+}
+
+/// Write requests as they come.
+async fn write(mut writer: OwnedWriteHalf, waiting: &mut mpsc::Receiver<Request>) -> Served {
     while let Some(request) = waiting.recv().await {
         if writer.write_all(&encode_request(&request)).await.is_err() {
             // What was asked is not lost: a run that was not started is found
             // out when the next monitor is asked about it.
-            return true;
+            return Served::Lost;
         }
     }
-    false
+    Served::Unwanted
 }

@@ -46,7 +46,10 @@ pub(super) fn sighting(report: Report) -> Option<Sighting> {
                 Some(_) => Hope::None,
             },
         },
-        Report::Admitted { .. } | Report::Refused { .. } | Report::Pong { .. } => return None,
+        Report::Admitted { .. }
+        | Report::Refused { .. }
+        | Report::Pong { .. }
+        | Report::Store { .. } => return None,
         Report::Lost { run } => Sighting::Ended {
             run: key(run)?,
             ending: lost(),

@@ -24,7 +24,7 @@ use warrant_wire::output::{ENTRY_BYTES, Entry};
 pub use self::lines::{Lines, Sink};
 use super::Jobs;
 use crate::caller::Caller;
-use crate::engine::OutputFiles;
+use crate::engine::{OutputFiles, OutputOwner};
 use crate::error::{Error, Kind, Result};
 use crate::live::Watch;
 use crate::model::{Job, JobId, RunKey};
@@ -75,13 +75,14 @@ fn open(path: &Path) -> std::io::Result<Option<File>> {
 }
 
 impl Jobs {
-    fn files(&self, job: &Job) -> Option<OutputFiles> {
+    fn files(&self, job: &Job) -> Option<(OutputFiles, OutputOwner)> {
         let run = RunKey {
             job: job.id,
             position: 0,
             attempt: job.attempt,
         };
-        (job.attempt > 0).then(|| self.0.engine.output(run))
+        let engine = &self.0.engine;
+        (job.attempt > 0).then(|| (engine.output(run), engine.owner(run, job.stamp)))
     }
 
     /// The lines a job has written so far; `None` while there are none.
@@ -93,10 +94,13 @@ impl Jobs {
     pub async fn lines(&self, caller: &Caller, id: JobId) -> Result<Option<Lines>> {
         let job = self.find_to_read(caller, id).await?;
         self.reads(caller, id)?;
-        let Some(files) = self.files(&job) else {
+        let Some((files, owner)) = self.files(&job) else {
             return Ok(None);
         };
-        Lines::open(self.0.disk.clone(), files).await
+        match self.0.disk.read(move || owner.is_of_job()).await? {
+            true => Lines::open(self.0.disk.clone(), files).await,
+            false => Ok(None),
+        }
     }
 
     /// The bytes a job writes, from `offset` on, until it ends.
@@ -144,13 +148,14 @@ impl Tail {
     pub async fn read(&mut self) -> Result<Vec<u8>> {
         self.changed = self.watch.changed();
         self.ended = self.job.state.is_final();
-        let Some(files) = self.jobs.files(&self.job) else {
+        let Some((files, owner)) = self.jobs.files(&self.job) else {
             return Ok(Vec::new());
         };
         let offset = self.offset;
         let read = move || {
             let mut bytes = Vec::new();
-            if let Some(file) = open(&files.data)?
+            if owner.is_of_job()?
+                && let Some(file) = open(&files.data)?
                 // The kernel refuses to read near the end of all offsets.
                 && offset < file.metadata()?.len()
             {

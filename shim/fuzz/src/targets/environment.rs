@@ -15,7 +15,7 @@ use warrant_shim::account::Account;
 use warrant_shim::keeper::Order;
 use warrant_shim::policy::{Policy, parse};
 use warrant_shim::runner::{Crew, User};
-use warrant_wire::{Launch, Limits, Placement, RunId};
+use warrant_wire::{Launch, Limits, Placement, RunId, Stamp};
 
 use self::builder::Entry;
 use crate::Target;
@@ -89,6 +89,10 @@ fn check(choices: &mut Unstructured<'_>) -> Result<()> {
         placement,
         launch: Vec::new(),
         identity: None,
+        stamp: Stamp {
+            uid: 0,
+            job_sha256: Stamp::UNKNOWN_JOB,
+        },
     };
     let crew = Crew {
         order: &order,

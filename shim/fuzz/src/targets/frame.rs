@@ -3,8 +3,8 @@
 
 use warrant_wire::frame::{MAX_FRAME_BYTES, encode_report, encode_request};
 use warrant_wire::{
-    Cause, Decoder, JobSignal, Malformed, Outcome, Placement, Refusal, Report, Request, RunId,
-    StartDir,
+    Bond, Cause, Decoder, JobSignal, Malformed, Outcome, Placement, Refusal, Report, Request,
+    RunId, Stamp, StartDir, StoreId,
 };
 
 use super::launch;
@@ -138,6 +138,20 @@ fn requests() -> Vec<Request> {
             same_boot: true,
         },
         Request::Ping { run },
+        Request::Of {
+            stamp: Stamp {
+                uid: 1001,
+                job_sha256: [7; 32],
+            },
+            request: Box::new(Request::Watch {
+                run,
+                same_boot: false,
+            }),
+        },
+        Request::Store {
+            store: StoreId::new([8; 16]).unwrap(),
+            adopt: true,
+        },
     ]
 }
 
@@ -167,6 +181,10 @@ fn reports() -> Vec<Report> {
         not_started(0, Some(Refusal::LostStart)),
         Report::Lost { run },
         Report::Pong { run },
+        Report::Store {
+            bond: Bond::Foreign(StoreId::new([8; 16]).unwrap()),
+            highest_job: 9,
+        },
     ]
 }
 

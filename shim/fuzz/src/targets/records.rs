@@ -1,8 +1,9 @@
 //! The files of the spool: records and indexes of output.
 
 use warrant_wire::Refusal;
+use warrant_wire::Stamp;
 use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
-use warrant_wire::record::{RECORD_BYTES, Record, Ticket};
+use warrant_wire::record::{RECORD_BYTES, Record, Stamped, Ticket};
 
 use super::frame::outcome;
 use crate::Target;
@@ -16,13 +17,16 @@ pub(crate) const TARGET: Target = Target {
 };
 
 fn run(input: &[u8]) {
-    let (record, peak) = meter::peak(|| Record::decode(input));
+    let (stamped, peak) = meter::peak(|| Stamped::decode(input));
     assert_eq!(peak, 0, "a record is read in place");
-    match record {
-        Ok(Record::Empty) if input.iter().all(|byte| *byte == 0) => {
+    match stamped {
+        Ok(Stamped {
+            stamp: None,
+            record: Record::Empty,
+        }) if input.iter().all(|byte| *byte == 0) => {
             assert!(input.len() <= RECORD_BYTES);
         }
-        Ok(record) => assert_eq!(record.encode(), input, "a record has two forms"),
+        Ok(stamped) => assert_eq!(stamped.encode(), input, "a record has two forms"),
         Err(_) => {}
     }
     for entry in input.chunks(ENTRY_BYTES) {
@@ -56,12 +60,17 @@ fn seeds() -> Vec<Vec<u8>> {
             output_failed: true,
         },
     ]
-    .map(|record| record.encode().to_vec());
+    .map(|record| {
+        let stamp = Some(Stamp {
+            uid: 1001,
+            job_sha256: [7; 32],
+        });
+        let plain = record.encode().to_vec();
+        [plain, Stamped { stamp, record }.encode().to_vec()]
+    })
+    .into_iter()
+    .flatten();
     let index = [entry(0, Stream::Stdout), entry(24, Stream::Stderr)].map(|entry| entry.encode());
     let nothing = [Vec::new(), vec![0; RECORD_BYTES], vec![0; RECORD_BYTES + 1]];
-    records
-        .into_iter()
-        .chain([index.concat()])
-        .chain(nothing)
-        .collect()
+    records.chain([index.concat()]).chain(nothing).collect()
 }

@@ -9,3 +9,4 @@ mod managed;
 mod peers;
 mod replay;
 mod starting;
+mod stores;
