@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{Group, Uid, User, getgrouplist};
 use tokio::sync::Semaphore;
+use warrant_wire::account::{MAX_UID, MIN_UID, is_person};
 
 use crate::error::{Error, Result};
 use crate::user_name::UserName;
@@ -37,11 +38,14 @@ pub(crate) struct Account {
 pub(crate) enum NoAccount {
     /// There is none of this name.
     Unknown,
-    /// Its user id is outside the range.
+    /// It is root's, nobody's or the system's, whatever the site's range.
+    System,
+    /// It could be a person's, and its user id is outside the site's range.
     Range,
     /// Its primary group is root's.
     RootGroup,
-    /// The name leads to a user id that leads to another name.
+    /// The name is not the account's own: the account is called otherwise, or
+    /// its user id leads to another name.
     Mismatch,
 }
 
@@ -50,9 +54,34 @@ impl NoAccount {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Unknown => "account-unknown",
-            Self::Range => "uid-range",
+            Self::System | Self::Range => "uid-range",
             Self::RootGroup => "root-group",
             Self::Mismatch => "account-mismatch",
+        }
+    }
+
+    /// Whether the account could be a person's, so that its password is asked
+    /// for and the reason is told to whoever knows it.
+    pub(crate) fn may_be_proven(self) -> bool {
+        match self {
+            Self::Range => true,
+            Self::Unknown | Self::System | Self::RootGroup | Self::Mismatch => false,
+        }
+    }
+
+    /// The reason for the user, once they proved who they are.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "There is no account of this name on this machine.",
+            Self::System => "System accounts may not log in here.",
+            Self::Range => {
+                "The user id of this account is outside the range that may log in here \
+                 (accounts.min_uid to accounts.max_uid)."
+            }
+            Self::RootGroup => "Accounts whose primary group is root's may not log in here.",
+            Self::Mismatch => {
+                "This account goes by another name on this machine. Log in under that name."
+            }
         }
     }
 }
@@ -212,14 +241,18 @@ fn those_of(name: &str, mut groups: Vec<String>) -> nix::Result<Vec<String>> {
 
 fn judge(name: &str, entry: Option<Entry>, range: &RangeInclusive<u32>) -> Found {
     let entry = entry.ok_or(NoAccount::Unknown)?;
-    if entry.uid == 0 || !range.contains(&entry.uid) {
-        return Err(NoAccount::Range);
+    let is_in_range = is_person(entry.uid, range);
+    if !is_in_range && !is_person(entry.uid, &(MIN_UID..=MAX_UID)) {
+        return Err(NoAccount::System);
     }
     if entry.gid == 0 {
         return Err(NoAccount::RootGroup);
     }
     if entry.name_of_uid.as_deref() != Some(name) {
         return Err(NoAccount::Mismatch);
+    }
+    if !is_in_range {
+        return Err(NoAccount::Range);
     }
     Ok(Account { uid: entry.uid })
 }
@@ -245,21 +278,22 @@ mod tests {
         for uid in [1000, 1001, 60_000] {
             assert_eq!(judged(entry(uid, uid, "ann")), Ok(Account { uid }));
         }
-        let outside = [
-            0,
-            1,
-            999,
+        for uid in [0, 1, 999, 61_184, 65_534, 65_535, u32::MAX - 1, u32::MAX] {
+            assert_eq!(judged(entry(uid, 1000, "ann")), Err(NoAccount::System));
+        }
+        for uid in [
             60_001,
-            65_534,
-            65_535,
-            4_294_967_294,
-            4_294_967_295,
-        ];
-        for uid in outside {
+            1_000_000_000,
+            0x7fff_ffff,
+            0x8000_0000,
+            u32::MAX - 2,
+        ] {
             assert_eq!(judged(entry(uid, 1000, "ann")), Err(NoAccount::Range));
+            let all = judge("ann", entry(uid, 1000, "ann"), &(MIN_UID..=MAX_UID));
+            assert_eq!(all, Ok(Account { uid }));
         }
         let all = judge("ann", entry(0, 1, "ann"), &(0..=u32::MAX));
-        assert_eq!(all, Err(NoAccount::Range));
+        assert_eq!(all, Err(NoAccount::System));
     }
 
     #[test]
@@ -288,8 +322,8 @@ mod tests {
         };
         assert_eq!(find("daemon").await, Ok(Account { uid: 1 }));
         assert_eq!(find("daemon").await, Ok(Account { uid: 1 }));
-        assert_eq!(find("root").await, Err(NoAccount::Range));
-        assert_eq!(find("nobody").await, Err(NoAccount::Range));
+        assert_eq!(find("root").await, Err(NoAccount::System));
+        assert_eq!(find("nobody").await, Err(NoAccount::System));
         assert_eq!(find("no-such-account").await, Err(NoAccount::Unknown));
         let known: Vec<_> = accounts.known().keys().map(UserName::to_string).collect();
         assert_eq!(known, ["daemon"], "what was not found is remembered");

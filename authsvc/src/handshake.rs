@@ -38,6 +38,9 @@ pub(crate) struct Credentials {
     pub(crate) user: String,
     /// The password.
     pub(crate) password: Secret,
+    /// The answer to what PAM may ask besides. Only this product's own client
+    /// sends one.
+    pub(crate) code: Option<Secret>,
     /// What to remember so that the payload is not used again.
     pub(crate) once: Option<Once>,
 }
@@ -67,6 +70,7 @@ struct Header {
 struct Claims {
     user: Option<String>,
     pass: Option<Secret>,
+    one_time_code: Option<Secret>,
     scope: Option<String>,
     #[serde(default, deserialize_with = "present")]
     exp: Option<f64>,
@@ -120,6 +124,7 @@ pub(crate) fn decode(
     Ok(Credentials {
         user,
         password: Secret::new(password),
+        code: claims.one_time_code,
         once,
     })
 }

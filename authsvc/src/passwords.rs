@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
+/// The fewest characters of a new password. Source: NIST SP 800-63B §3.1.1.2.
+pub(crate) const SHORTEST: usize = 8;
 /// The longest password, in bytes. A longer one is wrong.
 pub(crate) const MAX_BYTES: usize = 1024;
 
@@ -174,19 +176,36 @@ pub(crate) fn is_possible(password: &Secret) -> bool {
     (1..=MAX_BYTES).contains(&text.len()) && !text.contains(char::REPLACEMENT_CHARACTER)
 }
 
+/// Why `password` cannot be a new one of the user called `name`; `None` where
+/// it can.
+pub(crate) fn unfit(password: &Secret, name: &str) -> Option<String> {
+    let text = password.expose();
+    if !is_possible(password) {
+        return Some(impossible(password));
+    }
+    if text.chars().count() < SHORTEST {
+        return Some(format!(
+            "A password has at least {SHORTEST} characters, and at most {MAX_BYTES} bytes."
+        ));
+    }
+    text.eq_ignore_ascii_case(name)
+        .then(|| "The password must not be the user's name.".into())
+}
+
 /// The hash to store for a new `password`, in PHC form.
 ///
 /// Errors: the password is empty, longer than 1024 bytes or holds U+FFFD, or
 /// the hashing failed.
 pub(crate) fn hash(params: &Params, password: &Secret) -> Result<String> {
-    let bytes = password.expose().as_bytes();
     if !is_possible(password) {
-        return Err(Error::invalid(format!(
-            "a password has 1 to {MAX_BYTES} bytes, not {}, and no U+FFFD",
-            bytes.len()
-        )));
+        return Err(Error::invalid(impossible(password)));
     }
-    hash_bytes(params, bytes)
+    hash_bytes(params, password.expose().as_bytes())
+}
+
+fn impossible(password: &Secret) -> String {
+    let bytes = password.expose().len();
+    format!("A password has 1 to {MAX_BYTES} bytes, not {bytes}, and no U+FFFD.")
 }
 
 /// Whether `password` is the one that `stored` was made of. For commands;
@@ -276,6 +295,22 @@ mod tests {
                 hash(&cheap(), &Secret::new(password)).unwrap_err().kind,
                 Kind::Invalid
             );
+        }
+    }
+
+    #[test]
+    fn a_new_password_is_neither_short_nor_the_users_name() {
+        let why = |password: &str| unfit(&Secret::new(password), "longenough");
+        assert_eq!(why("right horse"), None);
+        assert_eq!(why("pässwörd"), None);
+        for wrong in [
+            "",
+            "seven77",
+            "LongEnough",
+            "replaced\u{fffd}",
+            &"x".repeat(1025),
+        ] {
+            assert!(why(wrong).is_some(), "{wrong}");
         }
     }
 

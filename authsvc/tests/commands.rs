@@ -145,9 +145,10 @@ impl Running {
         serde_json::from_str(body).unwrap()
     }
 
-    /// Access token and refresh token of a user with password `pw`.
+    /// Access token and refresh token of a user with password `long horse`.
     fn sign_in(&self, user: &str) -> (String, String) {
-        let body = format!("grant_type=password&client_id=warrant&username={user}&password=pw");
+        let body =
+            format!("grant_type=password&client_id=warrant&username={user}&password=long+horse");
         let answer = self.form("/oauth/token", &body);
         let token = |name: &str| answer[name].as_str().unwrap().to_owned();
         (token("access_token"), token("refresh_token"))
@@ -181,11 +182,11 @@ impl Drop for Running {
 fn a_user_is_added_listed_changed_disabled_and_deleted() {
     let place = Place::new();
     place.run("migrate", "");
-    place.run("user add ann --superuser", "pw\n");
-    place.run("user add bob", "pw");
+    place.run("user add ann --superuser", "long horse\n");
+    place.run("user add bob", "long horse");
     assert!(
         place
-            .refusal("user add ann", "pw")
+            .refusal("user add ann", "long horse")
             .contains("there is a user ann already")
     );
 
@@ -203,7 +204,7 @@ fn a_user_is_added_listed_changed_disabled_and_deleted() {
     );
     assert!(users[0].get("password_hash").is_none());
 
-    place.run("user passwd bob", "other");
+    place.run("user passwd bob", "another horse");
     place.run("user disable bob", "");
     let changed = listed();
     assert_eq!(changed[1]["disabled"], true);
@@ -234,7 +235,9 @@ fn a_user_is_added_listed_changed_disabled_and_deleted() {
         "user delete bob",
     ] {
         assert!(
-            place.refusal(words, "pw").contains("there is no user bob"),
+            place
+                .refusal(words, "long horse")
+                .contains("there is no user bob"),
             "{words}"
         );
     }
@@ -246,8 +249,8 @@ fn names_and_passwords_that_are_not_allowed_are_refused() {
     place.run("migrate", "");
     assert!(
         place
-            .refusal("user add 1000", "pw")
-            .contains("not digits alone")
+            .refusal("user add a/b", "long horse")
+            .contains("without / : ,")
     );
     assert!(
         place
@@ -259,7 +262,22 @@ fn names_and_passwords_that_are_not_allowed_are_refused() {
             .refusal("user add ann", &"x".repeat(1025))
             .contains("1 to 1024 bytes")
     );
+    // As on the page where users change theirs.
+    for short in ["seven77", "pw\n"] {
+        let refusal = place.refusal("user add ann", short);
+        assert!(refusal.contains("at least 8 characters"), "{refusal}");
+    }
+    let refusal = place.refusal("user add longenough", "LongEnough");
+    assert!(refusal.contains("must not be the user's name"), "{refusal}");
     assert_eq!(place.run("user list --json", ""), "[]\n");
+    for name in ["1000", "7of9", "Ann", "CORP\\ann", "ann@example.org"] {
+        place.run(&format!("user add {name}"), "long horse");
+    }
+    assert!(
+        place
+            .refusal("user passwd 1000", "short")
+            .contains("at least 8")
+    );
 }
 
 #[test]
@@ -529,7 +547,7 @@ fn the_trail_is_checked_pruned_and_checked_against_what_was_kept() {
     assert_eq!(verify(&place, "").0, Some(2));
     place.run("migrate", "");
     for name in ["ann", "bob", "eve"] {
-        place.run(&format!("user add {name}"), "pw");
+        place.run(&format!("user add {name}"), "long horse");
     }
     let (code, said) = verify(&place, "");
     assert_eq!(code, Some(0), "{said}");
@@ -572,7 +590,7 @@ fn the_trail_is_checked_pruned_and_checked_against_what_was_kept() {
 fn a_service_that_is_killed_while_it_writes_leaves_a_trail_that_holds() {
     let place = Place::new();
     place.run("migrate", "");
-    place.run("user add ann", "pw");
+    place.run("user add ann", "long horse");
     let mut rows = 1;
     for _ in 0..3 {
         let running = place.serve(&[]);
@@ -583,7 +601,7 @@ fn a_service_that_is_killed_while_it_writes_leaves_a_trail_that_holds() {
                 scope.spawn(move || {
                     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                         // It breaks off when the service is killed.
-                        let _ = running.try_login(user, "pw");
+                        let _ = running.try_login(user, "long+horse");
                     }
                 });
             }
@@ -767,7 +785,7 @@ fn t105_what_the_commands_end_counts_no_more_in_the_running_service() {
     let place = Place::new();
     place.run("migrate", "");
     for user in ["ann", "bob", "carl", "dan", "eve"] {
-        place.run(&format!("user add {user}"), "pw");
+        place.run(&format!("user add {user}"), "long horse");
     }
     let running = place.serve(&[]);
     for (user, words) in [
@@ -777,7 +795,7 @@ fn t105_what_the_commands_end_counts_no_more_in_the_running_service() {
         ("dan", "session end --user dan"),
     ] {
         let (tokens, other) = (running.sign_in(user), running.sign_in("eve"));
-        place.run(words, "pw");
+        place.run(words, "long horse");
         assert!(!running.counts(&tokens), "{words}");
         assert!(running.counts(&other), "{words}");
     }
@@ -815,10 +833,10 @@ fn t105_what_the_commands_end_counts_no_more_in_the_running_service() {
 fn sessions_are_listed_and_ended() {
     let place = Place::new();
     place.run("migrate", "");
-    place.run("user add ann", "pw");
+    place.run("user add ann", "long horse");
     let running = place.serve(&[]);
     let tokens = running.sign_in("ann");
-    running.login("ann", "pw");
+    running.login("ann", "long+horse");
     let list =
         |words: &str| -> serde_json::Value { serde_json::from_str(&place.run(words, "")).unwrap() };
     let listed = list("session list --json");
@@ -859,7 +877,7 @@ fn sessions_are_listed_and_ended() {
 fn clients_are_added_listed_disabled_and_deleted() {
     let place = Place::new();
     place.run("migrate", "");
-    place.run("user add ann", "pw");
+    place.run("user add ann", "long horse");
     let add = "client add robot --owner ann --grant client_credentials --scope read";
     let secret = place.run(add, "").trim().to_owned();
     assert!(secret.starts_with("wrs_") && secret.len() == 47, "{secret}");

@@ -17,13 +17,19 @@ use std::time::{Duration, Instant};
 const HASH: &str = "$6$rounds=1000$NZ9bP/HaSAEeeaj6$5iHCraKJFAx0Pm7yD.0hHDMvIlMxhAPlxrzqIm2/t5APu8Pr19FxrNUm0hr92Go1RJPLQvedbkmV/pwSfdihc.";
 
 /// The name, user id and group id of each account; all have one password.
-const ACCOUNTS: [(&str, u32, u32); 6] = [
+const ACCOUNTS: [(&str, u32, u32); 11] = [
     ("root", 0, 0),
     ("toor", 0, 0),
     ("system", 999, 999),
     ("ann", 1500, 1500),
     ("wheel", 1501, 0),
     ("bob", 1502, 1502),
+    ("CORP\\Ann", 1_000_000_001, 1_000_000_001),
+    ("4711", 2_147_483_648, 2_147_483_648),
+    ("last", u32::MAX - 2, u32::MAX - 2),
+    // A second name of ann's user id.
+    ("Ann", 1500, 1500),
+    ("dynamic", 61_184, 61_184),
 ];
 
 /// Lay the copies over /etc, then become the program.
@@ -288,6 +294,61 @@ fn t27_t28_pam_is_asked_about_no_account_that_may_not_log_in() {
     // All of them, whether PAM was asked or not, at the same time.
     assert!(began.elapsed() >= Duration::from_secs(2));
     assert_eq!(machine.asked(), ["ann"]);
+}
+
+#[test]
+fn t134_names_and_user_ids_of_directories_log_in() {
+    let Some(machine) = Machine::start(&[]) else {
+        return;
+    };
+    let answers = machine.login_all(&[
+        ("CORP%5CAnn", "right+horse"),
+        ("4711", "right+horse"),
+        ("last", "right+horse"),
+        ("CORP%5CAnn", "wrong"),
+        ("corp%5Cann", "right+horse"),
+        ("1500", "right+horse"),
+        ("Ann", "right+horse"),
+        ("dynamic", "right+horse"),
+    ]);
+    let (let_in, refused) = answers.split_at(3);
+    for answer in let_in {
+        assert!(is_token(answer), "{answer}");
+    }
+    for answer in refused {
+        assert!(is_refused(answer), "{answer}");
+    }
+    let mut asked = machine.asked();
+    asked.sort_unstable();
+    assert_eq!(asked, ["4711", "CORP\\Ann", "CORP\\Ann", "last"]);
+}
+
+#[test]
+fn the_right_password_of_an_account_out_of_range_is_told_what_is_the_matter() {
+    let Some(machine) = Machine::start(&[("FLUX_MAX_UID", "60000")]) else {
+        return;
+    };
+    let answers = machine.login_all(&[
+        ("last", "right+horse"),
+        ("last", "wrong"),
+        ("ann", "right+horse"),
+        ("system", "right+horse"),
+    ]);
+    assert!(answers[0].starts_with("HTTP/1.1 400 "), "{}", answers[0]);
+    assert!(answers[0].contains("outside the range"), "{}", answers[0]);
+    assert!(is_refused(&answers[1]), "{}", answers[1]);
+    assert!(is_token(&answers[2]), "{}", answers[2]);
+    assert!(is_refused(&answers[3]), "{}", answers[3]);
+    // Backends in an order judge alike.
+    let Some(machine) = Machine::start(&[
+        ("FLUX_MAX_UID", "60000"),
+        ("FLUX_AUTH_BACKEND", "database,pam"),
+    ]) else {
+        return;
+    };
+    let answers = machine.login_all(&[("last", "right+horse"), ("last", "wrong")]);
+    assert!(answers[0].contains("outside the range"), "{}", answers[0]);
+    assert!(is_refused(&answers[1]), "{}", answers[1]);
 }
 
 #[test]

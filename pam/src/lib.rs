@@ -9,4 +9,4 @@
 
 mod frame;
 
-pub use frame::{FRAME_BYTES, MAX_PASSWORD_BYTES, Malformed, Question, Verdict};
+pub use frame::{FRAME_BYTES, MAX_CODE_BYTES, MAX_PASSWORD_BYTES, Malformed, Question, Verdict};

@@ -58,7 +58,8 @@ fn judge(question: Question<'_>) -> Verdict {
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| "a zero byte".to_owned());
     let asked = text(service.as_bytes()).and_then(|service| {
         let name = text(question.name().as_bytes())?;
-        sys::pam::check(&service, &name, &text(question.password())?)
+        let password = text(question.password())?;
+        sys::pam::check(&service, &name, &password, &text(question.code())?)
     });
     match asked {
         Ok(verdict) => verdict,

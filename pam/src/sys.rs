@@ -112,6 +112,7 @@ fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
 /// libpam, loaded when it is needed. Source: pam(3) of Linux-PAM; the numbers
 /// are those of its `_pam_types.h`.
 pub(crate) mod pam {
+    use std::cell::Cell;
     use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
     use std::ptr;
 
@@ -137,6 +138,7 @@ pub(crate) mod pam {
     const ITEM_USER: c_int = 2;
     const ITEM_FAIL_DELAY: c_int = 10;
     const PROMPT_ECHO_OFF: c_int = 1;
+    const PROMPT_ECHO_ON: c_int = 2;
     const ERROR_MSG: c_int = 3;
     const TEXT_INFO: c_int = 4;
     /// Source: `PAM_MAX_NUM_MSG`.
@@ -158,7 +160,38 @@ pub(crate) mod pam {
     struct Conversation {
         converse:
             extern "C" fn(c_int, *mut *const Message, *mut *mut Response, *mut c_void) -> c_int,
-        password: *mut c_void,
+        answers: *mut c_void,
+    }
+
+    /// What the questions of modules are answered with, and what became of it.
+    struct Answers<'a> {
+        password: &'a CStr,
+        code: &'a CStr,
+        /// Whether the password was given to a module.
+        password_given: Cell<bool>,
+        /// Whether a module asked for more, and there was nothing to answer.
+        more_asked: Cell<bool>,
+    }
+
+    impl Answers<'_> {
+        /// The answer to a question: the password to the first secret one and
+        /// to those that ask for one in so many words, the code to others.
+        /// `None` where there is none.
+        fn to(&self, style: c_int, question: &CStr) -> Option<&CStr> {
+            let question = question.to_bytes().to_ascii_lowercase();
+            let says = |word: &[u8]| question.windows(word.len()).any(|part| part == word);
+            let is_secret = style == PROMPT_ECHO_OFF;
+            let first = !self.password_given.get();
+            if is_secret && (first || says(b"password") || says(b"passphrase")) {
+                self.password_given.set(true);
+                return Some(self.password);
+            }
+            if self.code.is_empty() {
+                self.more_asked.set(true);
+                return None;
+            }
+            Some(self.code)
+        }
     }
 
     type Handle = *mut c_void;
@@ -217,15 +250,26 @@ pub(crate) mod pam {
         }
     }
 
-    /// Whether `password` is that of the account `name`, which may be used
-    /// now, by the rules of `service`.
+    /// Whether `password`, with `code` where more is asked for, is that of the
+    /// account `name`, which may be used now, by the rules of `service`.
     ///
     /// Errors: libpam cannot be loaded or started.
-    pub(crate) fn check(service: &CStr, name: &CStr, password: &CStr) -> Result<Verdict, String> {
+    pub(crate) fn check(
+        service: &CStr,
+        name: &CStr,
+        password: &CStr,
+        code: &CStr,
+    ) -> Result<Verdict, String> {
         let pam = Library::load()?;
+        let answers = Answers {
+            password,
+            code,
+            password_given: Cell::new(false),
+            more_asked: Cell::new(false),
+        };
         let conversation = Conversation {
             converse,
-            password: password.as_ptr().cast_mut().cast(),
+            answers: (&raw const answers).cast_mut().cast(),
         };
         let mut handle: Handle = ptr::null_mut();
         // SAFETY: the texts and the conversation outlive the handle, which is
@@ -246,17 +290,25 @@ pub(crate) mod pam {
         // If it is not taken, failures take longer, and nothing else.
         unsafe { (pam.set_item)(handle, ITEM_FAIL_DELAY, no_delay as *const c_void) };
         // SAFETY: the handle is open.
-        let mut status = unsafe { (pam.authenticate)(handle, SILENT_NO_NULL) };
+        let proven = unsafe { (pam.authenticate)(handle, SILENT_NO_NULL) };
+        let mut status = proven;
         if status == SUCCESS {
             // SAFETY: the handle is open.
             status = unsafe { (pam.acct_mgmt)(handle, SILENT_NO_NULL) };
         }
-        if status == SUCCESS && !is_still(&pam, handle, name) {
+        let verdict = if proven != SUCCESS && answers.more_asked.get() {
+            Verdict::CodeNeeded
+        } else if proven == SUCCESS && !is_still(&pam, handle, name) {
             status = USER_UNKNOWN;
-        }
+            Verdict::Denied
+        } else if proven != SUCCESS {
+            of_proof(proven)
+        } else {
+            of_account(status)
+        };
         // SAFETY: the handle is open, and not used afterwards.
         unsafe { (pam.end)(handle, status) };
-        Ok(verdict(status))
+        Ok(verdict)
     }
 
     /// Whether the user is the one who was asked about: a module may have
@@ -272,30 +324,45 @@ pub(crate) mod pam {
         (unsafe { CStr::from_ptr(user.cast()) }) == name
     }
 
-    fn verdict(status: c_int) -> Verdict {
+    /// What a failure to prove who the user is means.
+    fn of_proof(status: c_int) -> Verdict {
         match status {
-            SUCCESS => Verdict::Accepted,
-            // Asked for more than a password, a module got nothing.
+            // A module that asked for something got no answer.
             CONV_ERR => Verdict::Denied,
             PERM_DENIED | AUTH_ERR | CRED_INSUFFICIENT | USER_UNKNOWN | MAXTRIES
             | NEW_AUTHTOK_REQD | ACCT_EXPIRED | CRED_EXPIRED | AUTHTOK_EXPIRED => Verdict::Denied,
-            other => {
-                note(&format!("PAM cannot tell: error {other}"));
-                Verdict::Unavailable
-            }
+            other => unavailable(other),
         }
+    }
+
+    /// What the account phase means, once the password was right.
+    fn of_account(status: c_int) -> Verdict {
+        match status {
+            SUCCESS => Verdict::Accepted,
+            NEW_AUTHTOK_REQD | AUTHTOK_EXPIRED | CRED_EXPIRED => Verdict::PasswordExpired,
+            ACCT_EXPIRED => Verdict::AccountExpired,
+            PERM_DENIED | AUTH_ERR | CRED_INSUFFICIENT | MAXTRIES | CONV_ERR => Verdict::NotNow,
+            USER_UNKNOWN => Verdict::Denied,
+            other => unavailable(other),
+        }
+    }
+
+    fn unavailable(status: c_int) -> Verdict {
+        note(&format!("PAM cannot tell: error {status}"));
+        Verdict::Unavailable
     }
 
     /// The auth service lets failures wait; here they would hold a place.
     extern "C" fn no_delay(_: c_int, _: c_uint, _: *mut c_void) {}
 
-    /// Answers the question for a password with it, and no other question.
-    /// What PAM says goes to standard error. Source: pam_conv(3).
+    /// Answers the questions of modules as [`Answers`] says; what has no answer
+    /// ends the conversation. What PAM says goes to standard error. Source:
+    /// pam_conv(3).
     extern "C" fn converse(
         count: c_int,
         messages: *mut *const Message,
         responses: *mut *mut Response,
-        password: *mut c_void,
+        answers: *mut c_void,
     ) -> c_int {
         let count = usize::try_from(count).unwrap_or_default();
         if !(1..=MAX_MESSAGES).contains(&count) {
@@ -305,30 +372,41 @@ pub(crate) mod pam {
         let messages = unsafe { std::slice::from_raw_parts(messages, count) };
         // SAFETY: each points to a message while this function runs.
         let messages = messages.iter().map(|message| unsafe { &**message });
-        let known =
-            |message: &Message| matches!(message.style, PROMPT_ECHO_OFF | ERROR_MSG | TEXT_INFO);
-        if !messages.clone().all(known) {
-            return CONV_ERR;
+        // SAFETY: `answers` is what `check` made, which outlives the handle.
+        let answers = unsafe { &*answers.cast_const().cast::<Answers<'_>>() };
+        let mut given = Vec::with_capacity(count);
+        for message in messages {
+            let text = match message.text.is_null() {
+                true => c"",
+                // SAFETY: the text of a message is a C string.
+                false => unsafe { CStr::from_ptr(message.text) },
+            };
+            given.push(match message.style {
+                PROMPT_ECHO_OFF | PROMPT_ECHO_ON => match answers.to(message.style, text) {
+                    Some(answer) => Some(answer),
+                    None => return CONV_ERR,
+                },
+                ERROR_MSG | TEXT_INFO => {
+                    note(&format!("PAM says {text:?}"));
+                    None
+                }
+                _ => return CONV_ERR,
+            });
         }
         // SAFETY: calloc has no preconditions.
-        let answers: *mut Response = unsafe { libc::calloc(count, size_of::<Response>()) }.cast();
-        if answers.is_null() {
+        let array: *mut Response = unsafe { libc::calloc(count, size_of::<Response>()) }.cast();
+        if array.is_null() {
             return BUF_ERR;
         }
-        for (at, message) in messages.enumerate() {
-            if message.style == PROMPT_ECHO_OFF {
-                // SAFETY: `password` is the C string of the conversation, and
-                // `at` is below the length of the array, which is all zeros:
-                // no text, code 0. PAM frees both.
-                unsafe { (*answers.add(at)).text = libc::strdup(password.cast_const().cast()) };
-            } else if !message.text.is_null() {
-                // SAFETY: the text of a message is a C string.
-                let text = unsafe { CStr::from_ptr(message.text) };
-                note(&format!("PAM says {text:?}"));
+        for (at, answer) in given.into_iter().enumerate() {
+            if let Some(answer) = answer {
+                // SAFETY: `at` is below the length of the array, which is all
+                // zeros: no text, code 0. PAM frees both.
+                unsafe { (*array.add(at)).text = libc::strdup(answer.as_ptr()) };
             }
         }
         // SAFETY: `responses` is a valid place for a pointer.
-        unsafe { *responses = answers };
+        unsafe { *responses = array };
         SUCCESS
     }
 
@@ -339,11 +417,36 @@ pub(crate) mod pam {
         #[test]
         fn success_alone_is_accepted() {
             for status in -1..64 {
-                let accepted = verdict(status) == Verdict::Accepted;
+                let accepted = of_account(status) == Verdict::Accepted;
                 assert_eq!(accepted, status == SUCCESS, "{status}");
+                assert_ne!(of_proof(status), Verdict::Accepted, "{status}");
             }
-            assert_eq!(verdict(AUTH_ERR), Verdict::Denied);
-            assert_eq!(verdict(9), Verdict::Unavailable);
+            assert_eq!(of_proof(AUTH_ERR), Verdict::Denied);
+            assert_eq!(of_account(AUTH_ERR), Verdict::NotNow);
+            assert_eq!(of_account(NEW_AUTHTOK_REQD), Verdict::PasswordExpired);
+            for unavailable in [of_proof(9), of_account(9), of_proof(SUCCESS)] {
+                assert_eq!(unavailable, Verdict::Unavailable);
+            }
+        }
+
+        #[test]
+        fn the_password_answers_the_first_secret_question_and_those_for_passwords() {
+            let answers = |code| Answers {
+                password: c"horse",
+                code,
+                password_given: Cell::new(false),
+                more_asked: Cell::new(false),
+            };
+            let with = answers(c"123");
+            assert_eq!(with.to(PROMPT_ECHO_OFF, c"PIN: "), Some(c"horse"));
+            assert_eq!(with.to(PROMPT_ECHO_OFF, c"LDAP Password: "), Some(c"horse"));
+            assert_eq!(with.to(PROMPT_ECHO_OFF, c"Code: "), Some(c"123"));
+            assert_eq!(with.to(PROMPT_ECHO_ON, c"Code: "), Some(c"123"));
+            let without = answers(c"");
+            assert_eq!(without.to(PROMPT_ECHO_ON, c"Password: "), None);
+            assert!(without.more_asked.get());
+            assert_eq!(without.to(PROMPT_ECHO_OFF, c"Password: "), Some(c"horse"));
+            assert_eq!(without.to(PROMPT_ECHO_OFF, c"Verification code: "), None);
         }
     }
 }

@@ -35,6 +35,37 @@ const PROBE: &str = r#"
     int pam_sm_setcred(void *handle, int flags, int count, const char **words) { return 0; }
 "#;
 
+/// A module that asks for a code besides the password.
+const CODE: &str = r#"
+    #include <string.h>
+    struct message { int style; const char *text; };
+    struct response { char *text; int code; };
+    struct conv { int (*ask)(int, const struct message **, struct response **, void *); void *data; };
+    int pam_get_item(const void *handle, int item, const void **value);
+    int pam_sm_authenticate(void *handle, int flags, int count, const char **words) {
+        const struct conv *conv = 0;
+        struct message message = { 2, "Verification code: " };
+        const struct message *messages = &message;
+        struct response *response = 0;
+        if (pam_get_item(handle, 5, (const void **)&conv) || !conv) return 4;
+        int status = conv->ask(1, &messages, &response, conv->data);
+        if (status) return status;
+        return response->text && !strcmp(response->text, "123456") ? 0 : 7;
+    }
+    int pam_sm_setcred(void *handle, int flags, int count, const char **words) { return 0; }
+"#;
+
+/// Names of accounts as directories have them.
+const ODD_NAMES: [&str; 7] = [
+    "4711",
+    "0day",
+    "Ann.Smith",
+    "CORP\\ann",
+    "ann@example.org",
+    "ann+hpc",
+    "first last",
+];
+
 /// Lay the copies over /etc, then become the program.
 const UNDER_COPIES: &str = r#"
     set -e
@@ -139,9 +170,10 @@ fn copies() -> Option<tempfile::TempDir> {
         ("expired", HASH.to_owned(), "20000:0:99999:7::1"),
         ("outdated", HASH.to_owned(), "0:0:99999:7::"),
     ];
+    let odd = ODD_NAMES.map(|name| (name, HASH.to_owned(), "20000:0:99999:7::"));
     let mut passwd = "root:x:0:0:root:/root:/bin/sh\n".to_owned();
     let mut shadow = "root:*:20000:0:99999:7:::\n".to_owned();
-    for (number, (name, hash, dates)) in accounts.iter().enumerate() {
+    for (number, (name, hash, dates)) in accounts.iter().chain(&odd).enumerate() {
         let id = 1500 + number;
         passwd.push_str(&format!("{name}:x:{id}:{id}::/:/bin/sh\n"));
         shadow.push_str(&format!("{name}:{hash}:{dates}:\n"));
@@ -251,12 +283,79 @@ fn everything_else_is_denied() {
         ("locked", PASSWORD),
         ("locked", &format!("!{PASSWORD}")),
         ("nopassword", PASSWORD),
-        ("expired", PASSWORD),
-        ("outdated", PASSWORD),
+        ("expired", "wrong horse"),
+        ("outdated", "wrong horse"),
     ] {
         let verdict = machine.ask("rules", name, password);
         assert_eq!(verdict, Verdict::Denied, "{name}: {}", machine.log());
     }
+}
+
+#[test]
+fn why_an_account_is_not_let_in_is_told_once_its_password_was_right() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    let ask = |service: &str, name: &str| machine.ask(service, name, PASSWORD);
+    assert_eq!(ask("rules", "expired"), Verdict::AccountExpired);
+    assert_eq!(ask("rules", "outdated"), Verdict::PasswordExpired);
+    let closed = "auth required pam_unix.so\naccount required pam_deny.so\n";
+    fs::write(machine.dir.path().join("pam.d/closed"), closed).unwrap();
+    assert_eq!(ask("closed", "ann"), Verdict::NotNow);
+    assert_eq!(machine.ask("closed", "ann", "wrong"), Verdict::Denied);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a compiler is run")]
+fn what_is_asked_besides_the_password_is_answered_with_the_code() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    let at = |name: &str| machine.dir.path().join(name).display().to_string();
+    fs::write(at("code.c"), CODE).unwrap();
+    let module = at("pam_code.so");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", &module, &at("code.c")])
+        .status();
+    assert!(compiled.unwrap().success());
+    let rules = format!("auth required pam_unix.so\nauth required {module}\n");
+    let rules = format!("{rules}account required pam_unix.so\n");
+    fs::write(at("pam.d/code"), rules).unwrap();
+    let ask = |password: &str, code: &str| {
+        let question = Question::new("code", "ann", password.as_bytes()).unwrap();
+        let question = question.with_code(code.as_bytes()).unwrap();
+        let mut frame = [0; FRAME_BYTES];
+        question.encode(&mut frame);
+        machine.send(&frame)
+    };
+    assert_eq!(
+        ask(PASSWORD, "123456"),
+        Verdict::Accepted,
+        "{}",
+        machine.log()
+    );
+    assert_eq!(ask(PASSWORD, ""), Verdict::CodeNeeded);
+    assert_eq!(ask(PASSWORD, "654321"), Verdict::Denied);
+    assert_eq!(ask("wrong", "123456"), Verdict::Denied);
+    assert!(!machine.log().contains("123456"));
+}
+
+#[test]
+fn t134_names_of_accounts_are_asked_about_as_directories_have_them() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    for name in ODD_NAMES {
+        let verdict = machine.ask("rules", name, PASSWORD);
+        assert_eq!(verdict, Verdict::Accepted, "{name:?}: {}", machine.log());
+        assert_eq!(
+            machine.ask("rules", name, "wrong"),
+            Verdict::Denied,
+            "{name:?}"
+        );
+    }
+    // What looks like a number is the name of nobody but the account called so.
+    assert_eq!(machine.ask("rules", "1500", PASSWORD), Verdict::Denied);
 }
 
 #[test]
@@ -311,7 +410,7 @@ fn t5_what_is_no_question_gets_no_verdict() {
         .unwrap()
         .encode(&mut frame);
     assert_eq!(machine.send(&frame), Verdict::Accepted);
-    for (at, byte) in [(0, 2), (1, 33), (1, 0), (2, b'/'), (34, 255), (70, 0)] {
+    for (at, byte) in [(0, 1), (1, 33), (1, 0), (2, b'/'), (34, 255), (293, 0)] {
         let mut changed = frame;
         changed[at] = byte;
         assert_eq!(machine.send(&changed), Verdict::Unavailable, "{at}");

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use warrant_wire::Refusal;
+use warrant_wire::account::is_name;
 
 use crate::clock;
-use crate::identity::{Identity, is_account_name, is_user};
+use crate::identity::{Identity, is_user};
 use crate::policy::{DeniedGroup, Policy};
 use crate::sys::shadow::{self, Shadow};
 
@@ -78,7 +79,7 @@ pub fn resolve(
     if !is_user(identity.uid, policy) {
         return Err(Refusal::UidRange);
     }
-    if !is_account_name(&identity.name) {
+    if !is_name(&identity.name) {
         return Err(Refusal::AccountUnknown);
     }
     let uid = Uid::from_raw(identity.uid);

@@ -12,8 +12,9 @@ use std::path::{Component, Path};
 
 use nix::sys::prctl;
 use nix::unistd::{Gid, Group, Uid, User, chown, execve, geteuid};
+use warrant_wire::account::NOBODY_UIDS;
 
-use crate::identity::{NOBODY, is_user};
+use crate::identity::is_user;
 use crate::keys::Keys;
 use crate::policy::{self, Policy};
 use crate::{session, sys};
@@ -223,16 +224,17 @@ fn writable(dir: &Path) -> io::Result<()> {
 /// neither could have a job.
 fn accounts(policy: &Policy) -> io::Result<((Uid, Gid), (Uid, Gid))> {
     let account = |key, name| {
-        let user = User::from_name(name).ok().flatten();
+        let user = User::from_name(name).map_err(|_| doubt(key, "cannot be looked up"))?;
         let user = user.ok_or_else(|| doubt(key, "there is no such account"))?;
-        match user.uid.is_root() || NOBODY.contains(&user.uid.as_raw()) {
+        match user.uid.is_root() || NOBODY_UIDS.contains(&user.uid.as_raw()) {
             true => Err(doubt(key, "must not be root or nobody")),
             false => Ok(user),
         }
     };
     let broker = account("broker_user", &policy.broker_user)?;
     let keeper = account("keeper_user", &policy.keeper_user)?;
-    let group = Group::from_name(&policy.broker_group).ok().flatten();
+    let group = Group::from_name(&policy.broker_group);
+    let group = group.map_err(|_| doubt("broker_group", "cannot be looked up"))?;
     let group = group.ok_or_else(|| doubt("broker_group", "there is no such group"))?;
     if group.gid.as_raw() == 0 {
         return Err(doubt("broker_group", "must not be root's"));

@@ -11,7 +11,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use warrant_wire::warrant::{MAX_LIFETIME_S, MAX_WARRANT_BYTES};
 use warrant_wire::{Claims, Limits, Refusal};
 
-use crate::identity::{is_account_name, is_user};
+use crate::identity::is_user;
 use crate::keys::Keys;
 use crate::policy::Policy;
 
@@ -86,9 +86,6 @@ pub fn in_time(claims: &Claims, now_s: u64) -> Result<(), Refusal> {
 pub fn within_policy(claims: &Claims, launch: &[u8], policy: &Policy) -> Result<(), Refusal> {
     if !is_user(claims.uid, policy) {
         return Err(Refusal::UidRange);
-    }
-    if !is_account_name(&claims.sub) {
-        return Err(Refusal::AccountUnknown);
     }
     let limits = Limits::read(launch).map_err(|_| Refusal::LaunchMalformed)?;
     policy.bound(limits).map(|_| ())

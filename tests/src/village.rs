@@ -85,6 +85,7 @@ pub struct Plan {
     policy: Vec<String>,
     pam: bool,
     database: Option<Database>,
+    people: Vec<Account>,
 }
 
 impl Plan {
@@ -107,6 +108,18 @@ impl Plan {
     pub fn on(mut self, database: Database) -> Self {
         self.database = Some(database);
         self
+    }
+
+    /// More people, besides those who are in every village.
+    #[must_use]
+    pub fn people(mut self, people: &[Account]) -> Self {
+        self.people.extend(people);
+        self
+    }
+
+    /// Everybody with an account who is no service.
+    fn everybody(&self) -> Vec<Account> {
+        PEOPLE.into_iter().chain(self.people.clone()).collect()
     }
 
     /// Jobs pass through PAM's account and session phases.
@@ -152,8 +165,8 @@ impl Village {
 
     fn build(plan: Plan) -> Self {
         leave_the_machine();
-        write_accounts();
-        lay_out();
+        write_accounts(&plan.everybody());
+        lay_out(&plan.everybody());
         let name = format!("warrant_village_{}", std::process::id());
         let elsewhere = plan.database.clone();
         let elsewhere = elsewhere.filter(|database| *database != Database::Sqlite);
@@ -376,7 +389,7 @@ impl Village {
 
     /// The password of an account.
     pub fn password(account: Account) -> String {
-        format!("canary-password-of-{}", account.name)
+        format!("canary-password-of-{}", account.uid)
     }
 
     /// Give an account a password at the auth service, and log in with it.
@@ -387,11 +400,10 @@ impl Village {
 
     /// Log in with the form.
     pub fn login(&self, account: Account) -> Flux {
-        let form = format!(
-            "username={}&password={}",
-            account.name,
-            Self::password(account)
-        );
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("username", account.name)
+            .append_pair("password", &Self::password(account))
+            .finish();
         let answer = self.nobody().post_form("/v1/login/access-token", &form);
         let token = answer.with(200)["access_token"].as_str().map(str::to_owned);
         Flux::new(self.address.clone(), token)
@@ -448,7 +460,7 @@ impl Village {
 
     /// The processes of people and of keepers: (process id, user id, name).
     pub fn job_processes(&self) -> Vec<(i32, u32, String)> {
-        let people = PEOPLE.map(|account| account.uid);
+        let people: Vec<_> = self.plan.everybody().iter().map(|it| it.uid).collect();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
@@ -528,15 +540,16 @@ fn bind(from: &Path, to: &Path) {
 }
 
 /// The machine's accounts and the village's, bound over the machine's files.
-fn write_accounts() {
+fn write_accounts(people: &[Account]) {
     fs::create_dir(path("accounts")).unwrap();
     for file in ACCOUNT_FILES {
         let mut text = fs::read_to_string(file).unwrap();
-        let ours = [BROKER, AUTHSVC, KEEPER].into_iter().chain(PEOPLE);
-        for Account { name, uid } in ours {
-            let shell = match uid < BROKER.uid {
-                true => "/bin/sh",
-                false => "/usr/sbin/nologin",
+        let services = [BROKER, AUTHSVC, KEEPER];
+        let ours = services.iter().chain(people);
+        for account @ Account { name, uid } in ours {
+            let shell = match services.contains(account) {
+                true => "/usr/sbin/nologin",
+                false => "/bin/sh",
             };
             text.push_str(&match file {
                 "/etc/passwd" => format!("{name}:x:{uid}:{uid}::{ROOT}/home/{name}:{shell}\n"),
@@ -553,7 +566,7 @@ fn write_accounts() {
 }
 
 /// The directories of the village, and the programs where root owns the way.
-fn lay_out() {
+fn lay_out(people: &[Account]) {
     let own = |name: &str, account: Option<Account>, mode: u32| {
         let dir = path(name);
         fs::create_dir_all(&dir).unwrap();
@@ -582,8 +595,8 @@ fn lay_out() {
     own("broker", Some(BROKER), 0o700);
     own("spool", None, 0o2750);
     chown(path("spool"), Some(0), Some(BROKER.uid)).unwrap();
-    for person in PEOPLE {
-        own(&format!("home/{}", person.name), Some(person), 0o700);
+    for person in people {
+        own(&format!("home/{}", person.name), Some(*person), 0o700);
     }
     for name in ["warrant-shim", "warrant-authsvc", "warrant-broker"] {
         let to = path("lib").join(name);

@@ -83,7 +83,7 @@ const CRATES: [(&str, &[&str]); 14] = [
             "warrant-wire",
         ],
     ),
-    ("warrant-pam", &[]),
+    ("warrant-pam", &["warrant-wire"]),
     ("warrant-shim", &["warrant-wire"]),
     ("warrant", &["warrant-api", "warrant-dpop", "warrant-wire"]),
     ("warrant-tests", &[]),

@@ -21,7 +21,9 @@ pub fn operator() -> String {
     }
 }
 
+/// The account's name; where it has none, `uid:` and its number, which no name
+/// can be taken for.
 fn name(uid: Uid) -> String {
     let user = User::from_uid(uid).ok().flatten();
-    user.map_or_else(|| uid.to_string(), |user| user.name)
+    user.map_or_else(|| format!("uid:{uid}"), |user| user.name)
 }

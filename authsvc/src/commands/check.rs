@@ -227,8 +227,13 @@ fn look_at_accounts(config: &Config, findings: &mut Findings) {
         ("operator_groups", &config.operator_groups),
     ] {
         for group in groups {
-            if !matches!(Group::from_name(group), Ok(Some(_))) {
-                findings.warning(key, format!("there is no group {group:?}"));
+            match Group::from_name(group) {
+                Ok(Some(_)) => {}
+                Ok(None) => findings.warning(key, format!("there is no group {group:?}")),
+                Err(errno) => findings.warning(
+                    key,
+                    format!("the group {group:?} cannot be looked up: {errno}"),
+                ),
             }
         }
     }

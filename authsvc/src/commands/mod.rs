@@ -209,10 +209,16 @@ async fn open_at(url: &Secret) -> Result<Db> {
     Ok(db)
 }
 
-/// Print a line.
+/// Print a line. Names may hold control characters, which a terminal would
+/// obey: they are escaped as JSON escapes them.
 ///
 /// Errors: nobody reads any longer.
 fn say(line: &str) -> Result<()> {
+    let plain = |c: char| match c {
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    let line: String = line.chars().map(plain).collect();
     writeln!(std::io::stdout(), "{line}")
         .map_err(|source| crate::error::Error::unavailable("cannot write the answer", source))
 }

@@ -1,5 +1,6 @@
 //! Adding, changing and listing users.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,9 +8,10 @@ use serde_json::json;
 use warrant_migrations::{Db, Tx};
 
 use super::{password, say};
+use crate::accounts::Accounts;
 use crate::audit::{self, Event, Sort};
 use crate::clock;
-use crate::config::{Backend, Settings};
+use crate::config::{Backend, Mode, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::passwords;
 use crate::sessions::{end_account, until};
@@ -21,7 +23,7 @@ use crate::user_name::UserName;
 pub(crate) enum UserCommand {
     /// Add a user. The password is read from standard input.
     Add {
-        /// 1 to 32 of A-Z a-z 0-9 _ . @ -
+        /// The name; in multi-user mode, that of an account of this machine.
         name: String,
         /// Make the user an administrator.
         #[arg(long)]
@@ -73,8 +75,11 @@ impl UserCommand {
     /// Errors: the user does not exist, or does already; the name or the
     /// password is not allowed; the database did not answer.
     pub(crate) async fn run(self, settings: &Settings, db: &Db) -> Result<()> {
-        let new_hash = |from: &PasswordFrom| {
+        let new_hash = |name: &UserName, from: &PasswordFrom| {
             let password = password::read(from.password_file.as_deref())?;
+            if let Some(why) = passwords::unfit(&password, name.as_str()) {
+                return Err(Error::invalid(why));
+            }
             passwords::hash(&settings.hash_params, &password)
         };
         let now_us = clock::now_us();
@@ -86,7 +91,8 @@ impl UserCommand {
                 password,
             } => {
                 let name = UserName::parse(&name)?;
-                let hash = new_hash(&password)?;
+                let hash = new_hash(&name, &password)?;
+                warn_of_account(settings, &name).await;
                 let mut tx = db.begin().await?;
                 if !users::insert(&mut tx, &name, &hash, superuser, now_us).await? {
                     let message = format!("there is a user {name} already");
@@ -102,7 +108,7 @@ impl UserCommand {
             }
             Self::Passwd { name, password } => {
                 let name = UserName::parse(&name)?;
-                let hash = new_hash(&password)?;
+                let hash = new_hash(&name, &password)?;
                 let mut tx = db.begin().await?;
                 found(
                     &name,
@@ -141,6 +147,22 @@ impl UserCommand {
         }
         Ok(())
     }
+}
+
+/// Say so where the user could not log in, having no account to be used.
+async fn warn_of_account(settings: &Settings, name: &UserName) {
+    let config = &settings.config;
+    if config.mode == Mode::SingleUser {
+        return;
+    }
+    let accounts = Accounts::new(config.accounts.min_uid..=config.accounts.max_uid);
+    let why = match accounts.find(name).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(none)) => none.text().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    // Nobody can be told that standard error is closed.
+    let _ = writeln!(std::io::stderr(), "warning: {name} cannot log in: {why}");
 }
 
 /// Who proves users that are not listed here, if anybody does.

@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 use warrant_pam::Question;
 use warrant_wire::Claims;
+use warrant_wire::account::{MAX_UID, MIN_UID};
 use warrant_wire::warrant::MAX_LIFETIME_S;
 
 use super::Config;
 use super::settings::in_range;
 use crate::error::{Error, Result};
 
-/// The largest user id that is one: the two above it mean "none" to chown(2)
-/// and as the overflow id of some file systems.
-const MAX_UID: u32 = u32::MAX - 2;
 /// The most checks that `warrant-pam` makes at once.
 const MAX_PAM_CHECKS: usize = 16;
 
@@ -65,15 +63,16 @@ impl<'de> Deserialize<'de> for Mode {
 pub(crate) struct Accounts {
     /// The smallest user id.
     pub(crate) min_uid: u32,
-    /// The largest user id.
+    /// The largest user id. Nobody's, and those of systemd's dynamic users, are
+    /// no people's in any case.
     pub(crate) max_uid: u32,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
         Self {
-            min_uid: 1000,
-            max_uid: 60_000,
+            min_uid: MIN_UID,
+            max_uid: MAX_UID,
         }
     }
 }
@@ -173,13 +172,13 @@ impl Config {
         let range = in_range;
         let (accounts, warrants, pam) = (&self.accounts, &self.warrants, &self.pam);
         range(
-            "accounts.max_uid",
+            "accounts.max_uid (or FLUX_MAX_UID)",
             accounts.max_uid.into(),
             1,
             MAX_UID.into(),
         )?;
         range(
-            "accounts.min_uid",
+            "accounts.min_uid (or FLUX_MIN_UID)",
             accounts.min_uid.into(),
             1,
             accounts.max_uid.into(),

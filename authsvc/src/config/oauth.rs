@@ -2,10 +2,12 @@
 
 use serde::Deserialize;
 use warrant_dpop::Base;
+use warrant_wire::account::{NAME_RULE, is_name};
 
 use super::settings::in_range;
 use super::{Config, MAX_TOKEN_MINUTES, Mode};
 use crate::error::{Error, Result};
+use crate::user_name::shown;
 
 /// The longest that a session may live, in days.
 const MAX_DAYS: u64 = 366;
@@ -74,13 +76,10 @@ impl Config {
                     "{key}: groups give roles in multi-user mode alone"
                 )));
             }
-            let plain = |group: &String| {
-                (1..=255).contains(&group.len())
-                    && group.bytes().all(|byte| byte.is_ascii_graphic())
-            };
-            if !groups.iter().all(plain) {
+            if let Some(group) = groups.iter().find(|group| !is_name(group)) {
+                let group = shown(group);
                 return Err(Error::invalid(format!(
-                    "{key}: names of groups are printable ASCII characters without spaces"
+                    "{key}: {group:?} is not the name of a group: {NAME_RULE}"
                 )));
             }
         }
@@ -129,7 +128,7 @@ mod tests {
             }),
             ("operator_groups", |config| {
                 config.mode = Mode::MultiUser;
-                config.operator_groups.push("two words".into());
+                config.operator_groups.push("one/two".into());
             }),
         ];
         for (key, change) in cases {
@@ -139,5 +138,22 @@ mod tests {
             assert!(message.starts_with(key), "{key}: {message}");
         }
         Config::default().check_oauth().unwrap();
+    }
+
+    #[test]
+    fn t134_groups_are_named_as_directories_name_them() {
+        let groups = [
+            "Domain Users",
+            "CORP\\Domain Admins",
+            "0wners",
+            "wheel@example.org",
+        ];
+        let config = Config {
+            mode: Mode::MultiUser,
+            admin_groups: groups.map(str::to_owned).to_vec(),
+            operator_groups: vec!["g".repeat(255)],
+            ..Config::default()
+        };
+        config.check_oauth().unwrap();
     }
 }

@@ -58,6 +58,7 @@ impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Wrong(_) => Self::new(StatusCode::BAD_REQUEST, "Incorrect user or password"),
+            Refusal::Barred(barred) => Self::new(StatusCode::BAD_REQUEST, barred.text()),
             Refusal::Payload(refused) => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
             Refusal::Possession(refused) => Self::new(StatusCode::BAD_REQUEST, refused.text()),
             Refusal::Scope => Self::new(StatusCode::BAD_REQUEST, "Nothing may be had by this user"),

@@ -114,7 +114,9 @@ async fn of_basic(service: &Service, value: String, source: Source) -> Result<Ex
         Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope | Refusal::Possession(_) => {
             counts_not()
         }
-        Refusal::Throttled(_) | Refusal::Busy | Refusal::Failed(_) => refusal.into(),
+        Refusal::Barred(_) | Refusal::Throttled(_) | Refusal::Busy | Refusal::Failed(_) => {
+            refusal.into()
+        }
     })?;
     Ok(Exchanged {
         access_token: granted.access_token,

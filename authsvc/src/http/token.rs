@@ -73,6 +73,7 @@ pub(super) async fn exchange_payload(
     let attempt = Attempt {
         user: credentials.user,
         password: credentials.password,
+        code: credentials.code,
         once: credentials.once,
         asked: legacy(&service, Audience::Broker),
         source: source.clone(),
@@ -101,6 +102,7 @@ fn authorization(headers: &HeaderMap) -> Result<&str, &'static str> {
 pub(super) struct LoginForm {
     username: Option<String>,
     password: Option<Secret>,
+    one_time_code: Option<Secret>,
     grant_type: Option<String>,
     audience: Option<String>,
 }
@@ -130,10 +132,11 @@ pub(super) async fn login(
         service.audit.refused(event, "audience");
         Fault::new(StatusCode::BAD_REQUEST, detail)
     })?;
-    let (user, password) = fields(form)?;
+    let (user, password, code) = fields(form)?;
     let attempt = Attempt {
         user,
         password,
+        code,
         once: None,
         asked: legacy(&service, audience),
         source,
@@ -185,9 +188,11 @@ pub(super) fn audience(
     }
 }
 
-/// User name and password, or what is wrong with the form in FastAPI's words:
+/// User name, password and perhaps a one-time code, or what is wrong with the form in FastAPI's words:
 /// an empty field is a missing one.
-fn fields(form: Result<Form<LoginForm>, FormRejection>) -> Result<(String, Secret), Fault> {
+fn fields(
+    form: Result<Form<LoginForm>, FormRejection>,
+) -> Result<(String, Secret, Option<Secret>), Fault> {
     let form = match form {
         Ok(Form(form)) => form,
         Err(rejection) if rejection.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
@@ -226,7 +231,9 @@ fn fields(form: Result<Form<LoginForm>, FormRejection>) -> Result<(String, Secre
         wrong.push(missing("password"));
     }
     match (username, password) {
-        (Some(username), Some(password)) if wrong.is_empty() => Ok((username, password)),
+        (Some(username), Some(password)) if wrong.is_empty() => {
+            Ok((username, password, form.one_time_code))
+        }
         _ => Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, wrong)),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Asked, LONGEST, Login, Proven, ProvenBy, Refusal, Wanted, Wrong};
+use super::{Asked, Barred, LONGEST, Login, Proven, ProvenBy, Refusal, Wanted, Wrong};
 use crate::audit::{Event, Sort};
 use crate::certificates::{Shown, Users};
 use crate::error::Error;
@@ -80,7 +80,14 @@ impl Login {
         self.borne(Some(&name), &source).await?;
         let directory = &self.sessions.directory;
         let user = directory.standing(name.as_str()).await?;
-        let user = user.map_err(Refusal::from);
+        let user = user.map_err(|wrong| match wrong {
+            Wrong::Account(none) => Refusal::from(Barred::Account(none)),
+            Wrong::Name
+            | Wrong::Unknown
+            | Wrong::Disabled
+            | Wrong::Password
+            | Wrong::Certificate(_) => Wrong::Certificate(wrong.word()).into(),
+        });
         self.count(&user, Some(&name), &source);
         let user = user?;
         event.uid = user.uid;

@@ -14,7 +14,7 @@ use warrant_api::scope::Scopes;
 use warrant_migrations::Db;
 
 pub(crate) use certificate::Certified;
-pub(crate) use refusal::{Refusal, Wrong};
+pub(crate) use refusal::{Barred, Refusal, Wrong};
 pub(crate) use system::System;
 pub(crate) use wanted::{Confirmed, Proven, ProvenBy, Wanted};
 
@@ -48,6 +48,8 @@ pub(crate) struct Attempt<W = Asked> {
     pub(crate) user: String,
     /// The password.
     pub(crate) password: Secret,
+    /// The answer to what PAM may ask besides, such as a one-time code.
+    pub(crate) code: Option<Secret>,
     /// What makes the attempt's payload good for one use.
     pub(crate) once: Option<Once>,
     /// What is asked for.
@@ -136,6 +138,13 @@ pub(crate) struct Login {
     pub(crate) audit: Audit,
 }
 
+/// What is shown for a user's name.
+struct Shown {
+    password: Secret,
+    /// The answer to what PAM may ask besides the password.
+    code: Option<Secret>,
+}
+
 /// A user whose password was right.
 struct Checked {
     name: UserName,
@@ -203,11 +212,13 @@ impl Login {
         let name = UserName::parse(&attempt.user).ok();
         let Attempt {
             password,
+            code,
             once,
             asked,
             source,
             ..
         } = attempt;
+        let shown = Shown { password, code };
         match self.throttle.check(name.as_ref(), &source, Instant::now()) {
             Verdict::Proceed => {}
             Verdict::Slow(by) => tokio::time::sleep(by).await,
@@ -217,19 +228,18 @@ impl Login {
         let mut by = self.judges.first().copied();
         let checked = match (&self.system, self.judges.as_slice()) {
             (_, [Judge::Stored]) => {
-                let checked = self.check_stored(name, password, once, &source).await;
+                let checked = self.check_stored(name, shown.password, once, &source).await;
                 self.count(&checked, name, &source);
-                if let Err(Refusal::Wrong(_)) = &checked {
+                if let Err(Refusal::Wrong(_) | Refusal::Barred(_)) = &checked {
                     tokio::time::sleep_until(next_step(began)).await;
                 }
                 checked
             }
             (Some(system), [Judge::System]) => {
-                self.check_system(system, name, password, once, &source)
-                    .await
+                self.check_system(system, name, shown, once, &source).await
             }
             (Some(system), [_, ..]) => {
-                self.check_ordered(system, name, password, once, &source, &mut by)
+                self.check_ordered(system, name, shown, once, &source, &mut by)
                     .await
             }
             (None, _) | (Some(_), []) => Err(Wrong::Unknown.into()),
@@ -251,7 +261,7 @@ impl Login {
 
     /// Count a failure.
     fn count<T>(&self, checked: &Result<T, Refusal>, name: Option<&UserName>, source: &Source) {
-        if let Err(Refusal::Wrong(_) | Refusal::Payload(_)) = checked {
+        if let Err(Refusal::Wrong(_) | Refusal::Barred(_) | Refusal::Payload(_)) = checked {
             self.throttle.fail(name, source, Instant::now());
         }
     }

@@ -9,8 +9,8 @@
 use tokio::time::Instant;
 
 use super::system::{FAILED_AFTER, System};
-use super::{Checked, Judge, Login, Refusal, Wrong};
-use crate::accounts::Found;
+use super::{Barred, Checked, Judge, Login, Refusal, Shown, Wrong};
+use crate::accounts::{Found, NoAccount};
 use crate::handshake::Once;
 use crate::passwords;
 use crate::secret::Secret;
@@ -31,7 +31,7 @@ impl Login {
         &self,
         system: &System,
         name: Option<&UserName>,
-        password: Secret,
+        shown: Shown,
         once: Option<Once>,
         source: &Source,
         by: &mut Option<Judge>,
@@ -39,10 +39,10 @@ impl Login {
         let turn = system.turn().await?;
         self.check_again(name, source)?;
         let began = Instant::now();
-        let checked = self.judge_ordered(system, name, password, once, by).await;
+        let checked = self.judge_ordered(system, name, shown, once, by).await;
         self.count(&checked, name, source);
         drop(turn);
-        if let Err(Refusal::Wrong(_)) = checked {
+        if let Err(Refusal::Wrong(_) | Refusal::Barred(_)) = checked {
             tokio::time::sleep_until(began + FAILED_AFTER).await;
         }
         checked
@@ -52,7 +52,7 @@ impl Login {
         &self,
         system: &System,
         name: Option<&UserName>,
-        password: Secret,
+        shown: Shown,
         once: Option<Once>,
         by: &mut Option<Judge>,
     ) -> Result<Checked, Refusal> {
@@ -62,9 +62,9 @@ impl Login {
         let stored = row.filter(|_| *by == Some(Judge::Stored));
         let renew = stored.is_some_and(|row| !row.disabled);
         let hash = stored.map(|row| row.password_hash.clone());
-        let possible = passwords::is_possible(&password);
+        let possible = passwords::is_possible(&shown.password);
         let hashed = if possible {
-            password.clone()
+            shown.password.clone()
         } else {
             Secret::new("")
         };
@@ -83,10 +83,8 @@ impl Login {
                 self.settle(&row, verified, account, once).await
             }
             (Some(Judge::System), _) => {
-                let account = known.account.map_err(Wrong::Account)?;
-                if !system.accepts(known.name, &password).await? {
-                    return Err(Wrong::Password.into());
-                }
+                system.accepts(known.name, &shown).await?;
+                let account = known.account.map_err(Barred::Account)?;
                 if let Some(once) = once {
                     self.spend(&once).await?;
                 }
@@ -112,7 +110,9 @@ impl Login {
     fn first_of(&self, known: &Known<'_>) -> Option<Judge> {
         let knows = |judge: &Judge| match judge {
             Judge::Stored => known.row.as_ref().is_some_and(|row| row.by == By::Database),
-            Judge::System => known.account.is_ok(),
+            Judge::System => known
+                .account
+                .map_or_else(NoAccount::may_be_proven, |_| true),
         };
         self.judges.iter().copied().find(knows)
     }

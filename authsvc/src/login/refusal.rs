@@ -13,6 +13,8 @@ use crate::passwords::Busy;
 pub(crate) enum Refusal {
     /// The user or the password is wrong; the caller is not told how.
     Wrong(Wrong),
+    /// The user proved who they are, and may not log in; they are told why.
+    Barred(Barred),
     /// The handshake's payload is refused.
     Payload(handshake::Refused),
     /// More was asked for than client and user may have.
@@ -44,6 +46,50 @@ pub(crate) enum Wrong {
     Account(NoAccount),
 }
 
+/// Why a user who proved who they are may not log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Barred {
+    /// There is no account to be used.
+    Account(NoAccount),
+    /// PAM asks for something besides the password, such as a one-time code.
+    CodeNeeded,
+    /// The password has expired.
+    PasswordExpired,
+    /// The account has expired.
+    AccountExpired,
+    /// PAM's account rules do not let the account in now.
+    NotNow,
+}
+
+impl Barred {
+    /// The reason in one stable word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Account(none) => none.word(),
+            Self::CodeNeeded => "code-needed",
+            Self::PasswordExpired => "password-expired",
+            Self::AccountExpired => "account-expired",
+            Self::NotNow => "pam-account",
+        }
+    }
+
+    /// The reason for the user.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Account(none) => none.text(),
+            Self::CodeNeeded => {
+                "This account needs a code besides the password. Give both together."
+            }
+            Self::PasswordExpired => {
+                "The password has expired. Set a new one on the machine (with passwd, or when \
+                 logging in there), then log in here again."
+            }
+            Self::AccountExpired => "The account has expired.",
+            Self::NotNow => "The account may not log in here at this time.",
+        }
+    }
+}
+
 impl Wrong {
     /// What was wrong, in one stable word.
     pub(crate) fn word(self) -> &'static str {
@@ -63,6 +109,7 @@ impl Refusal {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Wrong(wrong) => wrong.word(),
+            Self::Barred(barred) => barred.word(),
             Self::Payload(_) => "payload",
             Self::Scope => "scope",
             Self::Possession(refused) => refused.word(),
@@ -78,6 +125,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wrong(_) => f.write_str("unknown, disabled or wrong password"),
+            Self::Barred(barred) => f.write_str(barred.text()),
             Self::Payload(refused) => refused.fmt(f),
             Self::Scope => f.write_str("more was asked for than may be had"),
             Self::Possession(refused) => refused.fmt(f),
@@ -91,6 +139,12 @@ impl fmt::Display for Refusal {
 impl From<Wrong> for Refusal {
     fn from(wrong: Wrong) -> Self {
         Self::Wrong(wrong)
+    }
+}
+
+impl From<Barred> for Refusal {
+    fn from(barred: Barred) -> Self {
+        Self::Barred(barred)
     }
 }
 

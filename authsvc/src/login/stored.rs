@@ -1,6 +1,6 @@
 //! Passwords whose hashes are kept in the database.
 
-use super::{Checked, Login, Refusal, Wrong};
+use super::{Barred, Checked, Login, Refusal, Wrong};
 use crate::accounts::Found;
 use crate::handshake::{self, Once};
 use crate::passwords::{self, Verified};
@@ -56,7 +56,7 @@ impl Login {
             Verified::Right => None,
             Verified::Renewed(hash) => Some(hash),
         };
-        let account = account.transpose().map_err(Wrong::Account)?;
+        let account = account.transpose().map_err(Barred::Account)?;
         if renewed.is_some() || once.is_some() {
             self.record(row, renewed, once).await?;
         }

@@ -16,12 +16,11 @@ use tokio::time::Instant;
 use warrant_pam::{FRAME_BYTES, Question, Verdict};
 use zeroize::Zeroizing;
 
-use super::{Checked, Login, Refusal, Wrong};
+use super::{Barred, Checked, Login, Refusal, Shown, Wrong};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::handshake::{self, Once};
 use crate::passwords::Busy;
-use crate::secret::Secret;
 use crate::source::Source;
 use crate::store::spent::{self, OneUse};
 use crate::store::users;
@@ -69,13 +68,16 @@ impl System {
         Ok((place, turn))
     }
 
-    /// Whether PAM accepts `password` for `name`; what can be no password is
-    /// none.
-    pub(super) async fn accepts(&self, name: &UserName, password: &Secret) -> Result<bool> {
-        let password = password.expose().as_bytes();
-        let Ok(question) = Question::new(&self.service, name.as_str(), password) else {
-            return Ok(false);
-        };
+    /// Ask PAM whether it accepts what is `shown` for `name`; what can be no
+    /// password is none.
+    ///
+    /// Errors: it does not, or cannot tell.
+    pub(super) async fn accepts(&self, name: &UserName, shown: &Shown) -> Result<(), Refusal> {
+        let password = shown.password.expose().as_bytes();
+        let code = shown.code.as_ref().map(|code| code.expose().as_bytes());
+        let question = Question::new(&self.service, name.as_str(), password)
+            .and_then(|question| question.with_code(code.unwrap_or_default()))
+            .map_err(|_| Wrong::Password)?;
         let mut frame = Zeroizing::new([0; FRAME_BYTES]);
         question.encode(&mut frame);
         let asked = tokio::time::timeout(PAM_PATIENCE, async {
@@ -88,14 +90,17 @@ impl System {
             .await
             .map_err(|late| unavailable(late.into()))?
             .map_err(unavailable)?;
-        match Verdict::from_code(code) {
-            Verdict::Accepted => Ok(true),
-            Verdict::Denied => Ok(false),
-            Verdict::Unavailable => Err(Error::new(
-                Kind::Unavailable,
-                "PAM cannot check passwords now",
-            )),
-        }
+        Err(match Verdict::from_code(code) {
+            Verdict::Accepted => return Ok(()),
+            Verdict::Denied => Wrong::Password.into(),
+            Verdict::CodeNeeded => Barred::CodeNeeded.into(),
+            Verdict::PasswordExpired => Barred::PasswordExpired.into(),
+            Verdict::AccountExpired => Barred::AccountExpired.into(),
+            Verdict::NotNow => Barred::NotNow.into(),
+            Verdict::Unavailable => {
+                Error::new(Kind::Unavailable, "PAM cannot check passwords now").into()
+            }
+        })
     }
 }
 
@@ -105,14 +110,14 @@ impl Login {
         &self,
         system: &System,
         name: Option<&UserName>,
-        password: Secret,
+        shown: Shown,
         once: Option<Once>,
         source: &Source,
     ) -> Result<Checked, Refusal> {
         let turn = system.turn().await?;
         self.check_again(name, source)?;
         let began = Instant::now();
-        let mut checked = self.ask(system, name, password).await;
+        let mut checked = self.ask(system, name, &shown).await;
         if checked.is_ok()
             && let Some(once) = once
             && let Err(refusal) = self.spend(&once).await
@@ -122,7 +127,7 @@ impl Login {
         // Counted before the next has its turn, and long before it is told.
         self.count(&checked, name, source);
         drop(turn);
-        if let Err(Refusal::Wrong(_)) = checked {
+        if let Err(Refusal::Wrong(_) | Refusal::Barred(_)) = checked {
             tokio::time::sleep_until(began + FAILED_AFTER).await;
         }
         checked
@@ -140,18 +145,20 @@ impl Login {
         &self,
         system: &System,
         name: Option<&UserName>,
-        password: Secret,
+        shown: &Shown,
     ) -> Result<Checked, Refusal> {
         let name = name.ok_or(Wrong::Name)?;
         let account = self.account(Some(name)).await?.ok_or(Wrong::Unknown)?;
-        let account = account.map_err(Wrong::Account)?;
+        if let Err(none) = account
+            && !none.may_be_proven()
+        {
+            return Err(Wrong::Account(none).into());
+        }
         let row = users::find(&mut self.db.read().await?, name).await?;
         if row.is_some_and(|row| row.disabled) {
             return Err(Wrong::Disabled.into());
         }
-        if !system.accepts(name, &password).await? {
-            return Err(Wrong::Password.into());
-        }
-        Ok(Checked::by_system(name, account))
+        system.accepts(name, shown).await?;
+        Ok(Checked::by_system(name, account.map_err(Barred::Account)?))
     }
 }

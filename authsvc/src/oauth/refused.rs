@@ -4,7 +4,7 @@ use warrant_dpop::Refused as Possession;
 
 use crate::dpop::Unspent;
 use crate::error::Error;
-use crate::login::{Refusal, Wrong};
+use crate::login::{Barred, Refusal, Wrong};
 
 /// Why nothing was given.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ pub(crate) enum Refused {
     ClientGrant,
     /// What was shown does not count, for this reason.
     Proof(&'static str),
+    /// The user name or the password is wrong, for this reason.
+    Password(&'static str),
+    /// The user proved who they are, and may not log in.
+    Barred(Barred),
     /// The proof that a key is held does not count.
     Possession(Possession),
     /// The same, where an access token is shown with it; or the token is bound
@@ -74,16 +78,26 @@ impl From<Unspent> for Refused {
     }
 }
 
+/// Of users whom something else than a password proved.
 impl From<Wrong> for Refused {
     fn from(wrong: Wrong) -> Self {
-        Self::Proof(wrong.word())
+        match wrong {
+            Wrong::Account(none) => Self::Barred(Barred::Account(none)),
+            Wrong::Name
+            | Wrong::Unknown
+            | Wrong::Disabled
+            | Wrong::Password
+            | Wrong::Certificate(_) => Self::Proof(wrong.word()),
+        }
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Wrong(wrong) => wrong.into(),
+            Refusal::Wrong(Wrong::Certificate(word)) => Self::Proof(word),
+            Refusal::Wrong(wrong) => Self::Password(wrong.word()),
+            Refusal::Barred(barred) => Self::Barred(barred),
             Refusal::Payload(_) => Self::Proof("payload"),
             Refusal::Scope => Self::Scope,
             Refusal::Possession(refused) => Self::Possession(refused),
@@ -103,7 +117,7 @@ impl Refused {
             Self::Grant => "unsupported_grant_type",
             Self::Client | Self::ClientCertificate(_) => "invalid_client",
             Self::ClientGrant => "unauthorized_client",
-            Self::Proof(_) => "invalid_grant",
+            Self::Proof(_) | Self::Password(_) | Self::Barred(_) => "invalid_grant",
             Self::Bound(Possession::Missing) => "invalid_token",
             Self::Possession(refused) | Self::Bound(refused) => refused.code(),
             Self::Scope => "invalid_scope",
@@ -125,7 +139,10 @@ impl Refused {
             Self::Grant => "grant-type",
             Self::Client => "client",
             Self::ClientGrant => "client-grant",
-            Self::Proof(reason) | Self::ClientCertificate(reason) => reason,
+            Self::Proof(reason) | Self::Password(reason) | Self::ClientCertificate(reason) => {
+                reason
+            }
+            Self::Barred(barred) => barred.word(),
             Self::Possession(refused) | Self::Bound(refused) => refused.word(),
             Self::Scope => "scope",
             Self::Audience => "audience",
@@ -145,7 +162,7 @@ impl Refused {
     /// The reason as the caller is told it: of a proof, nobody is told what
     /// was wrong with it.
     pub(crate) fn told(&self) -> &'static str {
-        if let Self::Proof(_) = self {
+        if let Self::Proof(_) | Self::Password(_) = self {
             return "grant";
         }
         if let Self::ClientCertificate(_) = self {
@@ -164,6 +181,8 @@ impl Refused {
             }
             Self::ClientGrant => "the client was not registered for this",
             Self::Proof(_) => "what was shown is wrong, over, used or not this client's",
+            Self::Password(_) => "Wrong user name or password",
+            Self::Barred(barred) => barred.text(),
             Self::Possession(refused) | Self::Bound(refused) => refused.text(),
             Self::Scope => {
                 "scope: read, submit, control and admin, as far as client and user may have them"

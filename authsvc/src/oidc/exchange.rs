@@ -32,7 +32,7 @@ impl Oidc {
             return Err(Refused::Throttled(wait_s));
         }
         let given = self.give(id_token, asked, source, event).await;
-        if let Err(Refused::Proof(_)) = given {
+        if let Err(Refused::Proof(_) | Refused::Barred(_)) = given {
             self.shown.fail(None, source, Instant::now());
         }
         given

@@ -223,8 +223,8 @@ mod tests {
             Some(("ann".into(), false))
         );
         for none in [
-            json!("1000"),
-            json!("an n"),
+            json!("an/n"),
+            json!("-ann"),
             json!(""),
             json!(["ann"]),
             json!(null),

@@ -31,34 +31,62 @@ async fn in_single_user_mode_a_user_needs_no_account() {
 }
 
 #[tokio::test]
-async fn t28_a_user_without_an_account_in_range_is_refused_like_a_wrong_password() {
+async fn t28_a_user_without_an_account_in_range_is_told_so_once_the_password_was_right() {
     let house = House::open_multi_user(|_| {}).await;
-    // `ann` has a password and no account; the others are out of range.
+    // `ann` has a password and no account; the others are no people's.
     for user in ["root", "nobody"] {
         house.add(user, "pw").await;
     }
-    let wrong = house.login("daemon", "wrong", "192.0.2.9").await;
-    for (number, user) in ["ann", "root", "nobody", "no-such-account", "0", "1"]
+    let told = [
+        ("ann", "no account of this name"),
+        ("root", "System accounts"),
+        ("nobody", "System accounts"),
+    ];
+    for (number, (user, why)) in told.into_iter().enumerate() {
+        let answer = house.login(user, "pw", &format!("192.0.2.{number}")).await;
+        assert_eq!(answer.status, 400);
+        assert!(
+            answer.body.to_string().contains(why),
+            "{user}: {:?}",
+            answer.body
+        );
+        let answer = house.handshake(credentials(user, "pw")).await;
+        assert!(
+            answer.body.to_string().contains(why),
+            "{user}: {:?}",
+            answer.body
+        );
+    }
+    // Without the password, nobody learns who has an account.
+    for (number, user) in ["ann", "root", "no-such-account", "0", "1"]
         .into_iter()
         .enumerate()
     {
-        let answer = house.login(user, "pw", &format!("192.0.2.{number}")).await;
-        answer.is_refused(400, WRONG);
-        assert_eq!((answer.status, &answer.body), (wrong.status, &wrong.body));
-        let answer = house.handshake(credentials(user, "pw")).await;
+        let answer = house
+            .login(user, "wrong", &format!("192.0.3.{number}"))
+            .await;
         answer.is_refused(400, WRONG);
     }
-    let reasons: Vec<_> = house.audit().await.into_iter().skip(1).step_by(2).collect();
-    let reasons: Vec<_> = reasons.iter().map(|row| row.reason.as_deref()).collect();
+    let reasons: Vec<_> = house
+        .audit()
+        .await
+        .into_iter()
+        .map(|row| row.reason)
+        .collect();
     let expected = [
+        "account-unknown",
         "account-unknown",
         "uid-range",
         "uid-range",
+        "uid-range",
+        "uid-range",
+        "password",
+        "password",
         "user-unknown",
-        "name",
-        "name",
+        "user-unknown",
+        "user-unknown",
     ];
-    assert_eq!(reasons, expected.map(Some));
+    assert_eq!(reasons, expected.map(|reason| Some(reason.to_owned())));
     house.close().await;
 }
 
@@ -74,17 +102,9 @@ async fn t30_hostile_names_are_refused_before_the_name_service_is_asked() {
         "daemon%2f",
         "daemon:",
         "daemon,bin",
-        "daemon%20",
-        "%20daemon",
         "-daemon",
-        "%2bdaemon",
-        "~daemon",
-        "daemon.",
         "%2e%2e",
-        "1",
-        "%ef%bd%84aemon",
-        "d%d0%b0emon",
-        &"a".repeat(33),
+        &"a".repeat(256),
         &"a".repeat(300),
     ];
     for (number, name) in names.into_iter().enumerate() {

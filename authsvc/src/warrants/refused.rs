@@ -102,7 +102,7 @@ impl Refused {
                 "subject_token: not an access token that can be exchanged here, or over"
             }
             Self::Possession(refused) => refused.text(),
-            Self::Account(_) => "the account of the token may not be used",
+            Self::Account(none) => none.text(),
             Self::OtherAccount => "the account is not the one that logged in; log in again",
             Self::Ended => "the session of the token has ended; log in again",
             Self::Scope => "subject_token: a warrant takes a token with the scope submit",

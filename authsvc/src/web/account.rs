@@ -15,11 +15,12 @@ use warrant_api::token::Role;
 
 use super::local::Local;
 use super::visit::{self, Visit, Visitor};
-use super::{cookie, in_words, page, password, proof, words};
+use super::{cookie, in_words, page, proof, words};
 use crate::api_keys::Asker;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::http::Service;
+use crate::passwords;
 use crate::sessions::{Kind, Session};
 use crate::store::web_sessions::WebSession;
 use crate::store::{codes, devices, sessions, web_sessions};
@@ -162,7 +163,7 @@ pub(super) async fn render(
                 default_days: config.default_days,
                 max_days: config.max_days,
                 changes_password,
-                shortest: password::SHORTEST,
+                shortest: passwords::SHORTEST,
                 proof: proof::Asked::always(
                     service,
                     visitor,

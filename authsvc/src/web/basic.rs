@@ -35,6 +35,7 @@ impl Web {
         let attempt = Attempt {
             user,
             password,
+            code: None,
             once: None,
             asked: Asked {
                 client_id: BASIC_CLIENT.into(),

@@ -233,6 +233,8 @@ fn refusal(
         | Refused::ClientCertificate(_)
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Password(_)
+        | Refused::Barred(_)
         | Refused::Possession(_)
         | Refused::Bound(_)
         | Refused::Audience

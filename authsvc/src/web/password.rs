@@ -24,9 +24,6 @@ use crate::source::Source;
 use crate::store::users;
 use crate::user_name::UserName;
 
-/// The fewest characters of a new password. Source: NIST SP 800-63B §3.1.1.2.
-pub(super) const SHORTEST: usize = 8;
-
 /// What is sent to change a password.
 #[derive(Deserialize)]
 pub(super) struct Change {
@@ -65,6 +62,7 @@ pub(super) async fn change(
     let attempt = Attempt {
         user: subject.clone(),
         password: sent.present,
+        code: None,
         once: None,
         asked: NewPassword {
             service: service.clone(),
@@ -100,16 +98,10 @@ fn unfit(sent: &Change, subject: &str) -> Option<String> {
     if fresh != sent.again.expose() {
         return Some("The two new passwords differ.".into());
     }
-    if fresh.chars().count() < SHORTEST || !passwords::is_possible(&sent.fresh) {
-        let most = passwords::MAX_BYTES;
-        return Some(format!(
-            "A password has at least {SHORTEST} characters, and at most {most} bytes."
-        ));
+    if fresh == sent.present.expose() {
+        return Some("The new password must not be the present one.".into());
     }
-    if fresh == sent.present.expose() || fresh.eq_ignore_ascii_case(subject) {
-        return Some("The new password must be neither the present one nor your name.".into());
-    }
-    None
+    passwords::unfit(&sent.fresh, subject)
 }
 
 /// A new password for a user, and the browser that is signed in anew.

@@ -145,6 +145,7 @@ fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
             let text = "That took too long, or began in another browser. Try again.";
             (StatusCode::BAD_REQUEST, text.into(), None)
         }
+        Refused::Barred(barred) => told(&Refusal::Barred(*barred)),
         Refused::Busy => told(&Refusal::Busy),
         Refused::Throttled(wait_s) => told(&Refusal::Throttled(*wait_s)),
         Refused::Failed(_) => {
@@ -156,6 +157,7 @@ fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
         | Refused::ClientCertificate(_)
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Password(_)
         | Refused::Possession(_)
         | Refused::Bound(_)
         | Refused::Scope

@@ -73,6 +73,8 @@ pub(super) struct SignIn {
     user: String,
     password: Secret,
     #[serde(default)]
+    one_time_code: Option<Secret>,
+    #[serde(default)]
     next: String,
     #[serde(default)]
     csrf: String,
@@ -107,6 +109,7 @@ pub(super) async fn sign_in(
     let attempt = Attempt {
         user: sent.user.clone(),
         password: sent.password,
+        code: sent.one_time_code,
         once: None,
         asked: Browser {
             service: service.clone(),
@@ -188,6 +191,7 @@ pub(super) fn told(refusal: &Refusal) -> (StatusCode, String, Option<u64>) {
             "Incorrect user or password.".into(),
             None,
         ),
+        Refusal::Barred(barred) => (StatusCode::FORBIDDEN, barred.text().into(), None),
         Refusal::Throttled(wait_s) => (
             StatusCode::TOO_MANY_REQUESTS,
             format!("Too many failed logins. Try again in {wait_s} seconds."),

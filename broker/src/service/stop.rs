@@ -18,7 +18,7 @@ impl Jobs {
         check_role(caller, Role::Administrator)
             .inspect_err(|_| self.refused(caller, "stop", None, "role"))?;
         self.stops(caller).await?;
-        tracing::info!(user.name = %caller.name, "the service is asked to stop");
+        tracing::info!(user.name = ?caller.name, "the service is asked to stop");
         self.0.stopping.store(true, Ordering::Release);
         self.0.stopped.notify_one();
         Ok(())

@@ -23,12 +23,13 @@ use crate::up::tls::Tls;
 use crate::up::{Place, database, leave_directory, print, programs, serve, welcome};
 
 /// Those of our variables that the auth service reads.
-const AUTHSVC_VARIABLES: [&str; 11] = [
+const AUTHSVC_VARIABLES: [&str; 12] = [
     "AUTHSVC__",
     "AUTHSVC_LOG",
     "FLUX_ACCESS_TOKEN_EXPIRES_MINUTES",
     "FLUX_ADMIN_USERS",
     "FLUX_OPERATOR_USERS",
+    "FLUX_MAX_UID",
     "FLUX_MIN_UID",
     "FLUX_OIDC_",
     "FLUX_PAM_SERVICE",
@@ -320,6 +321,13 @@ impl Plan<'_> {
         ] {
             let place = self.dir.path(name);
             policy.push_str(&format!("{key} = \"{}\"\n", place.display()));
+        }
+        // Whom the auth service lets in, the shim lets run jobs.
+        for (key, variable) in [("min_uid", "FLUX_MIN_UID"), ("max_uid", "FLUX_MAX_UID")] {
+            let value = std::env::var(variable).ok();
+            if let Some(uid) = value.and_then(|value| value.parse::<u32>().ok()) {
+                policy.push_str(&format!("{key} = {uid}\n"));
+            }
         }
         self.dir.put("shim.toml", &policy)
     }

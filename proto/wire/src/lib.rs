@@ -15,6 +15,7 @@
 
 mod cursor;
 
+pub mod account;
 pub mod frame;
 pub mod launch;
 pub mod outcome;

@@ -82,7 +82,7 @@ refusals! {
     /// There is no such account.
     AccountUnknown = 18, "account-unknown", "there is no such account";
     /// The account cannot be looked up now.
-    AccountUnavailable = 19, "account-unavailable", "the account cannot be looked up now";
+    AccountUnavailable = 19, "account-unavailable", "the directory of accounts (NSS) does not answer now";
     /// Name and user id are not of one account.
     AccountMismatch = 20, "account-mismatch", "the account's name and user id do not agree";
     /// The policy denies the account.

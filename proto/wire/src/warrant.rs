@@ -2,13 +2,17 @@
 //!
 //! A warrant is a JWS (RFC 7515) in compact form, signed with Ed25519
 //! (RFC 8037). Its header and its payload are written in one way only: fixed
-//! fields in a fixed order, no white space, no escapes. To any JWT library it
-//! is an ordinary token; its reader here accepts nothing but these very bytes,
-//! so there is nothing in it that two readers could take differently.
+//! fields in a fixed order, no white space, and no escapes but those that the
+//! account's name needs, each in one spelling. To any JWT library it is an
+//! ordinary token; its reader here accepts nothing but these very bytes, so
+//! there is nothing in it that two readers could take differently.
 
+use crate::account::is_name;
 use crate::cursor::Malformed;
 
-/// Most bytes of a warrant in compact form.
+/// Most bytes of a warrant in compact form: room for the longest texts, and
+/// for a name of nothing but `\`. Only a name with more than a hundred control
+/// characters may need more.
 pub const MAX_WARRANT_BYTES: usize = 2048;
 /// The longest life of a warrant, `exp` − `iat`, in seconds.
 pub const MAX_LIFETIME_S: u64 = 60;
@@ -19,6 +23,9 @@ pub const TYPE: &str = "warrant+jwt";
 
 const TEXT: Malformed =
     Malformed("warrant: texts must be 1 to 255 printable ASCII characters without \" and \\");
+
+const NAME: Malformed =
+    Malformed("warrant: the name must be one that an account can have, in its one spelling");
 
 /// What a warrant says. Times are seconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,16 +70,20 @@ impl Claims {
     ///
     /// Errors: a text that the payload cannot hold.
     pub fn encode(&self) -> Result<String, Malformed> {
-        for text in [&self.iss, &self.aud, &self.sub] {
-            if !is_text(text.as_bytes()) {
-                return Err(TEXT);
-            }
+        if ![&self.iss, &self.aud]
+            .into_iter()
+            .all(|text| is_text(text.as_bytes()))
+        {
+            return Err(TEXT);
+        }
+        if !is_name(&self.sub) {
+            return Err(NAME);
         }
         Ok(format!(
             r#"{{"iss":"{}","aud":"{}","sub":"{}","uid":{},"job_sha256":"{}","jti":"{}","iat":{},"nbf":{},"exp":{}}}"#,
             self.iss,
             self.aud,
-            self.sub,
+            escaped(&self.sub),
             self.uid,
             hex(&self.job_sha256),
             hex(&self.jti),
@@ -90,7 +101,7 @@ impl Claims {
         let claims = Self {
             iss: from.text(r#"{"iss":""#)?,
             aud: from.text(r#","aud":""#)?,
-            sub: from.text(r#","sub":""#)?,
+            sub: from.name(r#","sub":""#)?,
             uid: u32::try_from(from.number(r#","uid":"#)?)
                 .map_err(|_| Malformed("warrant: uid must be below 2^32"))?,
             job_sha256: from.bytes(r#","job_sha256":""#)?,
@@ -118,7 +129,7 @@ impl Payload<'_> {
         Ok(())
     }
 
-    fn take_while(&mut self, fits: impl Fn(&u8) -> bool) -> &[u8] {
+    fn take_while(&mut self, mut fits: impl FnMut(&u8) -> bool) -> &[u8] {
         let end = self.0.iter().position(|byte| !fits(byte));
         let (taken, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
         self.0 = rest;
@@ -135,6 +146,26 @@ impl Payload<'_> {
         let text = String::from_utf8(text.to_vec()).map_err(|_| TEXT)?;
         self.expect("\"")?;
         Ok(text)
+    }
+
+    /// The name of an account behind `label`, and the quotation mark that ends
+    /// it.
+    fn name(&mut self, label: &str) -> Result<String, Malformed> {
+        self.expect(label)?;
+        let mut is_escaped = false;
+        let written = self.take_while(|byte| {
+            let ends = *byte == b'"' && !is_escaped;
+            is_escaped = *byte == b'\\' && !is_escaped;
+            !ends
+        });
+        let written = std::str::from_utf8(written).map_err(|_| NAME)?;
+        let name = unescaped(written).ok_or(FORM)?;
+        // The one spelling of this name, and a name.
+        if escaped(&name) != written || !is_name(&name) {
+            return Err(NAME);
+        }
+        self.expect("\"")?;
+        Ok(name)
     }
 
     /// A whole number behind `label`, without sign or leading zeros.
@@ -166,6 +197,43 @@ fn is_text(text: &[u8]) -> bool {
         && text
             .iter()
             .all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+}
+
+/// A name within quotation marks in JSON: `"` and `\` behind a `\`, control
+/// characters as `\u00xx`, all else as it is. Source: RFC 8259 §7.
+fn escaped(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\0'..='\u{1f}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// What [`escaped`] wrote, and perhaps more; `None` if it is none of that.
+fn unescaped(written: &str) -> Option<String> {
+    let mut out = String::with_capacity(written.len());
+    let mut rest = written;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        out.push_str(plain);
+        rest = match escape.strip_prefix("u00") {
+            Some(digits) => {
+                let (digits, behind) = digits.split_at_checked(2)?;
+                out.push(char::from(u8::from_str_radix(digits, 16).ok()?));
+                behind
+            }
+            None => {
+                let mut rest = escape.chars();
+                out.push(rest.next()?);
+                rest.as_str()
+            }
+        };
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 /// Bytes in lower-case hexadecimal.
@@ -260,7 +328,13 @@ mod tests {
             other("\"sub\":\"alice\"", "\"sub\":\"\""),
             other("\"sub\":\"alice\"", "\"sub\":\"\\u0061lice\""),
             other("\"sub\":\"alice\"", "\"sub\":\"al\u{1}ce\""),
-            other("\"sub\":\"alice\"", "\"sub\":\"аlice\""),
+            other("\"sub\":\"alice\"", "\"sub\":\"al\\u001Bce\""),
+            other("\"sub\":\"alice\"", "\"sub\":\"al\\tce\""),
+            other("\"sub\":\"alice\"", "\"sub\":\"al\\/ce\""),
+            other("\"sub\":\"alice\"", "\"sub\":\"al\\u00e9ce\""),
+            other("\"sub\":\"alice\"", "\"sub\":\"alice\\\""),
+            other("\"sub\":\"alice\"", "\"sub\":\"-alice\""),
+            other("\"iss\":\"https", "\"iss\":\"ħttps"),
             other("\"sub\":\"alice\",", ""),
             other("\"aud\":\"node-1\"", "\"aud\":[\"node-1\",\"node-2\"]"),
             other("abab", "ABAB"),
@@ -289,7 +363,41 @@ mod tests {
 
     #[test]
     fn a_text_that_would_need_an_escape_is_not_written() {
-        for sub in ["", "a\"b", "a\\b", "a\nb", "é", &"a".repeat(256)] {
+        for iss in ["", "a\"b", "a\\b", "a\nb", "é", &"a".repeat(256)] {
+            let claims = Claims {
+                iss: iss.into(),
+                ..claims()
+            };
+            assert!(claims.encode().is_err(), "{iss}");
+        }
+    }
+
+    #[test]
+    fn t134_any_name_of_an_account_is_written_in_one_way_that_every_reader_takes() {
+        let longest = "\u{1}".repeat(255);
+        for (sub, written) in [
+            ("CORP\\alice", r"CORP\\alice"),
+            ("a\"b", r#"a\"b"#),
+            ("a\\\"", r#"a\\\""#),
+            ("\\", r"\\"),
+            ("a\tb", r"a\u0009b"),
+            ("0day", "0day"),
+            ("first last", "first last"),
+            ("jürgen@example.org", "jürgen@example.org"),
+            (&*longest, &*r"\u0001".repeat(255)),
+        ] {
+            let claims = Claims {
+                sub: sub.into(),
+                ..claims()
+            };
+            let payload = claims.encode().unwrap();
+            assert!(
+                payload.contains(&format!("\"sub\":\"{written}\"")),
+                "{payload}"
+            );
+            assert_eq!(Claims::decode(payload.as_bytes()), Ok(claims), "{sub}");
+        }
+        for sub in ["", "-a", "a/b", "a\nb", &"a".repeat(256)] {
             let claims = Claims {
                 sub: sub.into(),
                 ..claims()

@@ -37,10 +37,14 @@ pub fn parse(file: &[u8]) -> Result<Policy, String> {
 
 /// What is before a `#` that is not in quotation marks.
 fn without_comment(line: &str) -> &str {
-    let mut is_quoted = false;
+    let mut quote = None;
     let mut parts = line.split(|c| {
-        is_quoted ^= c == '"';
-        c == '#' && !is_quoted
+        match quote {
+            None if matches!(c, '"' | '\'') => quote = Some(c),
+            Some(open) if open == c => quote = None,
+            _ => {}
+        }
+        c == '#' && quote.is_none()
     });
     parts.next().unwrap_or_default()
 }

@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use warrant_wire::account::{MAX_UID, is_name};
 use warrant_wire::warrant::MAX_TEXT_BYTES;
 
 use super::{Cgroup, DeniedGroup};
-use crate::identity::{NO_UID_FROM, is_account_name};
 
 /// Most bytes of a path of a socket. Source: unix(7), less the final NUL.
 const MAX_SOCKET_PATH_BYTES: usize = 107;
@@ -15,12 +15,11 @@ type Text = (fn(&str) -> bool, &'static str);
 /// Which numbers are right, and how that is said.
 type Number<T> = (RangeInclusive<T>, &'static str);
 
-pub(super) const ACCOUNT: Text = (is_account_name, "the name of an account");
 pub(super) const CLAIM: Text = (is_claim, "1 to 255 characters");
 pub(super) const PLACE: Text = (is_place, "an absolute path");
 pub(super) const SOCKET: Text = (is_socket, "an absolute path of at most 107 bytes");
 pub(super) const SEARCH_PATH: Text = (is_search_path, "absolute paths with : between them");
-pub(super) const UID: Number<u32> = (1..=NO_UID_FROM - 1, "a whole number from 1 to 4294967293");
+pub(super) const UID: Number<u32> = (1..=MAX_UID, "a whole number from 1 to 4294967293");
 const UMASK: Number<u32> = (0..=0o777, "a whole number from 0 to 0o777, or \"pam\"");
 pub(super) const SIZE: Number<u64> = (0..=u64::MAX, "a whole number");
 pub(super) const VERDICTS: [(&str, bool); 2] = [("\"allow\"", true), ("\"deny\"", false)];
@@ -52,15 +51,34 @@ impl<'a> Value<'a> {
         self.text.strip_prefix(begin)?.strip_suffix(end)
     }
 
-    /// Printable ASCII in quotation marks, in which nothing is escaped.
+    /// What is in quotation marks, in which nothing is escaped.
+    fn quoted(self) -> Option<&'a str> {
+        let text = self.between('"', '"');
+        text.filter(|text| !text.contains(['"', '\\']))
+    }
+
+    /// Printable ASCII in quotation marks.
     pub(super) fn text<T: From<String>>(self, (is_right, allowed): Text) -> Result<T, String> {
         const FORM: &str = "printable ASCII in quotation marks, without \\";
-        let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-        let text = self.between('"', '"');
-        let text = text.filter(|text| text.bytes().all(is_plain));
+        let text = self.quoted();
+        let text = text.filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
         match text.ok_or_else(|| self.must_be(FORM))? {
             text if is_right(text) => Ok(text.to_owned().into()),
             _ => Err(self.must_be(allowed)),
+        }
+    }
+
+    /// The name of an account or a group, in quotation marks of either kind.
+    pub(super) fn account(self) -> Result<String, String> {
+        const FORM: &str = "a name as \"name\", or as 'name' where it has a \\";
+        let literal = self.between('\'', '\'').filter(|name| !name.contains('\''));
+        match self
+            .quoted()
+            .or(literal)
+            .ok_or_else(|| self.must_be(FORM))?
+        {
+            name if is_name(name) => Ok(name.to_owned()),
+            _ => Err(self.must_be("the name of an account")),
         }
     }
 
@@ -71,7 +89,7 @@ impl<'a> Value<'a> {
         let mut items: Vec<&str> = inner.split(',').map(str::trim).collect();
         // A list may be empty, or end with a comma.
         items.pop_if(|last| last.is_empty());
-        let name = |text| Value { text, ..self }.text(ACCOUNT);
+        let name = |text| Value { text, ..self }.account();
         items.into_iter().map(name).collect()
     }
 

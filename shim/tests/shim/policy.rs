@@ -110,7 +110,7 @@ fn what_is_wrong_is_named_with_its_line() {
     const CLAIM: &str = "line 1: issuer: must be 1 to 255 characters";
     const TEXT: &str = "line 1: issuer: must be printable ASCII in quotation marks, without \\";
     const NAMES: &str =
-        "line 1: deny_users: must be printable ASCII in quotation marks, without \\";
+        "line 1: deny_users: must be a name as \"name\", or as 'name' where it has a \\";
     let long = format!("issuer = \"{}\"", "a".repeat(256));
     let socket = format!("socket = \"/{}\"", "a".repeat(107));
     for (text, complaint) in [
@@ -174,10 +174,12 @@ fn what_is_wrong_is_named_with_its_line() {
         ("issuer = \"\"", CLAIM),
         (&long, CLAIM),
         (
-            "broker_user = \"0day\"",
+            "broker_user = \"-day\"",
             "line 1: broker_user: must be the name of an account",
         ),
-        ("deny_users = [\"a\", \"b c\"]", ACCOUNT),
+        ("deny_users = [\"a\", \"b/c\"]", ACCOUNT),
+        ("deny_users = [\"CORP\\a\"]", NAMES),
+        ("deny_users = ['a'b']", NAMES),
         ("deny_users = [\"a\" \"b\"]", NAMES),
         ("deny_users = [,]", NAMES),
         ("deny_users = [\"a\", , \"b\"]", NAMES),
@@ -222,6 +224,34 @@ fn what_is_wrong_is_named_with_its_line() {
         );
     }
     assert!(parse(b"issuer = \"\xff\"").is_err());
+}
+
+#[test]
+fn t134_names_of_accounts_and_groups_are_as_directories_have_them() {
+    let text = r##"
+        deny_users = ["0day", 'CORP\alice', "alice@example.org", "O'Brien", 'a"b', "#1", "jürgen"]
+        deny_groups = ['CORP\Domain Users', "Domain Admins"] # 'not' "these"
+        broker_user = 'CORP\svc-warrant'
+    "##;
+    let policy = parse(text.as_bytes()).unwrap();
+    let users = [
+        "0day",
+        "CORP\\alice",
+        "alice@example.org",
+        "O'Brien",
+        "a\"b",
+        "#1",
+        "jürgen",
+    ];
+    assert_eq!(policy.deny_users, users);
+    assert_eq!(policy.deny_groups, ["CORP\\Domain Users", "Domain Admins"]);
+    assert_eq!(policy.broker_user, "CORP\\svc-warrant");
+    for name in ["", "a/b", "-a", "..", "a:b", &"n".repeat(256)] {
+        assert!(
+            parse(format!("deny_users = ['{name}']").as_bytes()).is_err(),
+            "{name}"
+        );
+    }
 }
 
 #[test]

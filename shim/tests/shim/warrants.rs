@@ -340,7 +340,17 @@ fn t24_a_launch_must_at_least_begin_like_one() {
 
 #[test]
 fn t25_the_warrant_alone_names_the_user_within_the_policy() {
-    for uid in [0, 1, 999, 60_001, 65_534, 65_535, u32::MAX - 1, u32::MAX] {
+    for uid in [
+        0,
+        1,
+        999,
+        61_184,
+        65_519,
+        65_534,
+        65_535,
+        u32::MAX - 1,
+        u32::MAX,
+    ] {
         refuse(&warrant(&Claims { uid, ..claims() }), Refusal::UidRange);
     }
     // A wider policy does not let those in who are nobody.

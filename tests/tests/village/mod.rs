@@ -3,6 +3,7 @@
 mod crash;
 mod deaf;
 mod identity;
+mod names;
 mod order;
 mod rotation;
 mod stores;

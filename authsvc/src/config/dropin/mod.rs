@@ -6,13 +6,14 @@ mod provider;
 use std::collections::BTreeMap;
 
 use provider::ProviderVariables;
+use warrant_wire::account::MAX_UID;
 
 use super::{Backend, Config, Mode};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// What the `FLUX_…` variables say (`FLUX_OPERATOR_USERS` is this service's
-/// own); an empty variable says nothing.
+/// What the `FLUX_…` variables say (`FLUX_OPERATOR_USERS` and `FLUX_MAX_UID` are
+/// this service's own); an empty variable says nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Environment {
     /// `FLUX_SECRET_KEY`, or `FLUX_SECREY_KEY` as one manual spells it.
@@ -27,6 +28,7 @@ pub(crate) struct Environment {
     require_auth: Option<String>,
     server_mode: Option<String>,
     min_uid: Option<String>,
+    max_uid: Option<String>,
     pam_service: Option<String>,
     provider: ProviderVariables,
 }
@@ -55,6 +57,7 @@ impl Environment {
             require_auth: get("FLUX_REQUIRE_AUTH"),
             server_mode: get("FLUX_SERVER_MODE"),
             min_uid: get("FLUX_MIN_UID"),
+            max_uid: get("FLUX_MAX_UID"),
             pam_service: get("FLUX_PAM_SERVICE"),
             provider: ProviderVariables::read(&set),
         }
@@ -85,18 +88,12 @@ impl Environment {
             config.mode = Mode::parse(mode)
                 .map_err(|why| Error::invalid(format!("FLUX_SERVER_MODE: {why}")))?;
         }
+        if let Some(uid) = &self.max_uid {
+            config.accounts.max_uid = user_id("FLUX_MAX_UID", uid, MAX_UID)?;
+        }
         if let Some(uid) = &self.min_uid {
-            let range = 1..=config.accounts.max_uid;
-            config.accounts.min_uid = uid
-                .parse()
-                .ok()
-                .filter(|uid| range.contains(uid))
-                .ok_or_else(|| {
-                    let most = config.accounts.max_uid;
-                    Error::invalid(format!(
-                        "FLUX_MIN_UID: a number from 1 to {most} is allowed"
-                    ))
-                })?;
+            let most = config.accounts.max_uid;
+            config.accounts.min_uid = user_id("FLUX_MIN_UID", uid, most)?;
         }
         if let Some(service) = &self.pam_service {
             config.pam.service.clone_from(service);
@@ -125,6 +122,12 @@ impl Environment {
             )),
         }
     }
+}
+
+/// Errors: `text` is no user id from 1 to `most`; the message names `variable`.
+fn user_id(variable: &str, text: &str, most: u32) -> Result<u32> {
+    let uid = text.parse().ok().filter(|uid| (1..=most).contains(uid));
+    uid.ok_or_else(|| Error::invalid(format!("{variable}: a number from 1 to {most} is allowed")))
 }
 
 /// Names with commas between.

@@ -105,6 +105,8 @@ fn refusal(refused: &Refused) -> Response {
         | Refused::Grant
         | Refused::ClientGrant
         | Refused::Proof(_)
+        | Refused::Password(_)
+        | Refused::Barred(_)
         | Refused::Possession(_)
         | Refused::Scope
         | Refused::Audience

@@ -23,7 +23,8 @@ use crate::secret::Secret;
 use crate::source::Source;
 
 /// The fields of all grants. Source: RFC 6749 §4 and §6, RFC 7636 §4.5, RFC
-/// 8628 §3.4, RFC 8693 §2.1; `job_sha256` is this service's own.
+/// 8628 §3.4, RFC 8693 §2.1; `job_sha256` and `one_time_code` are this service's
+/// own.
 #[derive(Deserialize)]
 pub(super) struct TokenForm {
     grant_type: Option<String>,
@@ -33,6 +34,7 @@ pub(super) struct TokenForm {
     pub(super) audience: Option<String>,
     username: Option<String>,
     password: Option<Secret>,
+    one_time_code: Option<Secret>,
     refresh_token: Option<Secret>,
     code: Option<Secret>,
     redirect_uri: Option<String>,
@@ -261,6 +263,7 @@ async fn log_in(
     let attempt = Attempt {
         user: user.ok_or(Refused::Form("username: required"))?,
         password: password.ok_or(Refused::Form("password: required"))?,
+        code: form.one_time_code,
         once: None,
         asked,
         source: asking.source,

@@ -1,6 +1,6 @@
 //! The policy file.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use toml::Value;
 use warrant_shim::policy::{Cgroup, DeniedGroup, Policy, parse};
@@ -69,59 +69,61 @@ fn run(input: &[u8]) {
 /// The whole policy as a file.
 fn write(policy: &Policy) -> String {
     let mut out = String::new();
-    let mut line = |key: &str, value: Value| writeln!(out, "{key} = {value}").unwrap();
+    let mut line = |key: &str, value: &dyn Display| writeln!(out, "{key} = {value}").unwrap();
     let text = |text: &str| Value::String(text.into());
     let number = |number: u32| Value::Integer(number.into());
+    // Raw, as the shim reads names; the library would escape some.
+    let name = |name: &str| match name.contains(['"', '\\']) {
+        true => format!("'{name}'"),
+        false => format!("\"{name}\""),
+    };
     let list = |names: &[String]| {
-        names
-            .iter()
-            .map(|name| text(name))
-            .collect::<Vec<_>>()
-            .into()
+        let names: Vec<_> = names.iter().map(|it| name(it)).collect();
+        format!("[{}]", names.join(", "))
     };
     let verdict = |is_allowed| match is_allowed {
         true => text("allow"),
         false => text("deny"),
     };
-    line("broker_user", text(&policy.broker_user));
-    line("keeper_user", text(&policy.keeper_user));
-    line("broker_group", text(&policy.broker_group));
-    line("issuer", text(&policy.issuer));
-    line("audience", text(&policy.audience));
+    line("broker_user", &name(&policy.broker_user));
+    line("keeper_user", &name(&policy.keeper_user));
+    line("broker_group", &name(&policy.broker_group));
+    line("issuer", &text(&policy.issuer));
+    line("audience", &text(&policy.audience));
     for (key, place) in [
         ("keys", &policy.keys),
         ("socket", &policy.socket),
         ("spool", &policy.spool),
         ("state", &policy.state),
     ] {
-        line(key, text(place.to_str().unwrap()));
+        line(key, &text(place.to_str().unwrap()));
     }
-    line("min_uid", number(policy.min_uid));
-    line("max_uid", number(policy.max_uid));
-    line("deny_users", list(&policy.deny_users));
-    line("deny_groups", list(&policy.deny_groups));
+    line("min_uid", &number(policy.min_uid));
+    line("max_uid", &number(policy.max_uid));
+    line("deny_users", &list(&policy.deny_users));
+    line("deny_groups", &list(&policy.deny_groups));
     line(
         "denied_group",
-        text(match policy.denied_group {
+        &text(match policy.denied_group {
             DeniedGroup::Refuse => "refuse",
             DeniedGroup::Remove => "remove",
         }),
     );
-    line("locked", verdict(policy.locked));
-    line("nologin", verdict(policy.nologin));
-    line("pam", text(if policy.pam { "on" } else { "off" }));
-    line("no_new_privs", policy.no_new_privs.into());
+    line("locked", &verdict(policy.locked));
+    line("nologin", &verdict(policy.nologin));
+    line("pam", &text(if policy.pam { "on" } else { "off" }));
+    line("no_new_privs", &policy.no_new_privs);
     line(
         "cgroup",
-        text(match policy.cgroup {
+        &text(match policy.cgroup {
             Cgroup::Auto => "auto",
             Cgroup::Require => "require",
             Cgroup::Off => "off",
         }),
     );
-    line("path", text(&policy.path));
-    line("umask", policy.umask.map_or(text("pam"), number));
-    line("max_processes", number(policy.max_processes));
+    line("path", &text(&policy.path));
+    line("umask", &policy.umask.map_or_else(|| text("pam"), number));
+    line("max_processes", &number(policy.max_processes));
     for (key, size) in [
         ("max_pids", policy.max_pids),
         ("max_time_s", policy.max_time_s),

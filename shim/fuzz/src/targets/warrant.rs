@@ -11,10 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer, SigningKey};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use warrant_shim::identity::is_account_name;
 use warrant_shim::keys::Keys;
 use warrant_shim::policy::Policy;
 use warrant_shim::warrant::{authentic, in_time, sha256, within_policy};
+use warrant_wire::account::{MAX_UID, MIN_UID, is_name, is_person};
 use warrant_wire::warrant::header;
 use warrant_wire::{Claims, Refusal};
 
@@ -143,8 +143,8 @@ fn judge(warrant: &[u8]) -> std::result::Result<Claims, Refusal> {
 fn is_within_bounds(claims: &Claims) -> bool {
     claims.iss == "warrant"
         && claims.aud == "local"
-        && is_account_name(&claims.sub)
-        && (1000..=60_000).contains(&claims.uid)
+        && is_name(&claims.sub)
+        && is_person(claims.uid, &(MIN_UID..=MAX_UID))
         && claims.job_sha256 == FIXTURE.sha256
         && claims.iat <= claims.exp
         && claims.exp - claims.iat <= 60
