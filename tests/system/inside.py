@@ -19,6 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import directory
 from people import Job, User, perform, run, status, until
 
 URL = "http://127.0.0.1:5000"
@@ -438,7 +439,7 @@ def journal():
         assert run("journalctl", "--quiet", "--no-pager", "-u", service).strip(), service
     everything = run("journalctl", "--quiet", "--no-pager", "--output=export", errors="replace")
     secret = open("/etc/warrant/shared-secret").read()
-    for word in [*PASSWORDS.values(), *SEEN_SECRETS, secret]:
+    for word in [*PASSWORDS.values(), *SEEN_SECRETS, directory.PASSWORD, secret]:
         assert word not in everything, "a secret is in the journal"
 
 
@@ -463,7 +464,7 @@ def purge():
 
 STEPS = [install, configure, places, logins, clients, credentials, running, restarts, every_order, hang,
          upgrade, ends,
-         removal, proxy, journal, scores, purge]
+         removal, proxy, *directory.STEPS, journal, scores, purge]
 
 
 def said():
