@@ -14,7 +14,7 @@ use nix::unistd::{Group, Uid, User, getgrouplist};
 use tokio::sync::Semaphore;
 use warrant_wire::account::{MAX_UID, MIN_UID, is_person};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Part, Result};
 use crate::user_name::UserName;
 
 /// How long a look-up may take, waiting for its turn included.
@@ -124,8 +124,7 @@ impl Accounts {
     pub(crate) async fn find(&self, name: &UserName) -> Result<Found> {
         let wanted = name.clone();
         let looked = self.in_turn(move || look_up(wanted.as_str())).await?;
-        let entry =
-            looked.map_err(|errno| Error::unavailable("an account was not looked up", errno))?;
+        let entry = looked.map_err(|errno| lost("an account was not looked up", errno))?;
         Ok(judge(name.as_str(), entry, &self.range))
     }
 
@@ -165,7 +164,7 @@ impl Accounts {
         let wanted = name.clone();
         let looked = self.in_turn(move || those_of(wanted.as_str(), groups));
         let found = looked.await?;
-        found.map_err(|errno| Error::unavailable("groups were not looked up", errno))
+        found.map_err(|errno| lost("groups were not looked up", errno))
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<UserName, (Account, Instant)>> {
@@ -194,8 +193,16 @@ impl Accounts {
         });
         looked
             .await
-            .map_err(|late| Error::unavailable("the name service takes too long", late))?
+            .map_err(|late| lost("the name service takes too long", late))?
     }
+}
+
+/// The name service failed.
+fn lost(
+    message: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::unavailable(message, source).of(Part::Directory)
 }
 
 /// The user id of the account `name`, whatever its range; `None` if there is
@@ -205,7 +212,7 @@ impl Accounts {
 pub(crate) fn uid_of(name: &str) -> Result<Option<u32>> {
     User::from_name(name)
         .map(|user| user.map(|user| user.uid.as_raw()))
-        .map_err(|errno| Error::unavailable("an account was not looked up", errno))
+        .map_err(|errno| lost("an account was not looked up", errno))
 }
 
 /// Source: getpwnam_r(3), getpwuid_r(3).

@@ -16,6 +16,35 @@ pub(crate) enum Kind {
     Unavailable,
 }
 
+/// The part that failed, as callers are told it: none is sent looking for the
+/// fault where it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The auth service itself.
+    Own,
+    /// The database of users.
+    Database,
+    /// The name service, and the directory behind it.
+    Directory,
+    /// `warrant-pam`, PAM and what PAM asks.
+    Passwords,
+    /// An OpenID provider.
+    Provider,
+}
+
+impl Part {
+    /// What callers are told.
+    pub(crate) const fn told(self) -> &'static str {
+        match self {
+            Self::Own => "The auth service failed; its log says why.",
+            Self::Database => "The user database is unavailable.",
+            Self::Directory => "The directory of accounts (name service) is unavailable.",
+            Self::Passwords => "The password checker (PAM) is unavailable.",
+            Self::Provider => "The OpenID provider is unavailable.",
+        }
+    }
+}
+
 /// `message` is for the operator; `source` is what lay beneath.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -24,6 +53,8 @@ pub(crate) struct Error {
     pub(crate) kind: Kind,
     /// What, and what is allowed.
     pub(crate) message: String,
+    /// Whose failure it is.
+    pub(crate) part: Part,
     /// What lay beneath, for the log.
     #[source]
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -38,6 +69,7 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            part: Part::Own,
             source: None,
         }
     }
@@ -55,8 +87,14 @@ impl Error {
         Self {
             kind: Kind::Unavailable,
             message: message.into(),
+            part: Part::Own,
             source: Some(source.into()),
         }
+    }
+
+    /// The same, as a failure of `part`.
+    pub(crate) fn of(self, part: Part) -> Self {
+        Self { part, ..self }
     }
 }
 
@@ -73,7 +111,7 @@ impl From<warrant_migrations::Error> for Error {
             Beneath::Migrate(_) => "the user database could not be brought up to date",
             Beneath::Sql(_) => "the user database did not answer",
         };
-        Self::unavailable(message, source)
+        Self::unavailable(message, source).of(Part::Database)
     }
 }
 

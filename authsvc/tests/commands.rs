@@ -940,7 +940,7 @@ fn a_client_that_could_be_misused_is_not_added() {
         ("a --grant password --scope root", "--scope:"),
         ("a --grant client_credentials", "--owner:"),
         ("a --grant password --owner ann", "--owner:"),
-        ("a --grant client_credentials --owner 0", "--owner:"),
+        ("a --grant client_credentials --owner a/b", "--owner:"),
         (
             "a --public --grant client_credentials --owner ann",
             "--public:",

@@ -11,12 +11,16 @@ use axum::http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::time::error::Elapsed;
 use warrant_door::QuietStream;
 
-/// The longest the auth service may take: a password's hash, with others before it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an answer is waited for: longer than the auth service itself waits
+/// for its database, the directory of accounts or the password checker, so that
+/// it says which of them it was.
+const PATIENCE: Duration = Duration::from_secs(35);
 /// The most an answer may hold.
 const ANSWER: usize = 256 * 1024;
 /// The most connections kept for later.
@@ -47,6 +51,27 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+/// What callers are told where a request to the auth service failed: that it
+/// cannot be reached, or that it was reached and did not answer.
+pub fn told(error: &anyhow::Error) -> &'static str {
+    match error.is::<Elapsed>() {
+        true => "The auth service does not answer.",
+        false => "The auth service cannot be reached.",
+    }
+}
+
+/// What callers are told where the auth service answered that it cannot do
+/// something now: what it says itself.
+pub fn said(answer: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Said {
+        detail: Option<String>,
+        error_description: Option<String>,
+    }
+    let said: Said = serde_json::from_slice(answer).ok()?;
+    said.detail.or(said.error_description)
+}
+
 impl AuthService {
     /// The service that listens at `socket`.
     pub fn new(socket: PathBuf) -> Self {
@@ -66,6 +91,8 @@ impl AuthService {
     ) -> anyhow::Result<Response<Bytes>> {
         match self.send(request.clone()).await {
             Ok(answer) => Ok(answer),
+            // It was there all the time.
+            Err(error) if error.is::<Elapsed>() => Err(error),
             Err(_) => {
                 self.idle().clear();
                 self.send(request).await

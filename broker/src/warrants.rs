@@ -65,7 +65,9 @@ impl Warrants {
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::from(form))
             .map_err(away)?;
-        let answer = self.authsvc.send_safely(request).await.map_err(away)?;
+        let answer = self.authsvc.send_safely(request).await;
+        let answer = answer
+            .map_err(|error| Error::caused(Kind::Unavailable, authsvc::told(&error), error))?;
         match answer.status() {
             StatusCode::OK => serde_json::from_slice::<WarrantAnswer>(answer.body())
                 .map(|answer| answer.access_token)
@@ -77,7 +79,7 @@ impl Warrants {
                 Kind::TooMany,
                 "You submit more jobs in a second than one user may. Try again later.",
             )),
-            status => Err(away(anyhow::anyhow!("the auth service answers {status}"))),
+            status => Err(unable(status, answer.body())),
         }
     }
 }
@@ -112,15 +114,27 @@ pub fn check_subject(warrant: &str, caller: &Caller) -> Result<()> {
 }
 
 fn refused(body: &[u8]) -> Error {
-    let message = "The auth service does not let you run jobs.";
     match serde_json::from_slice::<OAuthError>(body) {
         Ok(refusal) => Error::caused(
             Kind::Denied,
-            message,
+            format!(
+                "The auth service does not let you run jobs: {}",
+                refusal.error_description
+            ),
             format!("{}: {}", refusal.error, refusal.reason),
         ),
         Err(error) => away(error),
     }
+}
+
+/// It answered, and could not make a warrant now.
+fn unable(status: StatusCode, body: &[u8]) -> Error {
+    let said = authsvc::said(body).unwrap_or_else(|| format!("It answered {status}."));
+    Error::caused(
+        Kind::Unavailable,
+        format!("The auth service cannot let you run jobs now: {said}"),
+        format!("the auth service answers {status}"),
+    )
 }
 
 fn away(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -92,14 +92,19 @@ fn read_password(path: &Path) -> Result<Secret, Failure> {
 }
 
 /// The payload of the Flux handshake: a JSON Web Token over the user's name
-/// and password, signed with HS256 under the shared secret. It also carries a
+/// and password (and a one-time code, where there is one), signed with HS256 under the shared secret. It also carries a
 /// time and an id, so that a server which looks at them takes it only once.
 /// Source: the Flux RESTful API guide; RFC 7519.
 ///
 /// Errors: `Refused` when the machine gives no random numbers.
-pub(crate) fn handshake(user: &str, password: &Secret, key: &Secret) -> Result<Secret, Failure> {
+pub(crate) fn handshake(
+    user: &str,
+    password: &Secret,
+    code: Option<&Secret>,
+    key: &Secret,
+) -> Result<Secret, Failure> {
     let now = now_s();
-    let payload = serde_json::json!({
+    let mut payload = serde_json::json!({
         "user": user,
         "pass": password.reveal(),
         "scope": "token",
@@ -107,6 +112,9 @@ pub(crate) fn handshake(user: &str, password: &Secret, key: &Secret) -> Result<S
         "exp": now + HANDSHAKE_LIFE_S,
         "jti": random_text::<16>()?,
     });
+    if let Some(code) = code {
+        payload["one_time_code"] = code.reveal().into();
+    }
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload.to_string()));
     let mut mac = Hmac::<Sha256>::new_from_slice(key.reveal().as_bytes())
@@ -269,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_handshake_is_signed_as_a_json_web_token() {
-        let token = handshake("ann", &Secret::new("pw"), &Secret::new("key")).unwrap();
+        let token = handshake("ann", &Secret::new("pw"), None, &Secret::new("key")).unwrap();
         let parts: Vec<&str> = token.reveal().split('.').collect();
         let [header, payload, signature] = parts[..] else {
             panic!("not three parts");
@@ -295,7 +303,7 @@ mod tests {
 
     #[test]
     fn no_two_handshakes_are_alike() {
-        let make = || handshake("ann", &Secret::new("pw"), &Secret::new("key")).unwrap();
+        let make = || handshake("ann", &Secret::new("pw"), None, &Secret::new("key")).unwrap();
         assert!(make() != make());
     }
 

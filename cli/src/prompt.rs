@@ -14,20 +14,40 @@ pub(crate) const MAX_PASSWORD_BYTES: usize = 1024;
 
 /// Ask on the terminal of this process, wherever its output goes.
 ///
-/// Errors: `Refused` when there is no terminal or the user gives up.
+/// Errors: `Refused` when there is no terminal or the user gives up, with the
+/// cause.
 pub(crate) fn ask_password(user: &str, host: &str) -> Result<Secret, Failure> {
-    let no_terminal = |_| {
-        Failure::Refused(format!(
-            "{host} asks for a password: set FLUX_TOKEN, give --password-file, \
-             or run `warrant login` on a terminal"
-        ))
-    };
+    let question = format!("Password of {} at {host}: ", visible(user));
+    ask(&question, "no password was given", |error| {
+        format!(
+            "{host} asks for a password, and there is no terminal to ask on ({error}): set \
+             FLUX_TOKEN, give --password-file, or run `warrant login` on a terminal"
+        )
+    })
+}
+
+/// As [`ask_password`], for what the account needs besides the password.
+pub(crate) fn ask_code(host: &str) -> Result<Secret, Failure> {
+    let question = format!("Code for {host}: ");
+    ask(&question, "no code was given", |error| {
+        format!(
+            "{host} asks for a code besides the password, and there is no terminal to ask on \
+             ({error}): run `warrant login` on a terminal"
+        )
+    })
+}
+
+fn ask(
+    question: &str,
+    nothing: &str,
+    without_terminal: impl Fn(io::Error) -> String,
+) -> Result<Secret, Failure> {
+    let no_terminal = |error| Failure::Refused(without_terminal(error));
     let mut terminal = OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/tty")
         .map_err(no_terminal)?;
-    let question = format!("Password of {} at {host}: ", visible(user));
     let quiet = Quiet::on(&terminal).map_err(|errno| no_terminal(errno.into()))?;
     let typed = terminal
         .write_all(question.as_bytes())
@@ -36,9 +56,9 @@ pub(crate) fn ask_password(user: &str, host: &str) -> Result<Secret, Failure> {
     let _ = terminal.write_all(b"\n");
     match typed {
         Ok(Some(password)) => Ok(password),
-        Ok(None) => Err(Failure::Refused("no password was given".to_owned())),
+        Ok(None) => Err(Failure::Refused(nothing.to_owned())),
         Err(error) => Err(Failure::Refused(format!(
-            "cannot read the password: {error}"
+            "cannot read what was typed: {error}"
         ))),
     }
 }

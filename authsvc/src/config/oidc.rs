@@ -90,6 +90,10 @@ pub(crate) struct Section {
     pub(crate) users: BTreeMap<String, String>,
     /// Claims that must be there, with this value or with it in their list.
     pub(crate) require: BTreeMap<String, Value>,
+    /// What operators and administrators need besides.
+    pub(crate) operator_require: BTreeMap<String, Value>,
+    /// The authentication contexts that the provider is asked for (`acr`).
+    pub(crate) acr_values: Vec<String>,
     /// The claim that lists groups.
     pub(crate) groups_claim: String,
     /// Roles by group.
@@ -115,6 +119,8 @@ impl Default for Section {
             username_strip: String::new(),
             users: BTreeMap::new(),
             require: BTreeMap::new(),
+            operator_require: BTreeMap::new(),
+            acr_values: Vec::new(),
             groups_claim: "groups".into(),
             roles: BTreeMap::new(),
             allow_http: false,
@@ -212,6 +218,12 @@ impl Section {
         }
         if !self.require.values().all(is_comparable) {
             return wrong("require: text, numbers, true and false, and lists of them");
+        }
+        if !self.operator_require.values().all(is_comparable) {
+            return wrong("operator_require: text, numbers, true and false, and lists of them");
+        }
+        if !self.acr_values.iter().all(plain) {
+            return wrong("acr_values: printable ASCII without spaces");
         }
         Ok(())
     }
@@ -358,7 +370,7 @@ mod tests {
             ("audience = ['']", "audience: "),
             ("scopes = ['a b']", "scopes: "),
             ("username_claim = ''", "username_claim, users: "),
-            ("users = { '1' = '0' }", "users: "),
+            ("users = { '1' = 'a/b' }", "users: "),
             ("require = { groups = [['a']] }", "require: "),
             (
                 "client_secret_file = '/nonexistent'",
@@ -424,6 +436,8 @@ mod tests {
             "username_strip",
             "users",
             "require",
+            "operator_require",
+            "acr_values",
             "groups_claim",
             "roles",
             "allow_http",

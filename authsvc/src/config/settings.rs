@@ -340,8 +340,8 @@ mod tests {
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "ten", "1 to 600"),
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "601", "1 to 600"),
             ("FLUX_ACCESS_TOKEN_EXPIRES_MINUTES", "0", "1 to 600"),
-            ("FLUX_ADMIN_USERS", "ann,0", "not digits alone"),
-            ("FLUX_OPERATOR_USERS", "ann,0", "not digits alone"),
+            ("FLUX_ADMIN_USERS", "ann,a/b", "without / : ,"),
+            ("FLUX_OPERATOR_USERS", "ann,-b", "not beginning with -"),
         ];
         for (name, value, allowed) in cases {
             let message = resolve(&[(name, value)]).unwrap_err().message;

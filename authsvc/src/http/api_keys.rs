@@ -112,6 +112,7 @@ async fn prove(
         let attempt = Attempt {
             user,
             password,
+            code: None,
             once: None,
             asked,
             source: source.clone(),
@@ -265,8 +266,13 @@ impl From<Refused> for Fault {
             Refused::User(_) | Refused::OtherAccount => {
                 (StatusCode::FORBIDDEN, "The account may not be used.".into())
             }
-            Refused::Busy | Refused::Failed(_) => {
+            Refused::Busy => {
                 return Self::later("Keys cannot be dealt with at the moment.", 5);
+            }
+            Refused::Failed(error) => {
+                let part = error.part.told();
+                let text = format!("Keys cannot be dealt with at the moment. {part}");
+                return Self::later(text, 5);
             }
         };
         Self::new(status, detail)

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::error::Error;
 use crate::login::Refusal;
 
 /// A refusal.
@@ -12,6 +13,8 @@ use crate::login::Refusal;
 pub(crate) struct Fault {
     status: StatusCode,
     detail: Value,
+    /// A stable word for programs.
+    reason: Option<&'static str>,
     retry_after_s: Option<u64>,
     challenge: Option<HeaderValue>,
 }
@@ -22,6 +25,7 @@ impl Fault {
         Self {
             status,
             detail: detail.into(),
+            reason: None,
             retry_after_s: None,
             challenge: None,
         }
@@ -52,13 +56,24 @@ impl Fault {
     }
 }
 
+/// That nobody can log in, and whose failure that is.
+pub(crate) fn not_possible(error: &Error) -> String {
+    format!(
+        "Logins are not possible at the moment. {}",
+        error.part.told()
+    )
+}
+
 impl From<Refusal> for Fault {
     /// A wrong password answers 400, never 401: at a 401, existing clients
     /// ask for a token again, without end.
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Wrong(_) => Self::new(StatusCode::BAD_REQUEST, "Incorrect user or password"),
-            Refusal::Barred(barred) => Self::new(StatusCode::BAD_REQUEST, barred.text()),
+            Refusal::Barred(barred) => Self {
+                reason: Some(barred.word()),
+                ..Self::new(StatusCode::BAD_REQUEST, barred.text())
+            },
             Refusal::Payload(refused) => Self::new(StatusCode::BAD_REQUEST, refused.to_string()),
             Refusal::Possession(refused) => Self::new(StatusCode::BAD_REQUEST, refused.text()),
             Refusal::Scope => Self::new(StatusCode::BAD_REQUEST, "Nothing may be had by this user"),
@@ -70,14 +85,18 @@ impl From<Refusal> for Fault {
                 )
             },
             Refusal::Busy => Self::later("Too many logins at once. Try again in 1 second.", 1),
-            Refusal::Failed(_) => Self::later("Logins are not possible at the moment.", 5),
+            Refusal::Failed(error) => Self::later(not_possible(&error), 5),
         }
     }
 }
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(json!({"detail": self.detail}))).into_response();
+        let mut body = json!({"detail": self.detail});
+        if let Some(reason) = self.reason {
+            body["reason"] = reason.into();
+        }
+        let mut response = (self.status, Json(body)).into_response();
         if let Some(seconds) = self.retry_after_s {
             response
                 .headers_mut()

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
-pub(crate) use fault::Fault;
+pub(crate) use fault::{Fault, not_possible};
 pub(crate) use server::{Server, check_parent};
 use warrant_door::shape;
 
@@ -32,6 +32,7 @@ use crate::audit::Audit;
 use crate::certificates::Users;
 use crate::config::{Backends, Handshake};
 use crate::dpop::Proofs;
+use crate::error::Part;
 use crate::keys::Ring;
 use crate::lasting;
 use crate::login::Login;
@@ -39,6 +40,7 @@ use crate::oauth::OAuth;
 use crate::oidc::Oidc;
 use crate::peer::Peer;
 use crate::secret::Secret;
+use crate::store;
 use crate::warrants::Warrants;
 use crate::web::{self, Web};
 
@@ -46,6 +48,8 @@ use crate::web::{self, Web};
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// The longest a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the database may take to say that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the handlers work with.
 #[derive(Debug)]
@@ -134,7 +138,7 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
             service.clone(),
             possession::with_nonce,
         ))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(service.clone(), in_time))
         .layer(middleware::from_fn(in_shape))
         .layer(middleware::map_request(as_forwarded))
         .with_state(service)
@@ -164,9 +168,16 @@ async fn as_forwarded(mut request: Request) -> Request {
     request
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Fault::later("The request took too long.", 1).into_response(),
+async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    if let Ok(response) = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        return response;
     }
+    // All that is waited for so long without a bound of its own is the database.
+    let ping = async { store::ping(&mut service.login.db.read().await?).await };
+    let part = match tokio::time::timeout(PING_TIMEOUT, ping).await {
+        Ok(Ok(())) => "",
+        Ok(Err(_)) | Err(_) => Part::Database.told(),
+    };
+    let text = format!("The request took too long. {part}");
+    Fault::later(text.trim_end(), 1).into_response()
 }

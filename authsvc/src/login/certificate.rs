@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Asked, Barred, LONGEST, Login, Proven, ProvenBy, Refusal, Wanted, Wrong};
 use crate::audit::{Event, Sort};
 use crate::certificates::{Shown, Users};
-use crate::error::Error;
+use crate::error::{Error, Part};
 use crate::source::Source;
 use crate::throttle::Verdict;
 
@@ -39,7 +39,9 @@ impl Login {
             let answer = self.answer_certificate(&users, certified, &mut event);
             let answer = match tokio::time::timeout(LONGEST, answer).await {
                 Ok(answer) => answer,
-                Err(late) => Err(Error::unavailable("a login took too long", late).into()),
+                Err(late) => Err(Error::unavailable("a login took too long", late)
+                    .of(Part::Database)
+                    .into()),
             };
             if let Err(refusal) = &answer {
                 if let Refusal::Failed(error) = refusal {

@@ -22,7 +22,7 @@ use crate::accounts::{Account, Accounts, Found};
 use crate::audit::{Audit, Event, Sort};
 use crate::directory::Principal;
 use crate::dpop::KeyProof;
-use crate::error::Error;
+use crate::error::{Error, Part};
 use crate::handshake::Once;
 use crate::passwords::Hasher;
 use crate::secret::Secret;
@@ -185,7 +185,10 @@ impl Login {
             let answer = match tokio::time::timeout(LONGEST, self.answer(attempt, &mut event)).await
             {
                 Ok(answer) => answer,
-                Err(late) => Err(Error::unavailable("a login took too long", late).into()),
+                // Whatever else it waits for has a bound of its own.
+                Err(late) => Err(Error::unavailable("a login took too long", late)
+                    .of(Part::Database)
+                    .into()),
             };
             if let Err(refusal) = &answer {
                 if let Refusal::Failed(error) = refusal {

@@ -59,6 +59,9 @@ pub(crate) enum Barred {
     AccountExpired,
     /// PAM's account rules do not let the account in now.
     NotNow,
+    /// An operator or administrator, without what the provider must say of
+    /// those, such as a second factor.
+    Operator,
 }
 
 impl Barred {
@@ -70,6 +73,7 @@ impl Barred {
             Self::PasswordExpired => "password-expired",
             Self::AccountExpired => "account-expired",
             Self::NotNow => "pam-account",
+            Self::Operator => "operator-claim",
         }
     }
 
@@ -86,6 +90,10 @@ impl Barred {
             }
             Self::AccountExpired => "The account has expired.",
             Self::NotNow => "The account may not log in here at this time.",
+            Self::Operator => {
+                "Operators and administrators must sign in at the provider in a stronger way \
+                 (such as with a second factor) than this."
+            }
         }
     }
 }

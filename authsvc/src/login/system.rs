@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Barred, Checked, Login, Refusal, Shown, Wrong};
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Part, Result};
 use crate::handshake::{self, Once};
 use crate::passwords::Busy;
 use crate::source::Source;
@@ -85,7 +85,8 @@ impl System {
             stream.write_all(frame.as_slice()).await?;
             stream.read_u8().await
         });
-        let unavailable = |source| Error::unavailable("warrant-pam did not answer", source);
+        let unavailable =
+            |source| Error::unavailable("warrant-pam did not answer", source).of(Part::Passwords);
         let code = asked
             .await
             .map_err(|late| unavailable(late.into()))?
@@ -97,9 +98,9 @@ impl System {
             Verdict::PasswordExpired => Barred::PasswordExpired.into(),
             Verdict::AccountExpired => Barred::AccountExpired.into(),
             Verdict::NotNow => Barred::NotNow.into(),
-            Verdict::Unavailable => {
-                Error::new(Kind::Unavailable, "PAM cannot check passwords now").into()
-            }
+            Verdict::Unavailable => Error::new(Kind::Unavailable, "PAM cannot check passwords now")
+                .of(Part::Passwords)
+                .into(),
         })
     }
 }

@@ -162,7 +162,7 @@ impl Refused {
     /// The reason as the caller is told it: of a proof, nobody is told what
     /// was wrong with it.
     pub(crate) fn told(&self) -> &'static str {
-        if let Self::Proof(_) | Self::Password(_) = self {
+        if let Self::Proof(_) | Self::Password(_) | Self::Barred(Barred::Account(_)) = self {
             return "grant";
         }
         if let Self::ClientCertificate(_) = self {
@@ -197,7 +197,7 @@ impl Refused {
             Self::Peer => "this cannot be asked over this connection",
             Self::Throttled(_) => "too many attempts; try again later",
             Self::Busy => "too many logins at once",
-            Self::Failed(_) => "not possible at the moment",
+            Self::Failed(error) => error.part.told(),
         }
     }
 }

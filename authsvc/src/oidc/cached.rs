@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Part, Result};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,9 @@ impl<T> Cached<T> {
         if let Some(value) = self.within(now, self.times.fresh).filter(good) {
             return Ok(value);
         }
-        let away = || Error::new(Kind::Unavailable, "the OpenID provider did not answer");
+        let away = || {
+            Error::new(Kind::Unavailable, "the OpenID provider did not answer").of(Part::Provider)
+        };
         if tried.is_some_and(|at| now.saturating_duration_since(at) < self.times.rest) {
             return self.within(now, self.times.stale).ok_or_else(away);
         }

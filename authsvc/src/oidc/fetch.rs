@@ -11,7 +11,7 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::config::{self, is_endpoint};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Part, Result};
 use crate::secret::Secret;
 
 /// How long a question may take.
@@ -111,6 +111,7 @@ impl Fetcher {
         }
         let failed = |source: ureq::Error| {
             Error::unavailable(format!("{url} did not answer as it should"), source)
+                .of(Part::Provider)
         };
         let turns = self.turns.clone();
         let asked = tokio::time::timeout(LONGEST, async move {
@@ -129,7 +130,8 @@ impl Fetcher {
             .await
             .map_err(|source| Error::unavailable("a question was cut short", source))
         });
-        let late = |late| Error::unavailable(format!("{url} took too long"), late);
+        let late =
+            |late| Error::unavailable(format!("{url} took too long"), late).of(Part::Provider);
         asked.await.map_err(late)??.map_err(failed)
     }
 }

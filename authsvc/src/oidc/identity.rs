@@ -6,6 +6,8 @@
 //! password is kept here belongs to whoever knows it. Subjects that the
 //! configuration names are who it says.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -17,7 +19,7 @@ use super::{Oidc, Provider};
 use crate::clock;
 use crate::config::Section;
 use crate::directory::{Principal, is_less};
-use crate::login::Wrong;
+use crate::login::{Barred, Wrong};
 use crate::oauth::Refused;
 use crate::store::users::{self, By};
 use crate::user_name::UserName;
@@ -41,7 +43,7 @@ impl Oidc {
         claims: &Claims,
     ) -> Result<Principal, Refused> {
         let section = provider.section();
-        if !has_required(section, claims) {
+        if !has_all(&section.require, claims) {
             return Err(Refused::Proof("claim-required"));
         }
         let named = name(provider, claims)?;
@@ -55,16 +57,18 @@ impl Oidc {
         let standing = directory.standing(named.name.as_str()).await?;
         let user = standing?;
         let claimed = role(section, claims);
-        Ok(
-            match claimed.filter(|claimed| is_less(user.role, *claimed)) {
-                Some(role) => Principal {
-                    role,
-                    by_group: false,
-                    ..user
-                },
-                None => user,
+        let user = match claimed.filter(|claimed| is_less(user.role, *claimed)) {
+            Some(role) => Principal {
+                role,
+                by_group: false,
+                ..user
             },
-        )
+            None => user,
+        };
+        if user.role != Role::User && !has_all(&section.operator_require, claims) {
+            return Err(Refused::Barred(Barred::Operator));
+        }
+        Ok(user)
     }
 
     /// Write down who is called so, where it is not known yet.
@@ -141,8 +145,8 @@ fn name(provider: &Provider, claims: &Claims) -> Result<Named, Refused> {
 }
 
 /// Whether the claims hold all that is required.
-fn has_required(section: &Section, claims: &Claims) -> bool {
-    section.require.iter().all(|(name, wanted)| {
+fn has_all(required: &BTreeMap<String, Value>, claims: &Claims) -> bool {
+    required.iter().all(|(name, wanted)| {
         let Some(found) = claims.claims.get(name) else {
             return false;
         };
@@ -279,7 +283,7 @@ mod tests {
             .into();
         });
         let section = strict.section();
-        let has = |said: Value| has_required(section, &claims(said));
+        let has = |said: Value| has_all(&section.require, &claims(said));
         assert!(has(json!({"groups": ["x", "hpc"], "email_verified": true})));
         assert!(has(json!({"groups": "hpc", "email_verified": true})));
         for not in [

@@ -116,6 +116,9 @@ impl Oidc {
             .collect();
         let verifier = derived("verifier", &cookie, &state);
         let mut query = Serializer::new(String::new());
+        if !section.acr_values.is_empty() {
+            query.append_pair("acr_values", &section.acr_values.join(" "));
+        }
         query
             .append_pair("response_type", "code")
             .append_pair("client_id", &section.client_id)

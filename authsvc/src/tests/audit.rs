@@ -142,7 +142,10 @@ async fn while_the_trail_cannot_be_written_nothing_is_granted() {
     assert_eq!(answer.body["error"], "temporarily_unavailable");
     assert_eq!(answer.headers["retry-after"], "1");
     let answer = house.login("daemon", "pw", "192.0.2.1").await;
-    answer.is_refused(503, "Logins are not possible at the moment.");
+    answer.is_refused(
+        503,
+        "Logins are not possible at the moment. The user database is unavailable.",
+    );
 
     house.spoil("alter table elsewhere rename to audit").await;
     let deadline = Instant::now() + Duration::from_secs(5);

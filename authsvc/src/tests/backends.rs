@@ -139,7 +139,7 @@ async fn t97_every_failure_takes_as_long_whoever_knows_the_user() {
             took("bin", "wrong"),
             took("daemon", "wrong"),
             took("no-such-user", "wrong"),
-            took("ann", "pw"),
+            took("ann", "wrong"),
             took("root", SYSTEM),
             took("1000", "wrong"),
         )

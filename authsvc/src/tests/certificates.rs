@@ -328,7 +328,7 @@ async fn t103_who_is_nobody_here_gets_nothing_for_a_certificate() {
     .await;
     is_refused(
         &house,
-        &ask(Some(&authority.of("a b"))).await,
+        &ask(Some(&authority.of("a/b"))).await,
         "certificate-name",
     )
     .await;

@@ -23,7 +23,10 @@ async fn health_is_the_databases_answer() {
     let answer = house.get("/healthz").await;
     answer.is_refused(503, "The user database did not answer.");
     let answer = house.login("ann", "pw", "192.0.2.1").await;
-    answer.is_refused(503, "Logins are not possible at the moment.");
+    answer.is_refused(
+        503,
+        "Logins are not possible at the moment. The user database is unavailable.",
+    );
     house.close().await;
 }
 

@@ -398,7 +398,7 @@ async fn t101_an_id_token_for_others_or_of_another_time_is_refused() {
         ("iat", json!(now_s + 120), "id-token-time"),
         ("nbf", json!(now_s + 120), "id-token-time"),
         ("iss", json!("https://evil.example.org"), "id-token-issuer"),
-        ("preferred_username", json!("0"), "claim-name"),
+        ("preferred_username", json!("a/b"), "claim-name"),
         ("preferred_username", json!("root\0"), "claim-name"),
     ]
     .into_iter()
@@ -601,6 +601,28 @@ async fn a_role_that_claims_give_ends_with_the_first_token() {
     assert_eq!(house.verify(answer.token()).await.1.role, Role::Operator);
     let again = refresh(&house, answer.body["refresh_token"].as_str().unwrap()).await;
     assert_eq!(house.verify(again.token()).await.1.role, Role::User);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn operators_must_sign_in_in_the_way_that_is_required_of_them() {
+    let provider = FakeProvider::start().await;
+    let house = open(&provider, |section| {
+        section.operator_require = [("amr".into(), json!(["mfa"]))].into();
+        section.roles = [("ops".into(), Role::Operator)].into();
+    })
+    .await;
+    let mut claims = provider.claims("eve");
+    claims["amr"] = json!(["pwd"]);
+    let answer = show(&house, &provider.sign(&claims)).await;
+    assert_eq!(house.verify(answer.token()).await.1.role, Role::User);
+    claims["groups"] = json!(["ops"]);
+    let answer = show(&house, &provider.sign(&claims)).await;
+    assert_eq!(answer.status, 400, "{:?}", answer.body);
+    assert_eq!(answer.body["reason"], "operator-claim");
+    claims["amr"] = json!(["pwd", "mfa"]);
+    let answer = show(&house, &provider.sign(&claims)).await;
+    assert_eq!(house.verify(answer.token()).await.1.role, Role::Operator);
     house.close().await;
 }
 

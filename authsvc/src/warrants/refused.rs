@@ -107,7 +107,8 @@ impl Refused {
             Self::Ended => "the session of the token has ended; log in again",
             Self::Scope => "subject_token: a warrant takes a token with the scope submit",
             Self::Rate(_) => "too many warrants within a second; try again later",
-            Self::Busy | Self::Failed(_) => "warrants cannot be made at the moment",
+            Self::Busy => "too many warrants are asked for at the moment",
+            Self::Failed(error) => error.part.told(),
         }
     }
 }

@@ -142,10 +142,17 @@ fn told(refused: &Refused) -> (StatusCode, String, Option<u64>) {
             format!("You have made many keys just now. Try again in {wait_s} seconds."),
             Some(*wait_s),
         ),
-        Refused::Busy | Refused::Failed(_) => (
+        Refused::Busy => (
             StatusCode::SERVICE_UNAVAILABLE,
             "Keys cannot be dealt with at the moment.".into(),
             Some(5),
+        ),
+        Refused::Failed(error) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "Keys cannot be dealt with at the moment. {}",
+                error.part.told()
+            ),
         ),
         Refused::Token
         | Refused::Possession(_)

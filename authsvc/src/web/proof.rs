@@ -126,6 +126,7 @@ pub(super) async fn prove(
     let attempt = Attempt {
         user: subject.clone(),
         password,
+        code: None,
         once: None,
         asked: Confirmed { audience: for_what },
         source: visit.source.clone(),

@@ -148,9 +148,9 @@ fn problem(service: &Service, visit: &Visit, refused: &Refused) -> Response {
         Refused::Barred(barred) => told(&Refusal::Barred(*barred)),
         Refused::Busy => told(&Refusal::Busy),
         Refused::Throttled(wait_s) => told(&Refusal::Throttled(*wait_s)),
-        Refused::Failed(_) => {
-            let text = "The provider cannot be asked at the moment.";
-            (StatusCode::SERVICE_UNAVAILABLE, text.into(), Some(5))
+        Refused::Failed(error) => {
+            let text = format!("You cannot sign in at the moment. {}", error.part.told());
+            (StatusCode::SERVICE_UNAVAILABLE, text, Some(5))
         }
         Refused::Grant
         | Refused::Client

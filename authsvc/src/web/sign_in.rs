@@ -14,8 +14,8 @@ use super::local::Local;
 use super::visit::{self, Visit};
 use super::{cookie, csrf, page};
 use crate::audit::Event;
-use crate::http::Service;
-use crate::login::{Attempt, Login, Proven, Refusal, Wanted};
+use crate::http::{Service, not_possible};
+use crate::login::{Attempt, Barred, Login, Proven, Refusal, Wanted};
 use crate::opaque;
 use crate::secret::Secret;
 use crate::source::Source;
@@ -31,6 +31,7 @@ struct Page<'a> {
     next: &'a str,
     user: &'a str,
     problem: Option<&'a str>,
+    asks_code: bool,
 }
 
 struct Link {
@@ -202,9 +203,9 @@ pub(super) fn told(refusal: &Refusal) -> (StatusCode, String, Option<u64>) {
             "Too many logins at once. Try again in a moment.".into(),
             Some(1),
         ),
-        Refusal::Failed(_) => (
+        Refusal::Failed(error) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "Logins are not possible at the moment.".into(),
+            not_possible(error),
             Some(5),
         ),
     }
@@ -241,6 +242,7 @@ pub(super) fn form(
         next: next.as_str(),
         user,
         problem,
+        asks_code: problem == Some(Barred::CodeNeeded.text()),
     };
     let mut response = page::page(status, &page).into_response();
     cookie::keep_before(&mut response, &before);

@@ -218,7 +218,7 @@ impl Gate {
                 }
                 Outcome::Refused => Err(Refused::Invalid),
                 Outcome::Throttled => return Err(Fault::too_many().into()),
-                Outcome::Away => return Err(away().into()),
+                Outcome::Away(said) => return Err(Fault::unavailable(&said).into()),
             },
         };
         let (caller, jkt) = match verified {

@@ -152,7 +152,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, Fault> {
     let answer = gate.authsvc().send(ask).await.map_err(|error| {
         tracing::warn!(%error, "a token request could not be handed on");
-        away()
+        Fault::unavailable(authsvc::told(&error))
     })?;
     let (from, bytes) = answer.into_parts();
     let mut reply = (from.status, bytes).into_response();

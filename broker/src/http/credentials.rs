@@ -43,7 +43,7 @@ pub(super) enum Outcome {
     /// Too many passwords were wrong: nothing is looked at for a while.
     Throttled,
     /// The auth service is away.
-    Away,
+    Away(Arc<str>),
 }
 
 /// Credentials, and what they were exchanged for.
@@ -130,7 +130,7 @@ async fn ask(
     value: &str,
     source: Option<IpAddr>,
 ) -> (Outcome, Duration) {
-    let away = (Outcome::Away, AWAY);
+    let away = |said: String| (Outcome::Away(said.into()), AWAY);
     let credential = Credential {
         kind,
         value: value.to_owned(),
@@ -143,7 +143,7 @@ async fn ask(
     }
     let body = serde_json::to_vec(&credential).unwrap_or_default();
     let Ok(request) = request.body(Full::from(body)) else {
-        return away;
+        return away("The credential cannot be sent.".into());
     };
     match authsvc.send_safely(request).await {
         Ok(answer) if answer.status() == StatusCode::OK => {
@@ -159,7 +159,7 @@ async fn ask(
                 }
                 Err(_) => {
                     tracing::error!("the auth service's answer to a credential is unreadable");
-                    away
+                    away("The auth service's answer cannot be read.".into())
                 }
             }
         }
@@ -168,12 +168,14 @@ async fn ask(
             (Outcome::Throttled, AWAY)
         }
         Ok(answer) => {
-            tracing::warn!(status = %answer.status(), "a credential was not exchanged");
-            away
+            let status = answer.status();
+            tracing::warn!(%status, "a credential was not exchanged");
+            let said = authsvc::said(answer.body());
+            away(said.unwrap_or_else(|| format!("The auth service answers {status}.")))
         }
         Err(error) => {
             tracing::warn!(%error, "a credential was not exchanged");
-            away
+            away(authsvc::told(&error).into())
         }
     }
 }

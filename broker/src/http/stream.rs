@@ -117,7 +117,7 @@ impl<S: Source> Sent<S> {
             biased;
             () = self.gate.over(&self.caller) => {
                 let name = &self.caller.name;
-                tracing::info!(user.name = %name, "a response ended with the validity of its token");
+                tracing::info!(user.name = ?name, "a response ended with the validity of its token");
                 return Err(std::io::Error::other("the token is no longer valid"));
             }
             next = next(&self.reader, &mut self.source) => next,

@@ -12,6 +12,7 @@ use super::{Answer, Client, agent};
 use crate::auth::{Token, handshake, read_issued, subject};
 use crate::clock::now_s;
 use crate::failure::Failure;
+use crate::prompt::ask_code;
 use crate::prover::{KeyFile, Prover, TOKEN_ROUTE, offered, passing_key};
 use crate::refusal::describe;
 use crate::secret::Secret;
@@ -154,19 +155,32 @@ impl Client {
     /// whatever the challenge said.
     pub(super) fn exchange(&self, keep: bool) -> Result<(Token, Option<Prover>), Failure> {
         let password = self.password_for(&self.server)?;
+        let (mut answer, mut prover) = self.show(&password, None, keep)?;
+        if needs_code(&answer) {
+            let code = ask_code(&self.server.to_string())?;
+            (answer, prover) = self.show(&password, Some(&code), keep)?;
+        }
+        let token = self.logged_in(&answer)?;
+        let prover = prover.filter(|_| token.bound);
+        Ok((token, prover))
+    }
+
+    /// Show the credentials, and a one-time code where there is one.
+    fn show(
+        &self,
+        password: &Secret,
+        code: Option<&Secret>,
+        keep: bool,
+    ) -> Result<(Answer, Option<Prover>), Failure> {
         let user = self.credentials.user.as_str();
+        let mut form = vec![("username", user), ("password", password.reveal())];
+        form.extend(code.map(|code| ("one_time_code", code.reveal())));
         if self.credentials.secret_key.is_none()
             && let Some(prover) = self.prover_for(&self.server, "password", keep)?
         {
-            let login = [
-                ("grant_type", "password"),
-                ("username", user),
-                ("password", password.reveal()),
-            ];
-            let answer = self.proved(&self.server, &prover, &login, None)?;
-            let token = self.logged_in(&answer)?;
-            let prover = token.bound.then_some(prover);
-            return Ok((token, prover));
+            form.push(("grant_type", "password"));
+            let answer = self.proved(&self.server, &prover, &form, None)?;
+            return Ok((answer, Some(prover)));
         }
         let response = match &self.credentials.secret_key {
             Some(key) => self
@@ -174,17 +188,16 @@ impl Client {
                 .post(self.server.url("/v1/token"))
                 .header(
                     AUTHORIZATION,
-                    format!("Bearer {}", handshake(user, &password, key)?.reveal()),
+                    format!("Bearer {}", handshake(user, password, code, key)?.reveal()),
                 )
                 .send_empty(),
             None => self
                 .agent
                 .post(self.server.url("/v1/login/access-token"))
-                .send_form([("username", user), ("password", password.reveal())]),
+                .send_form(form),
         };
         let response = self.accept(response)?;
-        let answer = self.read(response)?;
-        Ok((self.logged_in(&answer)?, None))
+        Ok((self.read(response)?, None))
     }
 
     /// The user's password, to be sent to `server`.
@@ -200,10 +213,15 @@ impl Client {
     /// The token in the answer to a login.
     fn logged_in(&self, answer: &Answer) -> Result<Token, Failure> {
         if answer.status != 200 {
+            let said = describe(answer.status, &answer.body);
+            // The words of the Flux RESTful servers for it.
+            let said = match said.as_str() {
+                "Incorrect user or password" => "Wrong user name or password",
+                said => said,
+            };
             return Err(Failure::Refused(format!(
-                "login of {} failed: {}",
+                "login of {} failed: {said}",
                 visible(&self.credentials.user),
-                describe(answer.status, &answer.body)
             )));
         }
         read_issued(&answer.body)
@@ -287,4 +305,12 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the account needs a code besides the password, and none was shown.
+fn needs_code(answer: &Answer) -> bool {
+    answer.status == 400
+        && answer
+            .json()
+            .is_ok_and(|refusal| refusal["reason"] == "code-needed")
 }

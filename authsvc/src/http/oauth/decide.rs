@@ -106,10 +106,9 @@ pub(crate) async fn show_authorize(
             StatusCode::NOT_IMPLEMENTED,
             "The page for this is for browsers: open the address in one.",
         ),
-        Err(Unfit::Lost(Refused::Failed(_))) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not possible at the moment",
-        ),
+        Err(Unfit::Lost(refused @ Refused::Failed(_))) => {
+            (StatusCode::SERVICE_UNAVAILABLE, refused.text())
+        }
         Err(Unfit::Lost(refused) | Unfit::Told { refused, .. }) => {
             (StatusCode::BAD_REQUEST, refused.text())
         }

@@ -62,7 +62,10 @@ async fn where_no_session_can_be_written_nobody_gets_a_token() {
     house.spoil("drop table refresh_tokens").await;
     house.spoil("drop table sessions").await;
     let answer = house.login("ann", "pw", "192.0.2.1").await;
-    answer.is_refused(503, "Logins are not possible at the moment.");
+    answer.is_refused(
+        503,
+        "Logins are not possible at the moment. The user database is unavailable.",
+    );
     house.close().await;
 }
 
