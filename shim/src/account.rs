@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use warrant_wire::Refusal;
-use warrant_wire::account::is_name;
+use warrant_wire::{Refusal, account::is_name};
 
 use crate::clock;
 use crate::identity::{Identity, is_user};

@@ -70,10 +70,10 @@ impl Fetcher {
         let ask = move || agent.get(&at).header(ACCEPT, "application/json").call();
         match self.ask(url, ask).await? {
             (StatusCode::OK, body) => Ok(body),
-            (status, _) => Err(Error::new(
-                Kind::Unavailable,
-                format!("{url} answered {status}"),
-            )),
+            (status, _) => {
+                let message = format!("{url} answered {status}");
+                Err(Error::new(Kind::Unavailable, message).of(Part::Provider))
+            }
         }
     }
 

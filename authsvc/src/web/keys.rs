@@ -153,6 +153,7 @@ fn told(refused: &Refused) -> (StatusCode, String, Option<u64>) {
                 "Keys cannot be dealt with at the moment. {}",
                 error.part.told()
             ),
+            Some(5),
         ),
         Refused::Token
         | Refused::Possession(_)

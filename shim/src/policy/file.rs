@@ -39,10 +39,8 @@ pub fn parse(file: &[u8]) -> Result<Policy, String> {
 fn without_comment(line: &str) -> &str {
     let mut quote = None;
     let mut parts = line.split(|c| {
-        match quote {
-            None if matches!(c, '"' | '\'') => quote = Some(c),
-            Some(open) if open == c => quote = None,
-            _ => {}
+        if matches!(c, '"' | '\'') && quote.is_none_or(|open| open == c) {
+            quote = quote.xor(Some(c));
         }
         c == '#' && quote.is_none()
     });

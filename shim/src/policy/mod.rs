@@ -5,9 +5,8 @@ mod value;
 
 use std::path::PathBuf;
 
-use warrant_wire::account::{MAX_UID, MIN_UID};
 use warrant_wire::launch::MAX_PROCESSES;
-use warrant_wire::{Limits, Refusal};
+use warrant_wire::{Limits, Refusal, account};
 
 pub use self::file::parse;
 use self::value::*;
@@ -51,12 +50,12 @@ macro_rules! policy {
 
 policy! {
     /// The broker's account: the only one that may speak to the shim.
-    broker_user: String = "warrant".into(), account();
+    broker_user: String = "warrant".into(), text(ACCOUNT);
     /// The account of the processes that stay with running jobs, one for each
     /// of them. It has no other use.
-    keeper_user: String = "warrant-keeper".into(), account();
+    keeper_user: String = "warrant-keeper".into(), text(ACCOUNT);
     /// The group that may read the output of jobs.
-    broker_group: String = "warrant".into(), account();
+    broker_group: String = "warrant".into(), text(ACCOUNT);
     /// The `iss` that warrants must have.
     issuer: String = "warrant".into(), text(CLAIM);
     /// The `aud` that warrants must have: the name of this shim.
@@ -70,10 +69,10 @@ policy! {
     /// Where the journal of used warrants is.
     state: PathBuf = "/var/lib/warrant-shim".into(), text(PLACE);
     /// The smallest user id that may run jobs.
-    min_uid: u32 = MIN_UID, number(UID);
+    min_uid: u32 = account::MIN_UID, number(UID);
     /// The largest user id that may run jobs; nobody's and those of systemd's
     /// dynamic users may not in any case.
-    max_uid: u32 = MAX_UID, number(UID);
+    max_uid: u32 = account::MAX_UID, number(UID);
     /// Accounts that may not run jobs.
     deny_users: Vec<String> = vec!["nobody".into()], accounts();
     /// Groups whose members may not run jobs, or lose the group.

@@ -15,6 +15,7 @@ type Text = (fn(&str) -> bool, &'static str);
 /// Which numbers are right, and how that is said.
 type Number<T> = (RangeInclusive<T>, &'static str);
 
+pub(super) const ACCOUNT: Text = (is_name, "the name of an account");
 pub(super) const CLAIM: Text = (is_claim, "1 to 255 characters");
 pub(super) const PLACE: Text = (is_place, "an absolute path");
 pub(super) const SOCKET: Text = (is_socket, "an absolute path of at most 107 bytes");
@@ -51,34 +52,21 @@ impl<'a> Value<'a> {
         self.text.strip_prefix(begin)?.strip_suffix(end)
     }
 
-    /// What is in quotation marks, in which nothing is escaped.
-    fn quoted(self) -> Option<&'a str> {
-        let text = self.between('"', '"');
-        text.filter(|text| !text.contains(['"', '\\']))
-    }
-
-    /// Printable ASCII in quotation marks.
+    /// Text in quotation marks of either kind, in which nothing is escaped:
+    /// printable ASCII, but for names.
     pub(super) fn text<T: From<String>>(self, (is_right, allowed): Text) -> Result<T, String> {
         const FORM: &str = "printable ASCII in quotation marks, without \\";
-        let text = self.quoted();
-        let text = text.filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+        let is_plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let double = self
+            .between('"', '"')
+            .filter(|text| !text.contains(['"', '\\']));
+        let literal = self.between('\'', '\'').filter(|text| !text.contains('\''));
+        let text = double
+            .or(literal)
+            .filter(|text| allowed == ACCOUNT.1 || is_plain(text));
         match text.ok_or_else(|| self.must_be(FORM))? {
             text if is_right(text) => Ok(text.to_owned().into()),
             _ => Err(self.must_be(allowed)),
-        }
-    }
-
-    /// The name of an account or a group, in quotation marks of either kind.
-    pub(super) fn account(self) -> Result<String, String> {
-        const FORM: &str = "a name as \"name\", or as 'name' where it has a \\";
-        let literal = self.between('\'', '\'').filter(|name| !name.contains('\''));
-        match self
-            .quoted()
-            .or(literal)
-            .ok_or_else(|| self.must_be(FORM))?
-        {
-            name if is_name(name) => Ok(name.to_owned()),
-            _ => Err(self.must_be("the name of an account")),
         }
     }
 
@@ -89,7 +77,7 @@ impl<'a> Value<'a> {
         let mut items: Vec<&str> = inner.split(',').map(str::trim).collect();
         // A list may be empty, or end with a comma.
         items.pop_if(|last| last.is_empty());
-        let name = |text| Value { text, ..self }.account();
+        let name = |text| Value { text, ..self }.text(ACCOUNT);
         items.into_iter().map(name).collect()
     }
 

@@ -47,9 +47,9 @@ fn t30_names_that_are_no_names_are_not_looked_up() {
         // A look-up would hang, and be refused for that.
         run_tool(&["mkfifo", house.path("passwd").to_str().unwrap()]);
         bind(&house.path("passwd"), Path::new("/etc/passwd"));
-        let long = "a".repeat(33);
+        let long = "a".repeat(256);
         for name in [
-            "", "../alice", "-alice", "al ice", "alice.", "64011", "älice", &long,
+            "", "../alice", "-alice", "..", "al:ice", "al,ice", "alice\n", &long,
         ] {
             assert_eq!(
                 house.refused(name, ALICE),

@@ -110,7 +110,7 @@ fn what_is_wrong_is_named_with_its_line() {
     const CLAIM: &str = "line 1: issuer: must be 1 to 255 characters";
     const TEXT: &str = "line 1: issuer: must be printable ASCII in quotation marks, without \\";
     const NAMES: &str =
-        "line 1: deny_users: must be a name as \"name\", or as 'name' where it has a \\";
+        "line 1: deny_users: must be printable ASCII in quotation marks, without \\";
     let long = format!("issuer = \"{}\"", "a".repeat(256));
     let socket = format!("socket = \"/{}\"", "a".repeat(107));
     for (text, complaint) in [
@@ -129,7 +129,10 @@ fn what_is_wrong_is_named_with_its_line() {
             "max_uid = 4294967294",
             "line 1: max_uid: must be a whole number from 1 to 4294967293",
         ),
-        ("min_uid = 70000", "min_uid: must be at most max_uid"),
+        (
+            "min_uid = 70000\nmax_uid = 60000",
+            "min_uid: must be at most max_uid",
+        ),
         (
             "umask = \"pam\"\npam = \"off\"",
             "umask: must be a number where pam is \"off\"",

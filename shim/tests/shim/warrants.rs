@@ -386,18 +386,7 @@ fn t25_the_warrant_alone_names_the_user_within_the_policy() {
 }
 
 #[test]
-fn t30_a_name_is_a_plain_account_name() {
-    let long = "a".repeat(33);
-    for name in [
-        "a/b", "..", ".a", "a:b", "a,b", "a b", "-a", "+a", "~a", "0day", "1001", "a.", "a$",
-        "Alice", &long,
-    ] {
-        let claims = Claims {
-            sub: name.into(),
-            ..claims()
-        };
-        refuse(&warrant(&claims), Refusal::AccountUnknown);
-    }
+fn t30_a_name_that_could_be_taken_for_something_else_is_in_no_warrant() {
     let payload = claims().encode().unwrap();
     for name in [
         "",
@@ -405,14 +394,28 @@ fn t30_a_name_is_a_plain_account_name() {
         "a\nb",
         "a\rb",
         "a\u{1b}b",
-        "аlice",
-        "ａlice",
+        "a/b",
+        "..",
+        "a:b",
+        "a,b",
+        "-a",
         &"a".repeat(256),
     ] {
         let payload = payload.replace("alice", name);
         refuse(&sign(&header("k1"), &payload), Refusal::WarrantMalformed);
     }
-    for name in ["a", "_apt", "a-b.c_d9", &"a".repeat(32)] {
+    for name in [
+        "a",
+        "_apt",
+        "1001",
+        "0day",
+        "Alice",
+        "a b",
+        "+a",
+        "CORP\\a",
+        "аlice",
+        &"a".repeat(255),
+    ] {
         let claims = Claims {
             sub: name.into(),
             ..claims()

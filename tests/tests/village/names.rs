@@ -43,7 +43,7 @@ fn t134_every_part_takes_the_names_and_user_ids_of_directories_alike() {
     for account in PEOPLE {
         let (uid, name) = (account.uid, account.name);
         let user = village.user(account);
-        let job = user.submit_script("id -u; id -un; echo \"$USER\"; pwd");
+        let job = user.submit_script("id -u; id -un; printf '%s\\n' \"$USER\"; pwd");
         let info = user.finished(job);
         assert_eq!(info["result"], "COMPLETED", "{name}: {info}");
         let expected = format!("{uid}\n{name}\n{name}\n/srv/home/{name}\n");
