@@ -19,7 +19,7 @@ use warrant_door::Places;
 use warrant_door::origin::Origin;
 use warrant_door::tls::Tls;
 use warrant_dpop::Base;
-use warrant_migrations::{Db, Hold, Holder, Schema};
+use warrant_migrations::{Db, Hold, Holder, Reserve, Schema};
 use warrant_upkeep::{
     NotWritable, check_database_writable, check_directory_writable, service_manager,
 };
@@ -82,7 +82,11 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     let ours = spool::our_store(&db, &holder.name).await?;
     let local = Local::open(config.local(), ours, machine.clone(), sightings)?;
     let engine: Arc<dyn Engine> = local.clone();
-    let store = Store::new(db.clone());
+    let reserve = Reserve::open(&url).context("database")?;
+    if let Some(reserve) = &reserve {
+        tokio::spawn(reserve.clone().keep());
+    }
+    let store = Store::new(db.clone(), reserve);
     let joining = spool::Joining {
         engine: local,
         store: store.clone(),

@@ -6,12 +6,14 @@
 
 mod db;
 mod hold;
+mod reserve;
 mod rights;
 mod schema;
 mod tx;
 
 pub use db::{Db, Error, Result};
 pub use hold::{Hold, Holder};
+pub use reserve::Reserve;
 pub use rights::{ROLES, Standing};
 pub use schema::Schema;
 pub use tx::{Conn, Driven, Either, Spelt, Split, Surround, Tx};

@@ -8,6 +8,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::Uid;
 
+/// How many files a disk can have.
+const FILES: u32 = 2000;
+
 /// A tmpfs that this thread and what it starts see, and nobody else.
 #[derive(Debug)]
 pub struct Disk {
@@ -29,7 +32,7 @@ impl Disk {
         let nothing: Option<&str> = None;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(nothing, "/", nothing, private, nothing).unwrap();
-        let options = format!("size={mib}m,mode=0700");
+        let options = format!("size={mib}m,nr_inodes={FILES},mode=0700");
         let kind = Some("tmpfs");
         mount(
             kind,
@@ -64,6 +67,22 @@ impl Disk {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Make files, until no more can be made.
+    pub fn take_all_files(&self) {
+        let dir = self.path().join("files");
+        fs::create_dir(&dir).unwrap();
+        let mut made = 0;
+        while File::create(dir.join(made.to_string())).is_ok() {
+            made += 1;
+            assert!(made < FILES, "files can be made without end");
+        }
+    }
+
+    /// Remove these files.
+    pub fn give_files_back(&self) {
+        fs::remove_dir_all(self.path().join("files")).unwrap();
     }
 
     /// Make room again.

@@ -19,6 +19,7 @@ mod crash;
 mod engine;
 mod faults;
 mod flux;
+mod full;
 mod hostile;
 mod injection;
 mod numbers;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use warrant_migrations::{Db, Hold, Schema};
+use warrant_migrations::{Db, Hold, Reserve, Schema};
 use warrant_upkeep::{check_database_writable, service_manager};
 
 use crate::accounts::{self, Accounts};
@@ -23,6 +23,7 @@ use crate::oidc::Oidc;
 use crate::passwords::{self, Hasher};
 use crate::prune;
 use crate::rate::Rate;
+use crate::secret::Secret;
 use crate::sessions::{Counted, Sessions, end_account, until};
 use crate::source::Source;
 use crate::store;
@@ -61,6 +62,7 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
     }
     let hold = Schema::Auth.hold(&db, url.expose(), &holder).await?;
     hold.note(&db).await?;
+    keep_reserve(&url)?;
     let chained = store::audit::chain_old(&db).await?;
     if chained > 0 {
         tracing::info!(rows = chained, "the audit trail is a hash chain now");
@@ -81,6 +83,18 @@ pub(super) async fn serve(settings: Settings, migrate: bool) -> Result<()> {
     }
     service.audit.flush().await;
     db.close().await;
+    Ok(())
+}
+
+/// Keep room on the disk for what must be recorded, where the database is a file.
+///
+/// Errors: the file cannot be opened.
+fn keep_reserve(url: &Secret) -> Result<()> {
+    let reserve = Reserve::open(url.expose())
+        .map_err(|source| Error::unavailable("the database's file cannot be opened", source))?;
+    if let Some(reserve) = reserve {
+        tokio::spawn(reserve.keep());
+    }
     Ok(())
 }
 

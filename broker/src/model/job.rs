@@ -34,7 +34,7 @@ pub struct Usage {
     pub max_rss_bytes: i64,
     /// Output kept.
     pub output_bytes: i64,
-    /// Output thrown away beyond the cap.
+    /// Output that was not kept: beyond the cap, or since it could not be written.
     pub dropped_bytes: i64,
 }
 
@@ -117,6 +117,8 @@ pub struct Job {
     pub placement: Option<String>,
     /// The status of wait(2), once it ended.
     pub wait_status: Option<i32>,
+    /// Output that was not kept, in bytes, once it ended.
+    pub dropped_bytes: i64,
     /// What went wrong beyond an exit status.
     pub exception: Option<Exception>,
     /// What its runs must be stamped with to count.

@@ -4,6 +4,7 @@
 mod ahead;
 mod begin;
 mod held;
+mod losses;
 mod pick;
 mod placement;
 mod pool;
@@ -28,6 +29,7 @@ use crate::store::{Start, Store};
 use crate::vital;
 use ahead::Ahead;
 use held::HeldJobs;
+use losses::Losses;
 use pick::Holder;
 use pool::Pool;
 use waitlist::Waitlist;
@@ -101,6 +103,7 @@ impl Scheduler {
             reload_again: false,
             stop: None,
             held: HeldJobs::default(),
+            losses: Losses::default(),
             parts,
         };
         let held = desk.held.clone();
@@ -227,6 +230,7 @@ struct Desk {
     reload_again: bool,
     stop: Option<Stop>,
     held: HeldJobs,
+    losses: Losses,
 }
 
 impl Desk {

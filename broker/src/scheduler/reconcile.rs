@@ -1,7 +1,7 @@
 //! What the engine saw, brought to the store: exactly one end for each run,
 //! however often it is reported.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Desk, Origin, placement};
 use crate::engine::{Hope, Sighting};
@@ -20,6 +20,7 @@ impl Desk {
             Sighting::Started { run, at } => self.started(run, at),
             Sighting::Ended { run, ending } => {
                 self.ahead.note(&ending);
+                self.losses.note(run, &ending.usage, Instant::now());
                 self.release(run);
                 self.ended(run, ending);
             }

@@ -2,7 +2,7 @@
 //! records together with what they change.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use warrant_trail::{Allowance, Row};
@@ -36,14 +36,20 @@ struct Reads {
 }
 
 impl Reads {
-    /// Whether this one is the caller's first of the minute.
-    fn is_first(&mut self, id: JobId, name: &str, now: Micros) -> bool {
+    /// Whether a read of the caller's is recorded for this minute.
+    fn has(&self, id: JobId, name: &str, now: Micros) -> bool {
+        let minute = now.get().div_euclid(MINUTE_US);
+        self.minute == minute && self.seen.contains(&(id, name.to_owned()))
+    }
+
+    /// One is recorded now.
+    fn add(&mut self, id: JobId, name: &str, now: Micros) {
         let minute = now.get().div_euclid(MINUTE_US);
         if self.minute != minute || self.seen.len() >= REMEMBERED {
             self.minute = minute;
             self.seen.clear();
         }
-        self.seen.insert((id, name.to_owned()))
+        self.seen.insert((id, name.to_owned()));
     }
 }
 
@@ -65,6 +71,10 @@ impl Trace {
             }
         });
         trace
+    }
+
+    fn reads(&self) -> MutexGuard<'_, Reads> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn count(&self) {
@@ -135,20 +145,17 @@ impl Jobs {
     }
 
     /// Record that `caller` reads the job's output: once a minute, however
-    /// often it is asked for.
+    /// often it is asked for. Returns when it is durable.
     ///
-    /// Errors: the store is too busy to take it: do not let it be read.
-    pub(super) fn reads(&self, caller: &Caller, id: JobId) -> Result<()> {
-        let first = {
-            let reads = &self.0.trace.reads;
-            let mut reads = reads.lock().unwrap_or_else(PoisonError::into_inner);
-            reads.is_first(id, &caller.name, Micros::now())
-        };
-        if first {
-            self.0
-                .store
-                .note(row(caller, "read", "granted", Some(id)))?;
+    /// Errors: the store is away, full or too busy: do not let it be read.
+    pub(super) async fn reads(&self, caller: &Caller, id: JobId) -> Result<()> {
+        let now = Micros::now();
+        if self.0.trace.reads().has(id, &caller.name, now) {
+            return Ok(());
         }
+        let read = row(caller, "read", "granted", Some(id));
+        self.0.store.record(read).await?;
+        self.0.trace.reads().add(id, &caller.name, now);
         Ok(())
     }
 
@@ -175,20 +182,25 @@ mod tests {
     #[test]
     fn a_read_counts_once_a_minute_for_each_job_and_caller() {
         let mut reads = Reads::default();
+        let mut is_first = |id, name: &str, now| {
+            let first = !reads.has(id, name, now);
+            reads.add(id, name, now);
+            first
+        };
         let at = |s: i64| Micros::new(s * 1_000_000);
         let (one, two) = (JobId::new(1).unwrap(), JobId::new(2).unwrap());
-        assert!(reads.is_first(one, "ann", at(60)));
-        assert!(!reads.is_first(one, "ann", at(119)));
-        assert!(reads.is_first(two, "ann", at(119)));
-        assert!(reads.is_first(one, "bob", at(119)));
-        assert!(reads.is_first(one, "ann", at(120)));
+        assert!(is_first(one, "ann", at(60)));
+        assert!(!is_first(one, "ann", at(119)));
+        assert!(is_first(two, "ann", at(119)));
+        assert!(is_first(one, "bob", at(119)));
+        assert!(is_first(one, "ann", at(120)));
     }
 
     #[test]
     fn reads_of_very_many_jobs_take_bounded_room() {
         let mut reads = Reads::default();
         for n in 1..=i64::try_from(3 * REMEMBERED).unwrap() {
-            assert!(reads.is_first(JobId::new(n).unwrap(), "ann", Micros::new(0)));
+            reads.add(JobId::new(n).unwrap(), "ann", Micros::new(0));
             assert!(reads.seen.len() <= REMEMBERED);
         }
     }

@@ -54,8 +54,8 @@ macro_rules! columns {
         "jobs.id, jobs.owner, jobs.owner_uid, jobs.name, jobs.dialect, jobs.state, jobs.urgency, \
          jobs.workdir, jobs.tasks, jobs.cores, jobs.gpus, jobs.time_limit_s, jobs.submitted_us, \
          jobs.started_us, jobs.ended_us, jobs.cancel_us, jobs.attempt, jobs.node, jobs.placement, \
-         jobs.wait_status, jobs.exception_type, jobs.exception_severity, jobs.exception_note, \
-         jobs.job_sha256"
+         jobs.wait_status, jobs.dropped_bytes, jobs.exception_type, jobs.exception_severity, \
+         jobs.exception_note, jobs.job_sha256"
     };
 }
 pub(super) use columns;
@@ -91,6 +91,7 @@ pub(super) struct JobRow {
     node: Option<String>,
     placement: Option<String>,
     wait_status: Option<i64>,
+    dropped_bytes: Option<i64>,
     exception_type: Option<String>,
     exception_severity: Option<i64>,
     exception_note: Option<String>,
@@ -130,6 +131,7 @@ impl TryFrom<JobRow> for Job {
             node: row.node,
             placement: row.placement,
             wait_status: row.wait_status.and_then(|status| status.try_into().ok()),
+            dropped_bytes: row.dropped_bytes.unwrap_or(0),
             exception: row.exception_type.map(|kind| Exception {
                 kind,
                 severity: row

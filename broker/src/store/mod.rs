@@ -21,7 +21,7 @@ mod writer;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use warrant_migrations::Db;
+use warrant_migrations::{Db, Reserve};
 use warrant_trail::Row;
 
 pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
@@ -33,7 +33,7 @@ pub use search::{Matches, Query};
 pub use skip::skip_ids;
 use writer::Writer;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Sort};
 use crate::model::JobId;
 
 /// The job store. Cheap to clone.
@@ -42,6 +42,8 @@ pub struct Store {
     db: Db,
     writer: Writer,
     texts: search::Texts,
+    /// Room on the disk for what must be recorded, where the database is a file.
+    reserve: Option<Arc<Reserve>>,
     ids: submit::IdPool,
     /// Held by who asks for more ids.
     asking: Arc<Mutex<()>>,
@@ -50,14 +52,15 @@ pub struct Store {
 impl Store {
     /// A store over an open, migrated database. Starts the writer's
     /// task, and begins to copy what is searched.
-    pub fn new(db: Db) -> Self {
+    pub fn new(db: Db, reserve: Option<Arc<Reserve>>) -> Self {
         let ids = submit::IdPool::default();
-        let writer = Writer::start(db.clone(), ids.clone());
+        let writer = Writer::start(db.clone(), reserve.clone(), ids.clone());
         let texts = search::Texts::start(db.clone());
         Self {
             db,
             writer,
             texts,
+            reserve,
             ids,
             asking: Arc::default(),
         }
@@ -68,6 +71,7 @@ impl Store {
     ///
     /// Errors: the store is away, full or too busy.
     pub async fn reserve(&self) -> Result<JobId> {
+        self.check_room()?;
         loop {
             if let Some(id) = self.ids.pop() {
                 return Ok(id);
@@ -93,10 +97,22 @@ impl Store {
         }
     }
 
+    /// See that there is room for new jobs besides what must be recorded.
+    fn check_room(&self) -> Result<()> {
+        match &self.reserve {
+            Some(reserve) if reserve.is_needed() => {
+                let (kind, words) = Sort::Full.words();
+                Err(Error::new(kind, words))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Accept a job. Returns when it is durable.
     ///
     /// Errors: the store is away, full or too busy; then there is no such job.
     pub async fn submit(&self, job: NewJob) -> Result<JobId> {
+        self.check_room()?;
         match self.writer.write(Change::Submit(job)).await? {
             Done::Submitted(id) => Ok(id),
             Done::Stepped(_) | Done::Cancel(_) | Done::Noted => Err(confused()),

@@ -1,6 +1,7 @@
 //! Moving jobs from state to state. Each move names the state it expects;
 //! where the job is elsewhere, nothing is written. Every move is one event.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use warrant_migrations::{Spelt, Tx, on};
@@ -257,22 +258,44 @@ struct End<'a> {
 pub(super) const REMARK: &str = "remark";
 
 /// A row of a job's history: job, how many follow, time, kind, detail.
-type EventRow<'a> = (i64, i64, i64, &'static str, Option<&'a str>);
+type EventRow<'a> = (i64, i64, i64, &'static str, Option<Cow<'a, str>>);
 
 impl<'a> End<'a> {
+    /// Bytes of output that were not kept, if any.
+    fn dropped_bytes(&self) -> Option<i64> {
+        Some(self.ending.usage.dropped_bytes).filter(|bytes| *bytes > 0)
+    }
+
+    /// How many events it is.
+    fn count(&self) -> i64 {
+        1 + i64::from(self.start.is_some())
+            + i64::from(self.ending.remark.is_some())
+            + i64::from(self.dropped_bytes().is_some())
+    }
+
     fn events(&self) -> impl Iterator<Item = EventRow<'a>> + use<'a> {
         let (job, ending) = (self.job.get(), self.ending);
+        let at = ending.ended.get();
+        let dropped = self.dropped_bytes().map(|bytes| {
+            let detail = format!("{bytes} bytes of output were not kept");
+            (job, 1, at, "output_dropped", Some(detail.into()))
+        });
         let start = self.start.map(|start| start.at.get());
         let remark = ending.remark.map(|remark| {
             let at = ending.started.unwrap_or(ending.ended).get();
-            (job, 1, at, REMARK, Some(remark))
+            let follow = 1 + i64::from(dropped.is_some());
+            (job, follow, at, REMARK, Some(remark.into()))
         });
-        let before = 1 + i64::from(remark.is_some());
+        let before = self.count() - 1;
         let running = start.map(|at| (job, before, at, State::Running.word(), None));
         let exception = ending.exception.as_ref();
-        let note = exception.map(|exception| exception.note.as_str());
-        let over = (job, 0, ending.ended.get(), ending.state.word(), note);
-        running.into_iter().chain(remark).chain([over])
+        let note = exception.map(|exception| exception.note.as_str().into());
+        let over = (job, 0, at, ending.state.word(), note);
+        running
+            .into_iter()
+            .chain(remark)
+            .chain(dropped)
+            .chain([over])
     }
 }
 
@@ -281,7 +304,8 @@ async fn ended(tx: &mut Tx, ends: &[End<'_>]) -> sqlx::Result<Vec<JobId>> {
         "update jobs set state = v.column3, started_us = coalesce(v.column4, started_us), \
          ended_us = v.column5, wait_status = v.column6, exception_type = v.column7, \
          exception_severity = v.column8, exception_note = v.column9, \
-         placement = coalesce(v.column10, placement), events = events + v.column11 from (",
+         placement = coalesce(v.column10, placement), dropped_bytes = v.column11, \
+         events = events + v.column12 from (",
     );
     const ENDED: Spelt = Spelt {
         sqlite: ") as v where jobs.id = v.column1 and jobs.attempt = v.column2 \
@@ -319,7 +343,8 @@ async fn ended(tx: &mut Tx, ends: &[End<'_>]) -> sqlx::Result<Vec<JobId>> {
                     .push_bind(exception.map(|exception| i64::from(exception.severity)))
                     .push_bind(exception.map(|exception| exception.note.as_str()))
                     .push_bind(placement)
-                    .push_bind(i64::try_from(end.events().count()).unwrap_or(1));
+                    .push_bind(end.dropped_bytes())
+                    .push_bind(end.count());
             },
             ENDED,
         );

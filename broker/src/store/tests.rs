@@ -41,7 +41,7 @@ async fn run(url: &str, test: &impl AsyncFn(&Store, &str)) {
     let db = Db::open(url).await.unwrap();
     Schema::Broker.migrate(&db).await.unwrap();
     Schema::Broker.check(&db).await.unwrap();
-    test(&Store::new(db.clone()), url).await;
+    test(&Store::new(db.clone(), None), url).await;
     db.close().await;
 }
 
@@ -262,8 +262,15 @@ async fn a_life_is_one_event_for_each_step_and_no_step_counts_twice() {
             (Some("here"), Some("0-5"))
         );
         assert_eq!(job.ended, Some(Micros::new(4_000)));
+        assert_eq!(job.dropped_bytes, 5);
         assert_eq!(job.exception.unwrap().note, "over");
-        let kinds = ["submitted", "starting", "running", "timedout"];
+        let kinds = [
+            "submitted",
+            "starting",
+            "running",
+            "output_dropped",
+            "timedout",
+        ];
         let expected: Vec<_> = (1..).zip(kinds.map(String::from)).collect();
         assert_eq!(events(store, id).await, expected);
     })
@@ -355,7 +362,13 @@ async fn a_start_recorded_with_the_end_is_an_event_of_its_own_and_tells_the_plac
             (job.state, job.placement.as_deref()),
             (State::Completed, Some("4"))
         );
-        let kinds = ["submitted", "starting", "running", "completed"];
+        let kinds = [
+            "submitted",
+            "starting",
+            "running",
+            "output_dropped",
+            "completed",
+        ];
         let expected: Vec<_> = (1..).zip(kinds.map(String::from)).collect();
         assert_eq!(events(store, id).await, expected);
     })

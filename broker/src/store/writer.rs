@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use warrant_migrations::{Db, Driven, Tx};
+use warrant_migrations::{Db, Driven, Reserve, Tx};
 use warrant_trail::{Head, Row};
 
 use super::changes::{Change, Done, Step};
@@ -39,10 +39,20 @@ struct Ask {
 
 impl Writer {
     /// Start the task. It ends when the last handle is dropped.
-    pub(super) fn start(db: Db, ids: IdPool) -> Self {
+    pub(super) fn start(db: Db, reserve: Option<Arc<Reserve>>, ids: IdPool) -> Self {
         let (queue, asks) = mpsc::channel(WAITING);
         let doubt = Arc::new(Notify::new());
-        vital::spawn("writer", run(db, ids, asks, doubt.clone()));
+        let pen = Pen {
+            db,
+            reserve,
+            held: None,
+            ids,
+            head: None,
+            // An earlier process may have left some.
+            late: late::MOST,
+            doubt: doubt.clone(),
+        };
+        vital::spawn("writer", run(pen, asks));
         Self { queue, doubt }
     }
 
@@ -94,17 +104,8 @@ fn busy() -> Error {
     )
 }
 
-async fn run(db: Db, ids: IdPool, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Notify>) {
+async fn run(mut pen: Pen, mut asks: mpsc::Receiver<Ask>) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut pen = Pen {
-        db,
-        held: None,
-        ids,
-        head: None,
-        // An earlier process may have left some.
-        late: late::MOST,
-        doubt,
-    };
     loop {
         let some = tokio::select! {
             biased;
@@ -150,6 +151,7 @@ async fn run(db: Db, ids: IdPool, mut asks: mpsc::Receiver<Ask>, doubt: Arc<Noti
 /// pool and give it back each time would cost another trip to the database.
 struct Pen {
     db: Db,
+    reserve: Option<Arc<Reserve>>,
     held: Option<Tx>,
     ids: IdPool,
     /// Behind the last row of the audit trail, where that is known.
@@ -163,6 +165,11 @@ impl Pen {
     /// Have the index of texts take some that wait. If it cannot be now, it is
     /// tried again later; searches find them all the same.
     async fn index(&mut self) {
+        // The index can wait: it does not take what is reserved.
+        if self.reserve.as_ref().is_some_and(|it| it.is_needed()) {
+            self.late = 1;
+            return;
+        }
         self.late = match self.try_index().await {
             Ok(late::MOST) => late::MOST,
             Ok(_) => 0,

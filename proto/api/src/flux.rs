@@ -128,6 +128,11 @@ pub struct JobInfo {
     /// directory, for one. Of a single job, once it has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Bytes of output that were not kept: beyond the limit of its output, or
+    /// since they could not be stored. A line in the output says so as well. 0
+    /// while it runs. Not of Flux.
+    #[serde(default)]
+    pub dropped_bytes: i64,
     /// What went wrong.
     pub exception: ExceptionInfo,
 }

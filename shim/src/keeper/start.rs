@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
@@ -105,7 +106,13 @@ impl<'a> Start<'a> {
         let mut ended = [PollFd::new(self.job.signals.as_fd(), PollFlags::POLLIN)];
         let _ = poll(&mut ended, HEAD_START_MS);
         if started.is_err() || !self.is_silent() {
-            self.job.output.files = self.make_files().ok();
+            match self.make_files() {
+                Ok(files) => self.job.output.files = Some(files),
+                Err(error) => {
+                    let why = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+                    self.job.output.no_files = why;
+                }
+            }
         }
         let station = self.assignment.station;
         if let Some(user) = station.user {

@@ -107,6 +107,7 @@ impl Job<'_> {
             self.pipes.pump(&ready, &mut self.output);
         }
         self.pipes.drain(&self.signals, &mut self.output);
+        self.output.finish();
         let (failed_to_exec, start_dir) = self.heard();
         let ran_out = self.cgroup.is_some_and(JobCgroup::ran_out_of_memory);
         let cause = match self.ending.cause {
@@ -126,7 +127,7 @@ impl Job<'_> {
             user_us: usage.map_or(0, |usage| micros(usage.user_time())),
             system_us: usage.map_or(0, |usage| micros(usage.system_time())),
             max_rss_bytes: usage.map_or(0, |usage| bytes(usage.max_rss())),
-            output_bytes: self.output.stored,
+            output_bytes: self.output.kept(),
             dropped_bytes: self.output.dropped,
             start_dir,
         };

@@ -164,6 +164,15 @@ fn output_that_cannot_be_written_does_not_stop_the_job() {
         Record::Ended { output_failed, .. } => assert!(output_failed),
         other => panic!("{other:?}"),
     }
+    // It says so in place of the last bytes: there is no room for more.
+    let output = house.output(run);
+    assert_eq!(output.len(), 32_768);
+    let marker = format!(
+        "\nwarrant: {} bytes of output are missing here, they could not be stored: File too large\n",
+        outcome.dropped_bytes
+    );
+    assert!(output.ends_with(&marker), "{:?}", &output[32_600..]);
+    assert_index_covers_output(&house, run);
 }
 
 #[test]

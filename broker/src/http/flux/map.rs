@@ -134,6 +134,7 @@ pub(super) fn info(job: &Job, server: u32, now: Micros) -> JobInfo {
         returncode: returncode.into(),
         runtime: job.runtime(now),
         notes: Vec::new(),
+        dropped_bytes: job.dropped_bytes,
         exception: ExceptionInfo {
             occurred: over.then_some(exception.is_some()).into(),
             severity: exception.map(|exception| exception.severity).into(),

@@ -93,7 +93,7 @@ impl Jobs {
     /// cannot be read, or that it is read cannot be recorded.
     pub async fn lines(&self, caller: &Caller, id: JobId) -> Result<Option<Lines>> {
         let job = self.find_to_read(caller, id).await?;
-        self.reads(caller, id)?;
+        self.reads(caller, id).await?;
         let Some((files, owner)) = self.files(&job) else {
             return Ok(None);
         };
@@ -109,7 +109,7 @@ impl Jobs {
     pub async fn tail(&self, caller: &Caller, id: JobId, offset: u64) -> Result<Tail> {
         let watch = self.0.live.watch(id);
         let job = self.find_to_read(caller, id).await?;
-        self.reads(caller, id)?;
+        self.reads(caller, id).await?;
         Ok(Tail {
             jobs: self.clone(),
             changed: watch.changed(),
