@@ -190,7 +190,7 @@ fn what_a_key_is_used_for_is_told_as_its_users() {
     let too_little = key.get("/v1/jobs");
     assert_eq!(too_little.status, 403);
     // A refusal is answered before its row is written.
-    let rows = until("the refusal's row", || {
+    let rows = warrant_tests::wait::until("the refusal's row", || {
         Some(house.audit("warrant-broker")).filter(|rows| rows.len() > 1)
     });
     let a = Some("ann");
