@@ -1,7 +1,7 @@
 //! Reading along where requests begin and end, to see which say their length
-//! twice. The HTTP library settles such a request by one of the two and hides
-//! the other; whoever stands in front may have settled it by the other one.
-//! Source: RFC 9112 §6.3, §11.2.
+//! twice, or end a line without a carriage return. The HTTP library settles
+//! such a request in one way and hides that there was another; a proxy in front
+//! may have settled it in the other one. Source: RFC 9112 §2.2, §6.3, §11.2.
 
 /// As much of a line as is kept: more than any length takes.
 const KEPT: usize = 64;
@@ -14,9 +14,30 @@ pub(crate) struct Framing {
     line: Vec<u8>,
     /// Whether the line is longer than what is kept of it.
     cut: bool,
+    /// Whether the last byte of the line is a carriage return.
+    returned: bool,
     head: Head,
     /// Heads that were read to their end.
     heads: u64,
+}
+
+/// What makes the head of a request ambiguous.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// It says its length twice.
+    LengthTwice,
+    /// A line of it ends in a line feed alone.
+    BareLineFeed,
+}
+
+impl Flaw {
+    /// The flaw, for the caller.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::LengthTwice => "The request says its length twice.",
+            Self::BareLineFeed => "Each line of the request's head must end in CR LF.",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +62,7 @@ enum State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Head {
     begun: bool,
+    bare: bool,
     length: Option<u64>,
     lengths: u32,
     chunked: bool,
@@ -53,30 +75,46 @@ impl Framing {
             state: State::Head,
             line: Vec::with_capacity(KEPT),
             cut: false,
+            returned: false,
             head: Head::default(),
             heads: 0,
         }
     }
 
-    /// Read on. Returns which request, counted from 1, says its length twice,
-    /// if one of those whose head ended here does.
-    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Option<u64> {
-        let mut twice = None;
+    /// Read on. Returns the first request, counted from 1, whose head ended
+    /// here and has a flaw.
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> Option<(u64, Flaw)> {
+        let mut flawed = None;
         while !bytes.is_empty() {
             bytes = match self.state {
                 State::Body(left) => self.skip(bytes, left, State::Body, State::Head),
                 State::Chunk(left) => self.skip(bytes, left, State::Chunk, State::ChunkEnd),
-                State::Lost => return twice,
+                State::Lost => return flawed,
                 State::Head | State::Size | State::ChunkEnd | State::Trailer => {
                     let (rest, ended) = self.keep(bytes);
-                    if ended && self.line_ended() {
-                        twice = twice.or(Some(self.heads));
+                    if ended && let Some(flaw) = self.line_ended() {
+                        flawed = flawed.or(Some((self.heads, flaw)));
                     }
                     rest
                 }
             };
         }
-        twice
+        flawed
+    }
+
+    /// How many heads were read to their end.
+    pub(crate) const fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Whether a head has begun and not ended.
+    pub(crate) fn in_head(&self) -> bool {
+        self.state == State::Head && (self.head.begun || !self.line.is_empty())
+    }
+
+    /// Whether what comes next is a request.
+    pub(crate) fn rests(&self) -> bool {
+        self.state == State::Head && !self.in_head()
     }
 
     fn skip<'a>(
@@ -103,6 +141,9 @@ impl Framing {
             ),
             None => (bytes, Default::default()),
         };
+        if let Some(last) = part.last() {
+            self.returned = *last == b'\r';
+        }
         let room = KEPT.saturating_sub(self.line.len());
         self.cut |= part.len() > room;
         self.line
@@ -110,18 +151,22 @@ impl Framing {
         (rest, end.is_some())
     }
 
-    /// A line has ended; says whether it was the last one of a head that says
-    /// its length twice.
-    fn line_ended(&mut self) -> bool {
+    /// A line has ended. Returns the flaw of the head that it was the last line
+    /// of.
+    fn line_ended(&mut self) -> Option<Flaw> {
         let mut line = std::mem::take(&mut self.line);
         let cut = std::mem::take(&mut self.cut);
+        let returned = std::mem::take(&mut self.returned);
+        if self.state == State::Head && (self.head.begun || !line.is_empty()) {
+            self.head.bare |= !returned;
+        }
         if !cut && line.last() == Some(&b'\r') {
             line.pop();
         }
-        let twice = match self.state {
+        let flaw = match self.state {
             State::Head if !line.is_empty() => {
                 self.head_line(&line, cut);
-                false
+                None
             }
             State::Head => self.head_ended(),
             State::Size => {
@@ -130,23 +175,23 @@ impl Framing {
                     Some(size) => State::Chunk(size),
                     None => State::Lost,
                 };
-                false
+                None
             }
             State::ChunkEnd => {
                 self.state = State::Size;
-                false
+                None
             }
             State::Trailer => {
                 if line.is_empty() {
                     self.state = State::Head;
                 }
-                false
+                None
             }
-            State::Body(_) | State::Chunk(_) | State::Lost => false,
+            State::Body(_) | State::Chunk(_) | State::Lost => None,
         };
         line.clear();
         self.line = line;
-        twice
+        flaw
     }
 
     fn head_line(&mut self, line: &[u8], cut: bool) {
@@ -165,10 +210,10 @@ impl Framing {
         }
     }
 
-    fn head_ended(&mut self) -> bool {
+    fn head_ended(&mut self) -> Option<Flaw> {
         // Empty lines before a request are none of it. Source: RFC 9112 §2.2.
         if !self.head.begun {
-            return false;
+            return None;
         }
         let head = std::mem::take(&mut self.head);
         self.heads += 1;
@@ -178,7 +223,10 @@ impl Framing {
             (false, _, Some(length)) => State::Body(length),
             (false, _, None) => State::Lost,
         };
-        head.lengths > 1 || (head.lengths > 0 && head.chunked)
+        if head.lengths > 1 || (head.lengths > 0 && head.chunked) {
+            return Some(Flaw::LengthTwice);
+        }
+        head.bare.then_some(Flaw::BareLineFeed)
     }
 }
 
@@ -195,6 +243,12 @@ mod tests {
 
     /// Which requests of `text` say their length twice, read in pieces.
     fn twice(text: &str) -> Vec<u64> {
+        let flawed = flawed(text).into_iter();
+        let twice = flawed.filter(|(_, flaw)| *flaw == Flaw::LengthTwice);
+        twice.map(|(request, _)| request).collect()
+    }
+
+    fn flawed(text: &str) -> Vec<(u64, Flaw)> {
         let all = |piece: usize| {
             let mut framing = Framing::new();
             let found = text.as_bytes().chunks(piece);
@@ -241,5 +295,25 @@ mod tests {
             inner.len()
         );
         assert_eq!(twice(&text), [0_u64; 0]);
+    }
+
+    #[test]
+    fn t111_a_line_without_its_carriage_return_is_found() {
+        let bare = |request| vec![(request, Flaw::BareLineFeed)];
+        let long = "x".repeat(3 * KEPT);
+        for (text, found) in [
+            ("GET / HTTP/1.1\nHost: x\r\n\r\n", bare(1)),
+            ("GET / HTTP/1.1\r\nHost: x\n\r\n", bare(1)),
+            ("GET / HTTP/1.1\r\nHost: x\r\n\n", bare(1)),
+            (&format!("GET /{long} HTTP/1.1\nHost: x\r\n\r\n"), bare(1)),
+            (
+                &format!("GET /{long} HTTP/1.1\r\nX: {long}\r\n\r\n"),
+                vec![],
+            ),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\n\n", bare(2)),
+            ("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\na\nb\n", vec![]),
+        ] {
+            assert_eq!(flawed(text), found, "{text:.80}");
+        }
     }
 }

@@ -1,22 +1,26 @@
 //! What both services do with whoever connects, before anything is routed:
-//! bounds on connections, a deadline for reading the answers, and requests that
-//! two readers could understand in two ways are refused; and with how many
+//! bounds on connections, how many there are and how long they wait, a deadline
+//! for reading the answers; requests that two readers could understand in two
+//! ways are refused; and with how many
 //! threads they answer.
 
 #![forbid(unsafe_code)]
 
+pub mod body;
 mod framing;
 mod guarded;
 pub mod origin;
 mod paced;
 mod places;
 mod quiet;
+mod settled;
 pub mod shape;
 pub mod tls;
 mod workers;
 
-pub use guarded::{Guarded, Verdicts};
+pub use guarded::{Answer, Conversation, Guarded, Turn};
 pub use paced::{PACE_BYTES, Paced, bound_unsent};
-pub use places::{Place, Places, network};
+pub use places::{Idle, Place, Places, network};
 pub use quiet::QuietStream;
+pub use settled::{Misread, media_type, settle, without_slash};
 pub use workers::workers;

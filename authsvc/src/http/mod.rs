@@ -15,15 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
 pub(crate) use fault::{Fault, not_possible};
 pub(crate) use server::{Server, check_parent};
-use warrant_door::shape;
+use warrant_door::{Misread, body};
 
 use warrant_api::oauth::FORWARDED_HEADER;
 
@@ -90,8 +92,55 @@ pub(crate) struct Service {
     pub(crate) audit: Audit,
 }
 
-/// All routes of the service.
+/// The paths of all routes.
+const PATHS: [&str; 25] = [
+    "/v1/auth",
+    "/v1/token",
+    "/v1/login/access-token",
+    "/v1/keys",
+    "/v1/keys/{id}",
+    "/internal/credential",
+    "/internal/revocations",
+    "/oauth/token",
+    "/oauth/authorize",
+    "/oauth/device_authorization",
+    "/oauth/device",
+    "/oauth/revoke",
+    "/oauth/introspect",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/jwks.json",
+    "/healthz",
+    "/login",
+    "/login/oidc/{name}",
+    "/login/oidc/{name}/callback",
+    "/logout",
+    "/account",
+    "/account/sessions",
+    "/account/keys",
+    "/account/keys/revoke",
+    "/account/password",
+];
+
+/// All routes of the service, with what stands before them.
 pub(crate) fn router(service: Arc<Service>) -> Router {
+    routes()
+        .method_not_allowed_fallback(async || {
+            Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
+        })
+        .fallback(no_route)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(
+            service.clone(),
+            possession::with_nonce,
+        ))
+        .layer(middleware::from_fn(readable))
+        .layer(middleware::from_fn_with_state(service.clone(), in_time))
+        .layer(middleware::from_fn(in_shape))
+        .layer(middleware::map_request(as_forwarded))
+        .with_state(service)
+}
+
+fn routes() -> Router<Arc<Service>> {
     // What they are asked stands in the body; what stands in an address ends up
     // in logs.
     let bodies = Router::new()
@@ -129,32 +178,56 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/internal/revocations", get(internal::list_revocations))
         .route("/healthz", get(info::get_health))
         .route_layer(middleware::from_fn(lasting::only_listed))
-        .method_not_allowed_fallback(async || {
-            Fault::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
-        })
-        .fallback(async || Fault::new(StatusCode::NOT_FOUND, "Not Found"))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn_with_state(
-            service.clone(),
-            possession::with_nonce,
-        ))
-        .layer(middleware::from_fn_with_state(service.clone(), in_time))
-        .layer(middleware::from_fn(in_shape))
-        .layer(middleware::map_request(as_forwarded))
-        .with_state(service)
 }
 
-/// Refuse what two readers could understand in two ways.
+/// Refuse what two readers could understand in two ways, or is not to be read
+/// at all.
 async fn in_shape(request: Request, next: Next) -> Response {
-    let (head, body) = request.into_parts();
-    let judged = match head.extensions.get::<server::LengthTwice>() {
-        Some(_) => Err(shape::LENGTH_TWICE),
-        None => shape::check(&head),
-    };
-    match judged {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
-        Err(why) => Fault::new(StatusCode::BAD_REQUEST, why).into_response(),
+    match request.extensions().get::<Misread>() {
+        None => next.run(request).await,
+        Some(misread) => misread_fault(misread),
     }
+}
+
+fn misread_fault(misread: &Misread) -> Response {
+    let mut response = Fault::new(misread.status, &*misread.why).into_response();
+    misread.write(response.headers_mut());
+    response
+}
+
+/// Forms in one coding, and text as UTF-8, for every handler.
+async fn readable(request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    if head.method == Method::GET || head.method == Method::HEAD {
+        return next.run(Request::from_parts(head, body)).await;
+    }
+    let body = match to_bytes(body, MAX_BODY_BYTES).await {
+        Ok(body) => body::readable(&mut head.headers, body)
+            .await
+            .map(Body::from),
+        // The extractors say so in the words of each route.
+        Err(_) => Ok(too_long()),
+    };
+    match body {
+        Ok(body) => next.run(Request::from_parts(head, body)).await,
+        Err(misread) => misread_fault(&misread),
+    }
+}
+
+/// A body that is longer than any may be.
+fn too_long() -> Body {
+    Body::from(vec![b' '; MAX_BODY_BYTES + 1])
+}
+
+/// 404 for a path that nothing serves; 307 where it has a slash too many.
+/// Source: Starlette's `redirect_slashes`.
+async fn no_route(uri: Uri) -> Response {
+    let Some(path) = warrant_door::without_slash(uri.path(), PATHS) else {
+        return Fault::new(StatusCode::NOT_FOUND, "Not Found").into_response();
+    };
+    let query = uri.query().map(|query| format!("?{query}"));
+    let there = format!("{path}{}", query.unwrap_or_default());
+    (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response()
 }
 
 /// What the broker hands on for others comes from them, not from the broker.
@@ -180,4 +253,22 @@ async fn in_time(State(service): State<Arc<Service>>, request: Request, next: Ne
     };
     let text = format!("The request took too long. {part}");
     Fault::later(text.trim_end(), 1).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_list_of_paths_has_exactly_the_routers() {
+        // What axum prints of a router names its paths.
+        let printed = format!("{:?}", routes());
+        let served: BTreeSet<&str> = printed
+            .split('"')
+            .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private"))
+            .collect();
+        assert_eq!(served, BTreeSet::from(PATHS));
+    }
 }

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::Interval;
 use tower::Service;
 use warrant_door::tls::{NotAccepted, STRICT_TRANSPORT, Tls, reason};
-use warrant_door::{Guarded, Paced, Place, Places, QuietStream, bound_unsent};
+use warrant_door::{Guarded, Idle, Paced, Place, Places, QuietStream, bound_unsent};
 use warrant_upkeep::service_manager;
 
 use crate::audit::{Audit, Event, Sort};
@@ -43,6 +43,8 @@ const MAX_CONNECTIONS: u32 = 1024;
 /// Of those, from one address, where clients come over TLS themselves: else
 /// all come from the proxy's.
 const MAX_OF_ONE: u32 = 256;
+/// The most connections that wait for a place.
+const MAX_WAITING: u32 = 64;
 /// How long requests may take to end after the service is told to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long a client may leave an answer unread.
@@ -181,10 +183,6 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(RECOVERY).await;
 }
 
-/// Marks a request that says its length twice.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LengthTwice;
-
 /// Where connections of one socket come in.
 #[derive(Clone)]
 struct Door {
@@ -207,7 +205,7 @@ impl Door {
     fn new(of_one: u32, router: &Router, over_tls: Option<OverTls>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(None::<Duration>)
             .max_header_size(MAX_HEAD_BYTES)
             .max_buf_size(2 * MAX_HEAD_BYTES);
         Self {
@@ -218,14 +216,18 @@ impl Door {
         }
     }
 
-    /// A place for a connection, if there is one.
-    fn place(&self, peer: Peer) -> Option<Place> {
+    /// A place for a connection, if there is one soon: idle ones go for it.
+    async fn place(&self, peer: Peer) -> Option<Place> {
         let source = match peer {
             Peer::Tcp(address) => address,
             Peer::Unix(_) | Peer::Forwarded => Ipv4Addr::UNSPECIFIED.into(),
         };
-        let room = self.places.room_now();
-        let place = room.and_then(|room| self.places.take(room, source));
+        let mut place = None;
+        if self.places.wanted() < MAX_WAITING
+            && let Some(room) = self.places.room_soon().await
+        {
+            place = self.places.take(room, source).await;
+        }
         if place.is_none() {
             tracing::warn!(?peer, "closed a connection: there are too many");
         }
@@ -237,13 +239,13 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some(place) = self.place(peer) else {
-            return;
-        };
-        let serving = graceful.watch(self.connection(stream, peer, None));
+        let (door, watcher) = (self.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = serving.await {
+            let Some(place) = door.place(peer).await else {
+                return;
+            };
+            let connection = door.connection(stream, peer, None, place.idle());
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
@@ -259,13 +261,11 @@ impl Door {
         let Some(over_tls) = self.over_tls.clone() else {
             return self.admit(stream, peer, graceful);
         };
-        let Some(place) = self.place(peer) else {
-            return;
-        };
         let (door, watcher) = (self.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _place = place;
-            door.converse(&over_tls, stream, from, watcher).await;
+            if let Some(place) = door.place(peer).await {
+                door.converse(&over_tls, stream, from, watcher, place).await;
+            }
         });
     }
 
@@ -275,6 +275,7 @@ impl Door {
         stream: TcpStream,
         from: IpAddr,
         watcher: Watcher,
+        place: Place,
     ) {
         let mut stopped = over_tls.stopped.clone();
         let accepted = tokio::select! {
@@ -286,7 +287,7 @@ impl Door {
             Err(error) => return over_tls.not_accepted(from, &error),
         };
         let shown = chain.map(|chain| Shown::new(chain, over_tls.tls.clone()));
-        let connection = self.connection(stream, Peer::Tcp(from), shown);
+        let connection = self.connection(stream, Peer::Tcp(from), shown, place.idle());
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended early");
         }
@@ -298,21 +299,21 @@ impl Door {
         stream: S,
         peer: Peer,
         shown: Option<Shown>,
+        idle: Idle,
     ) -> impl GracefulConnection<Error = hyper::Error> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.router.clone();
         let over_tls = self.over_tls.is_some();
-        let (stream, verdicts) = Guarded::new(Paced::new(stream, WRITE_TIMEOUT));
+        let stream = Paced::new(stream, WRITE_TIMEOUT);
+        let (stream, conversation) = Guarded::new(stream, HEAD_TIMEOUT, idle);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            let turn = warrant_door::settle(&mut request, &conversation);
             let extensions = request.extensions_mut();
             extensions.insert(peer);
             if let Some(shown) = &shown {
                 extensions.insert(shown.clone());
-            }
-            if !verdicts.next_is_plain() {
-                extensions.insert(LengthTwice);
             }
             let answer = router.clone().call(request.map(Body::new));
             async move {
@@ -321,7 +322,7 @@ impl Door {
                     let headers = answer.headers_mut();
                     headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
                 }
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(turn.answer(answer))
             }
         });
         self.http.serve_connection(TokioIo::new(stream), service)

@@ -11,13 +11,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use warrant_api::scope::Scope;
 use warrant_api::token::Role;
-use warrant_door::shape;
+use warrant_door::Misread;
 
 use super::Shared;
 use super::browser;
 use super::flux::fault::Fault;
 use super::limits::Allowance;
-use super::listen::LengthTwice;
 use super::possession::Asked;
 use crate::caller::Caller;
 use crate::service::check_role;
@@ -159,14 +158,12 @@ pub(super) fn is_open(method: &Method, path: &str) -> bool {
 }
 
 /// Let a request through to its handler, if whoever sent it may use the route.
-pub(super) async fn check(
-    State(shared): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn check(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let source = source(&request);
-    if let Err(why) = judge_shape(&mut request) {
-        return Fault::detail(StatusCode::BAD_REQUEST, why).into_response();
+    if let Err(misread) = judge_shape(&request) {
+        let mut refusal = Fault::detail(misread.status, &*misread.why).into_response();
+        misread.write(refusal.headers_mut());
+        return refusal;
     }
     let path = request.extensions().get::<MatchedPath>();
     let found = match path {
@@ -261,20 +258,17 @@ fn source(request: &Request) -> Option<IpAddr> {
     peer.map(|ConnectInfo(address)| address.ip().to_canonical())
 }
 
-fn judge_shape(request: &mut Request) -> Result<(), &'static str> {
-    if request.extensions().get::<LengthTwice>().is_some() {
-        return Err(shape::LENGTH_TWICE);
+fn judge_shape(request: &Request) -> Result<(), Misread> {
+    if let Some(misread) = request.extensions().get::<Misread>() {
+        return Err(misread.clone());
     }
-    let (head, body) = std::mem::take(request).into_parts();
-    let judged = shape::check(&head);
-    *request = Request::from_parts(head, body);
-    judged?;
     let query = request.uri().query().unwrap_or_default();
     // Source: RFC 6750 §2.3, §5.3: addresses are written into logs.
     let tokens = ["access_token=", "api_key="];
     let shown = |pair: &str| tokens.iter().any(|name| pair.starts_with(name));
     if query.split('&').any(shown) {
-        return Err("Tokens and keys belong into headers, never into the address.");
+        let why = "Tokens and keys belong into headers, never into the address.";
+        return Err(Misread::bad(why));
     }
     Ok(())
 }
@@ -285,6 +279,11 @@ fn refused(allowance: Option<Allowance>) -> Option<Response> {
     let mut response = Fault::too_many().into_response();
     allowance.write(response.headers_mut());
     Some(response)
+}
+
+/// The path without a slash too many, where the table has that.
+pub(super) fn without_slash(path: &str) -> Option<&str> {
+    warrant_door::without_slash(path, TABLE.iter().map(|route| route.path))
 }
 
 /// 405, with the methods that there are.

@@ -1,6 +1,7 @@
 //! Accepting connections, with bounds on how many, how slow and how large: also
 //! on how slowly a response may be read.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,18 +17,17 @@ use axum::response::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::STRICT_TRANSPORT_SECURITY;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Interval, Sleep};
-use tower::ServiceExt;
+use tower::Service;
 use warrant_door::tls::{STRICT_TRANSPORT, Tls};
-use warrant_door::{Guarded, Paced, Places, bound_unsent};
+use warrant_door::{Guarded, Idle, Paced, Places, bound_unsent};
 
-/// The longest a request's head may take to come, and a connection may be
-/// kept without a request.
+/// The longest a request's head may take to come.
 const HEAD: Duration = Duration::from_secs(15);
 /// The longest a request's body may take to come.
 const BODY: Duration = Duration::from_secs(30);
@@ -54,7 +54,8 @@ pub struct Entrance {
 }
 
 /// Serve `router` until `stop` says so; then finish the requests in progress.
-/// Connections of a source that has its share of places already are closed.
+/// Where all places are taken, or a source has its share of them, the connection
+/// goes that was idle for longest.
 pub async fn serve(
     entrance: Entrance,
     router: Router,
@@ -74,9 +75,11 @@ pub async fn serve(
         Some(_) => router.layer(middleware::map_response(by_tls_alone)),
         None => router,
     };
+    // A connection that waits for room; others wait in the kernel meanwhile.
+    let mut waiting = None;
     loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener, &places) => accepted,
+        let taken = tokio::select! {
+            taken = next(&listener, &places, &mut waiting) => taken,
             _ = stop.wait_for(|stop| *stop) => break,
             () = tick(&mut ticks) => {
                 if let Some((_, tell)) = &pulse {
@@ -85,11 +88,9 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some((room, accepted)) = accepted else {
-            return;
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let (stream, peer, room) = match taken {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return,
             Err(error) => {
                 // Out of descriptors, most likely: let some connections end.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -97,22 +98,24 @@ pub async fn serve(
                 continue;
             }
         };
-        let Some(place) = places.take(room, peer.ip()) else {
-            tracing::debug!(%peer, "closed a connection: there are too many from there");
-            continue;
-        };
         let prepared = stream.set_nodelay(true);
         if let Err(error) = prepared.and_then(|()| bound_unsent(&stream, write_timeout)) {
             tracing::debug!(%peer, %error, "a connection broke before it was served");
             continue;
         }
-        let (tls, stop) = (tls.clone(), stop.clone());
-        let client = Client {
-            address: peer,
-            router: router.clone(),
-            write_timeout,
-        };
+        let (router, tls, stop) = (router.clone(), tls.clone(), stop.clone());
+        let places = places.clone();
         tokio::spawn(async move {
+            let Some(place) = places.take(room, peer.ip()).await else {
+                tracing::debug!(%peer, "closed a connection: there are too many from there");
+                return;
+            };
+            let client = Client {
+                address: peer,
+                router,
+                write_timeout,
+                idle: place.idle(),
+            };
             match tls {
                 None => converse(stream, client, stop).await,
                 Some(tls) => converse_over(&tls, stream, client, stop).await,
@@ -123,14 +126,20 @@ pub async fn serve(
     let _ = tokio::time::timeout(FAREWELL, places.all_free()).await;
 }
 
-/// The next connection, once there is room for it; `None` where there never
-/// will be any.
+/// The next connection, and room for it; `None` where there never will be any.
+/// One that was accepted is `waiting` until there is room, also where this
+/// future is dropped.
 async fn next(
     listener: &TcpListener,
     places: &Places,
-) -> Option<(OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>)> {
-    let room = places.room().await?;
-    Some((room, listener.accept().await))
+    waiting: &mut Option<(TcpStream, SocketAddr)>,
+) -> io::Result<Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)>> {
+    if waiting.is_none() {
+        *waiting = Some(listener.accept().await?);
+    }
+    let room = places.room().await;
+    let taken = waiting.take().zip(room);
+    Ok(taken.map(|((stream, peer), room)| (stream, peer, room)))
 }
 
 async fn tick(ticks: &mut Option<Interval>) {
@@ -146,11 +155,12 @@ async fn by_tls_alone(mut response: Response) -> Response {
     response
 }
 
-/// Who connected, and what answers.
+/// Who connected, what answers, and where the connection says that it is idle.
 struct Client {
     address: SocketAddr,
     router: Router,
     write_timeout: Duration,
+    idle: Idle,
 }
 
 /// As [`converse`], once there is a connection over TLS.
@@ -173,10 +183,10 @@ async fn converse_over(
     }
 }
 
-/// HTTP/1.1 alone. The HTTP library takes at most 100 headers of a request,
-/// and counts the time for a head from the end of the request before it. It
+/// HTTP/1.1 alone. The HTTP library takes at most 100 headers of a request. It
 /// must not gather the answers to pipelined requests: a refusal of a broken
-/// head, with bytes behind it, would then never be sent.
+/// head, with bytes behind it, would then never be sent. How long a head may
+/// take, and a connection be idle, is seen to by [`Guarded`].
 async fn converse<S>(stream: S, client: Client, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -185,20 +195,22 @@ where
         address,
         router,
         write_timeout,
+        idle,
     } = client;
-    let (stream, verdicts) = Guarded::new(Paced::new(stream, write_timeout));
-    let service = router.map_request(move |mut request: Request<Incoming>| {
+    let stream = Paced::new(stream, write_timeout);
+    let (stream, conversation) = Guarded::new(stream, HEAD, idle);
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(address));
-        if !verdicts.next_is_plain() {
-            request.extensions_mut().insert(LengthTwice);
-        }
-        request.map(|body| axum::body::Body::new(Timely::new(body)))
+        let turn = warrant_door::settle(&mut request, &conversation);
+        let request = request.map(|body| axum::body::Body::new(Timely::new(body)));
+        let answer = router.clone().call(request);
+        async move { Ok::<_, Infallible>(turn.answer(answer.await?)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(None::<Duration>)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let stopped = tokio::select! {
         _ = connection.as_mut() => false,
@@ -209,10 +221,6 @@ where
         let _ = connection.await;
     }
 }
-
-/// Marks a request that says its length twice.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LengthTwice;
 
 /// A request's body that is given up where it does not come in time.
 struct Timely {

@@ -2,8 +2,10 @@
 
 mod cookies;
 mod credentials;
+mod dialect;
 mod dpop;
 mod floods;
+mod idle;
 mod keys;
 mod limits;
 mod revocations;

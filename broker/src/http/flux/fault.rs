@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{Response, StatusCode};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -235,9 +235,14 @@ impl IntoResponse for Fault {
     }
 }
 
-/// 404 for a path that nothing serves.
-pub async fn no_route() -> Fault {
-    Fault::detail(StatusCode::NOT_FOUND, "Not Found")
+/// 404 for a path that nothing serves; 307 where it has a slash too many.
+pub async fn no_route(uri: Uri) -> axum::response::Response {
+    let Some(path) = crate::http::access::without_slash(uri.path()) else {
+        return Fault::detail(StatusCode::NOT_FOUND, "Not Found").into_response();
+    };
+    let query = uri.query().map(|query| format!("?{query}"));
+    let there = format!("{path}{}", query.unwrap_or_default());
+    (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response()
 }
 
 /// Refusals of the framework come as plain text: give them this dialect's form.

@@ -80,9 +80,9 @@ fn quoted(letters: &mut Peekable<Chars<'_>>, quote: char) -> Option<String> {
                 'r' => text.push('\r'),
                 'b' => text.push('\u{8}'),
                 'f' => text.push('\u{c}'),
-                'x' => text.push(code(letters, 2)?),
-                'u' => text.push(code(letters, 4)?),
-                'U' => text.push(code(letters, 8)?),
+                'x' => text.push(char::from_u32(number(letters, 2)?)?),
+                'u' => text.push(unit(letters)?),
+                'U' => text.push(char::from_u32(number(letters, 8)?)?),
                 escaped @ ('\\' | '\'' | '"' | '/') => text.push(escaped),
                 _ => return None,
             },
@@ -91,11 +91,24 @@ fn quoted(letters: &mut Peekable<Chars<'_>>, quote: char) -> Option<String> {
     }
 }
 
-fn code(letters: &mut Peekable<Chars<'_>>, digits: usize) -> Option<char> {
-    let number = (0..digits).try_fold(0_u32, |number, _| {
+/// What stands behind `\u`: a letter, or the first half of a pair, as JSON
+/// spells the letters beyond 16 bits; `None` for half a pair.
+fn unit(letters: &mut Peekable<Chars<'_>>) -> Option<char> {
+    let first = number(letters, 4)?;
+    if !(0xD800..0xDC00).contains(&first) {
+        return char::from_u32(first);
+    }
+    expect(letters, '\\')?;
+    expect(letters, 'u')?;
+    let second = number(letters, 4)?.checked_sub(0xDC00)?;
+    let letter = 0x1_0000 + ((first - 0xD800) << 10) + second;
+    (second < 0x400).then(|| char::from_u32(letter)).flatten()
+}
+
+fn number(letters: &mut Peekable<Chars<'_>>, digits: usize) -> Option<u32> {
+    (0..digits).try_fold(0_u32, |number, _| {
         Some(number << 4 | letters.next()?.to_digit(16)?)
-    })?;
-    char::from_u32(number)
+    })
 }
 
 #[cfg(test)]
@@ -125,6 +138,10 @@ mod tests {
             read(r"{'A': '\n\x41\u00e9\\'}"),
             Some(vec![("A".into(), "\nAé\\".into())])
         );
+        assert_eq!(
+            read(r"{'A': '\ud83d\ude00', 'B': '\U0001f600'}"),
+            Some(vec![("A".into(), "😀".into()), ("B".into(), "😀".into())])
+        );
         assert_eq!(read("{}"), Some(vec![]));
     }
 
@@ -151,6 +168,12 @@ mod tests {
             "['A']",
             "{'A': open('x')}",
             "{'A': nan}",
+            r"{'A': '\ud83d'}",
+            r"{'A': '\ud83dx'}",
+            r"{'A': '\ud83d\u0041'}",
+            r"{'A': '\ud83d\ue000'}",
+            r"{'A': '\ude00\ud83d'}",
+            r"{'A': '\Uffffffff'}",
         ] {
             assert_eq!(read(text), None, "{text}");
         }

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Uri};
 use serde_json::Value;
 use warrant_api::flux::BadParameter;
+use warrant_door::body::{FORM, readable};
+use warrant_door::media_type;
 
 use super::fault::Fault;
 
@@ -47,27 +48,29 @@ impl Params {
         }
     }
 
-    /// The parameters of a query and a body: a JSON object or a form. A JSON
+    /// The parameters of a query and a body: a JSON object or a form of either kind. A JSON
     /// object without `command`, where the query has one, is the environment.
     ///
     /// Errors: 422 for a body that is neither.
-    pub(super) fn of_request(uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result<Self, Fault> {
+    pub(super) async fn of_request(
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, Fault> {
         let mut params = Self::of_query(uri);
+        let body = readable(headers, body).await;
+        let body = body.map_err(|misread| Fault::detail(misread.status, misread.why))?;
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(params);
         }
-        let kind = headers
-            .get(CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .unwrap_or_default();
-        if kind.starts_with("application/x-www-form-urlencoded") {
-            let pairs: BTreeMap<String, String> = form(body).collect();
+        if media_type(headers) == FORM {
+            let pairs: BTreeMap<String, String> = form(&body).collect();
             for (name, value) in pairs {
                 params.add(name, Value::String(value));
             }
             return Ok(params);
         }
-        match serde_json::from_slice(body) {
+        match serde_json::from_slice(&body) {
             Ok(Value::Object(fields)) => {
                 if params.given.contains_key("command") && !fields.contains_key("command") {
                     params.add("envars".into(), Value::Object(fields));
@@ -209,7 +212,7 @@ impl Params {
     }
 }
 
-/// The pairs of a form or a query; what is no UTF-8 is replaced.
+/// The pairs of a form or a query, which were seen to be UTF-8.
 fn form(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(bytes).map(|(name, value)| (name.into_owned(), value.into_owned()))
 }

@@ -57,10 +57,10 @@ pub(super) async fn submit_job(
     State(settings): State<Arc<Settings>>,
     caller: Caller,
     uri: Uri,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Submitted>, Fault> {
-    let mut params = Params::of_request(&uri, &headers, &body)?;
+    let mut params = Params::of_request(&uri, &mut headers, body).await?;
     let wish = Wish::read(&mut params)?;
     let launcher = wish.is_launcher;
     let spec = match wish.check(&settings) {
