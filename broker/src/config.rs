@@ -166,7 +166,7 @@ impl Default for Listen {
 pub struct Auth {
     /// The auth service's Unix socket.
     pub socket: PathBuf,
-    /// The issuer whose tokens count.
+    /// The issuer whose tokens count; empty for what the auth service calls itself.
     pub issuer: String,
     /// Whether callers must prove who they are. Where `false`, everybody who
     /// can connect may run anything as the broker's account.
@@ -177,7 +177,7 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             socket: "/run/warrant-auth/authsvc.sock".into(),
-            issuer: "warrant".into(),
+            issuer: String::new(),
             required: true,
         }
     }

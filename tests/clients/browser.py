@@ -233,7 +233,7 @@ def decided(button):
     one(f"button[value={button}]").click()
     until("the client's page", lambda: ann.current_url.startswith(f"{OTHER}/callback"))
     fields = {k: v[0] for k, v in parse_qs(urlsplit(ann.current_url).query).items()}
-    assert fields["state"] == "a&b=c" and fields["iss"] == "warrant", fields
+    assert fields["state"] == "a&b=c" and fields["iss"] == BASE, fields
     assert ann.execute_script("return document.referrer") == ""
     return fields
 

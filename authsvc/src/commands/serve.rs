@@ -128,20 +128,20 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         db: db.clone(),
         mint: Mint {
             ring: ring.clone(),
-            issuer: settings.config.tokens.issuer.clone(),
+            issuer: settings.config.issuer().to_owned(),
         },
         directory: Arc::new(directory),
         counted: Counted::default(),
     });
     let warrants = warrants(&settings, &ring, accounts.as_ref(), &sessions, &audit)?;
-    let subjects = Subjects::new(ring.clone(), settings.config.tokens.issuer.clone());
+    let subjects = Subjects::new(ring.clone(), settings.config.issuers());
     let oauth = OAuth {
         db: db.clone(),
         sessions: sessions.clone(),
         subjects,
         audit: audit.clone(),
         config: settings.config.oauth.clone(),
-        issuer: settings.config.tokens.issuer.clone(),
+        issuer: settings.config.issuer().to_owned(),
         client_certificates: settings.config.listen.tls.client_ca.is_some(),
         user_certificates: settings.certificates.is_some(),
         typed: Throttle::default(),
@@ -195,7 +195,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
     let service = Service {
         api_keys: ApiKeys {
             login: login.clone(),
-            subjects: Subjects::new(ring.clone(), settings.config.tokens.issuer.clone()),
+            subjects: Subjects::new(ring.clone(), settings.config.issuers()),
             config: settings.config.api_keys,
             made: Rate::per(Duration::from_secs(60)),
         },
@@ -274,9 +274,9 @@ fn warrants(
         per_second: config.warrants.per_second,
         given: Rate::per(Duration::from_secs(1)),
         ring,
-        issuer: config.tokens.issuer.clone(),
+        issuer: config.warrant_issuer().to_owned(),
         broker_uid: broker_uid(&config.warrants)?,
-        subjects: Subjects::new(access.clone(), config.tokens.issuer.clone()),
+        subjects: Subjects::new(access.clone(), config.issuers()),
         accounts,
         sessions: sessions.clone(),
         audit: audit.clone(),

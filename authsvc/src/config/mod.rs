@@ -200,11 +200,44 @@ impl Default for Keys {
     }
 }
 
+/// The issuer of warrants, and of the access tokens of the first version, where
+/// none is configured.
+const PLAIN_ISSUER: &str = "warrant";
+
+impl Config {
+    /// The issuer of access tokens, which is what this server calls itself: by
+    /// default its URL. Source: RFC 8414 §2, RFC 9068 §2.2.
+    pub(crate) fn issuer(&self) -> &str {
+        match self.tokens.issuer.as_str() {
+            "" => &self.oauth.url,
+            issuer => issuer,
+        }
+    }
+
+    /// The issuers whose access tokens are taken: by default also that of the
+    /// first version, whose tokens live on until they expire.
+    pub(crate) fn issuers(&self) -> Vec<String> {
+        let mut issuers = vec![self.issuer().to_owned()];
+        if self.tokens.issuer.is_empty() {
+            issuers.push(PLAIN_ISSUER.to_owned());
+        }
+        issuers
+    }
+
+    /// The issuer of warrants, which the shim's policy names.
+    pub(crate) fn warrant_issuer(&self) -> &str {
+        match self.tokens.issuer.as_str() {
+            "" => PLAIN_ISSUER,
+            issuer => issuer,
+        }
+    }
+}
+
 /// Access tokens.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Tokens {
-    /// The `iss` claim.
+    /// The `iss` claim; empty for the server's URL.
     pub(crate) issuer: String,
     /// Their life in minutes, 1 to 600.
     pub(crate) minutes: u64,
@@ -213,7 +246,7 @@ pub(crate) struct Tokens {
 impl Default for Tokens {
     fn default() -> Self {
         Self {
-            issuer: "warrant".into(),
+            issuer: String::new(),
             minutes: MAX_TOKEN_MINUTES,
         }
     }

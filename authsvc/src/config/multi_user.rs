@@ -204,7 +204,7 @@ impl Config {
         for audience in &warrants.audiences {
             check_text("warrants.audiences", audience)?;
         }
-        check_text("tokens.issuer", &self.tokens.issuer)?;
+        check_text("tokens.issuer", self.warrant_issuer())?;
         Question::new(&pam.service, "a", b"a").map_err(|_| {
             Error::invalid(
                 "pam.service (or FLUX_PAM_SERVICE): 1 to 32 of A-Z a-z 0-9 _ - are allowed",

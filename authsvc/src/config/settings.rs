@@ -219,9 +219,6 @@ fn check_numbers(config: &Config) -> Result<()> {
     range("passwords.lanes", passwords.lanes.into(), 1, 64)?;
     range("passwords.parallel", passwords.parallel as u64, 1, 256)?;
     range("passwords.queue", passwords.queue as u64, 0, 65_536)?;
-    if config.tokens.issuer.is_empty() {
-        return Err(Error::invalid("tokens.issuer: must not be empty"));
-    }
     Ok(())
 }
 

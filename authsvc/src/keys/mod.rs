@@ -9,7 +9,7 @@ mod ring;
 mod watch;
 
 pub(crate) use files::KeyDir;
-pub(crate) use ring::{Ring, SigningKey, State};
+pub(crate) use ring::{KeySet, Ring, SigningKey, State};
 pub(crate) use watch::watch;
 
 use crate::clock;

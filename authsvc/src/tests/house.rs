@@ -304,15 +304,15 @@ impl House {
             (Some("at+jwt"), Algorithm::EdDSA)
         );
         let kid = header.kid.unwrap();
-        let keys = self.get("/.well-known/jwks.json").await.body;
-        let mut keys = keys["keys"].as_array().unwrap().iter();
+        let published = self.get("/.well-known/jwks.json").await.body;
+        let mut keys = published["keys"].as_array().unwrap().iter();
         let key = keys
             .find(|key| key["kid"] == kid.as_str())
             .expect("the key is not published");
         let key = DecodingKey::from_ed_components(key["x"].as_str().unwrap()).unwrap();
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_audience(&[BROKER_AUDIENCE]);
-        rules.set_issuer(&["warrant"]);
+        rules.set_issuer(&[published["issuer"].as_str().unwrap()]);
         (
             kid,
             jsonwebtoken::decode(token, &key, &rules).unwrap().claims,

@@ -22,7 +22,7 @@ const SKEW_S: u64 = 60;
 #[derive(Debug)]
 pub(crate) struct Subjects {
     ring: Ring,
-    issuer: String,
+    issuers: Vec<String>,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
 }
 
@@ -33,11 +33,11 @@ struct Verified {
 }
 
 impl Subjects {
-    /// Of tokens that `issuer` signed with the keys of `ring`.
-    pub(crate) fn new(ring: Ring, issuer: String) -> Self {
+    /// Of tokens that one of `issuers` signed with the keys of `ring`.
+    pub(crate) fn new(ring: Ring, issuers: Vec<String>) -> Self {
         Self {
             ring,
-            issuer,
+            issuers,
             verified: Mutex::default(),
         }
     }
@@ -89,7 +89,7 @@ impl Subjects {
         // Audience and time are compared by the caller.
         rules.validate_aud = false;
         rules.validate_exp = false;
-        rules.set_issuer(&[&self.issuer]);
+        rules.set_issuer(&self.issuers);
         rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
         let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules)
             .ok()?

@@ -9,8 +9,10 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use warrant_api::credential::CredentialKind;
@@ -45,7 +47,10 @@ const LONGEST: usize = 4096;
 #[derive(Debug)]
 pub struct Gate {
     authsvc: AuthService,
-    issuer: String,
+    /// The issuers whose tokens count.
+    issuers: RwLock<Vec<String>>,
+    /// Whether one is configured, so that the auth service's word is not asked.
+    issuer_set: bool,
     challenge: Challenge,
     anonymous: Option<Caller>,
     /// Whether a caller must be an account of the machine.
@@ -56,6 +61,25 @@ pub struct Gate {
     credentials: Credentials,
     revocations: Revocations,
     possession: Possession,
+}
+
+/// What the auth service publishes.
+#[derive(Deserialize)]
+struct Published {
+    #[serde(flatten)]
+    set: JwkSet,
+    issuer: Option<String>,
+}
+
+/// The issuers whose tokens count: `issuer`, and, where it is the auth service's
+/// URL or nothing is known, that of the first version, until its last token has
+/// expired.
+fn issuers(issuer: String) -> Vec<String> {
+    let first = "warrant".to_owned();
+    match issuer.as_str() {
+        "" => vec![first],
+        _ => vec![issuer, first],
+    }
 }
 
 /// What a caller shows.
@@ -130,7 +154,8 @@ enum Refused {
 }
 
 impl Gate {
-    /// A gate for tokens of `issuer`. With `anonymous`, everybody comes in
+    /// A gate for tokens of `issuer`; where that is empty, of whom the auth
+    /// service says it is. With `anonymous`, everybody comes in
     /// under that name. With `accounts`, a token must name a user id. Clients
     /// reach it at `base`.
     pub fn new(
@@ -144,7 +169,11 @@ impl Gate {
     ) -> Self {
         Self {
             authsvc,
-            issuer,
+            issuer_set: !issuer.is_empty(),
+            issuers: RwLock::new(match issuer.as_str() {
+                "" => issuers(issuer),
+                _ => vec![issuer],
+            }),
             challenge,
             anonymous,
             accounts,
@@ -309,6 +338,19 @@ impl Gate {
         }
     }
 
+    fn claims(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+    ) -> Result<AccessClaims, jsonwebtoken::errors::Error> {
+        let mut rules = Validation::new(Algorithm::EdDSA);
+        rules.set_audience(&[BROKER_AUDIENCE]);
+        rules.set_issuer(&self.issuers.read().unwrap_or_else(PoisonError::into_inner));
+        rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        rules.leeway = 5;
+        jsonwebtoken::decode::<AccessClaims>(token, key, &rules).map(|token| token.claims)
+    }
+
     async fn verify(&self, token: &str) -> Result<(Caller, Option<Arc<str>>), Refused> {
         if token.len() > LONGEST {
             return Err(Refused::Invalid);
@@ -323,14 +365,15 @@ impl Gate {
             && header.crit.is_none();
         let kid = header.kid.filter(|_| ours).ok_or(Refused::Invalid)?;
         let key = self.key(&kid).await?;
-        let mut rules = Validation::new(Algorithm::EdDSA);
-        rules.set_audience(&[BROKER_AUDIENCE]);
-        rules.set_issuer(&[&self.issuer]);
-        rules.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        rules.leeway = 5;
-        let claims = jsonwebtoken::decode::<AccessClaims>(token, &key, &rules)
-            .map_err(|_| Refused::Invalid)?
-            .claims;
+        let claims = match self.claims(token, &key) {
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidIssuer) => {
+                // The auth service may have been given another URL.
+                self.fetch(FETCH).await;
+                self.claims(token, &key)
+            }
+            read => read,
+        };
+        let claims = claims.map_err(|_| Refused::Invalid)?;
         let unmarked = claims.sid.is_empty() || claims.jti.is_empty();
         let nobody = claims.sub.is_empty() || (self.accounts && claims.uid.is_none()) || unmarked;
         if nobody || !has_begun(claims.iat) {
@@ -407,7 +450,8 @@ impl Gate {
         if fetched.is_some_and(|at| at.elapsed() < pause) {
             return;
         }
-        let set: JwkSet = match self.authsvc.get_json("/.well-known/jwks.json").await {
+        let Published { set, issuer } = match self.authsvc.get_json("/.well-known/jwks.json").await
+        {
             Ok(set) => set,
             Err(error) => {
                 tracing::warn!(%error, "the auth service's keys cannot be fetched");
@@ -425,6 +469,9 @@ impl Gate {
                 Some((jwk.common.key_id.clone()?, Arc::new(key)))
             })
             .collect();
+        if let Some(issuer) = issuer.filter(|_| !self.issuer_set) {
+            *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = issuers(issuer);
+        }
         // What a key that is gone once signed counts no more.
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.retain(|_, entry| fresh.contains_key(&entry.kid));

@@ -6,6 +6,7 @@ mod dialect;
 mod dpop;
 mod floods;
 mod idle;
+mod issuer;
 mod keys;
 mod limits;
 mod revocations;

@@ -63,7 +63,7 @@ async fn a_user_lets_a_client_have_tokens() {
     let fields = redirected(&answer);
     assert_eq!(
         (fields["state"].as_str(), fields["iss"].as_str()),
-        ("s&t=a te", "warrant")
+        ("s&t=a te", "http://127.0.0.1:5000")
     );
     let answer = redeem(&house, &secret, &[("code", &fields["code"])]).await;
     assert_eq!(answer.body["scope"], "read submit");
@@ -255,7 +255,7 @@ async fn t107_a_request_without_state_or_pkce_gets_no_code() {
         let fields = redirected(&answer);
         assert_eq!(fields["error"], error, "{field}: {value}");
         assert!(!fields.contains_key("code"));
-        assert_eq!(fields["iss"], "warrant");
+        assert_eq!(fields["iss"], "http://127.0.0.1:5000");
         if field != "state" {
             assert_eq!(fields["state"], "s&t=a te");
         }

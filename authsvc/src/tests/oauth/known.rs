@@ -15,7 +15,7 @@ async fn the_broker_and_clients_with_a_secret_are_told_what_is_known_of_a_token(
     let expected = json!({
         "active": true, "token_type": "Bearer", "scope": "read submit control",
         "client_id": "warrant", "username": "ann", "sub": "ann", "sid": claims.sid,
-        "jti": claims.jti, "iss": "warrant", "aud": "warrant-broker", "iat": claims.iat,
+        "jti": claims.jti, "iss": "http://127.0.0.1:5000", "aud": "warrant-broker", "iat": claims.iat,
         "exp": claims.exp,
     });
     assert_eq!(house.known(answer.token()).await, expected);

@@ -86,7 +86,7 @@ async fn somebody_signs_in_and_lets_a_client_in() {
         .collect();
     assert_eq!(
         (fields["state"].as_str(), fields["iss"].as_str()),
-        ("s&t=a te", "warrant")
+        ("s&t=a te", "http://127.0.0.1:5000")
     );
     let form = [
         ("grant_type", "authorization_code"),
