@@ -16,6 +16,8 @@ pub enum Client {
     New,
     /// Authlib 1.9.9, for OAuth 2.0.
     OAuth,
+    /// openapi-spec-validator 0.9.0, with the validators of schemas it brings.
+    OpenApi,
     /// Selenium 4.51.0, which drives Debian's Chromium.
     Browser,
 }
@@ -26,6 +28,7 @@ impl Client {
             Self::Old => "flux-restful-client-0.2.1",
             Self::New => "flux-restful-1.1.0",
             Self::OAuth => "Authlib-1.9.9",
+            Self::OpenApi => "openapi-spec-validator-0.9.0",
             Self::Browser => "selenium-4.51.0",
         }
     }
@@ -38,7 +41,7 @@ impl Client {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let dir = root.join(".dev").join(self.name());
         let needs: &[&str] = match self {
-            Self::Old | Self::New | Self::OAuth => &[],
+            Self::Old | Self::New | Self::OAuth | Self::OpenApi => &[],
             Self::Browser => &["/usr/bin/chromium", "/usr/bin/chromedriver"],
         };
         let there = needs.iter().all(|program| Path::new(program).exists());

@@ -1,6 +1,7 @@
 //! The description of what is no dialect's own: who one is, keys, tokens,
 //! pages. Most of it is handed on to the auth service, so that there is no
-//! handler here to describe it.
+//! handler here to describe it. What every operation may answer besides is in
+//! [`answers`].
 
 use axum::http::Method;
 use utoipa::OpenApi;
@@ -15,18 +16,22 @@ use utoipa::openapi::{OpenApi as Document, Ref, Required};
 use warrant_api::credential::SessionInfo;
 use warrant_api::flux::Detail;
 use warrant_api::keys::{CreatedKey, KeyInfo, KeyList, NewKey, RevokedKeys};
-use warrant_api::oauth::{DeviceStart, Granted, Introspection, Metadata, MtlsAliases};
+use warrant_api::oauth::{
+    Authorized, DeviceDecided, DeviceStart, Granted, Introspection, Metadata, MtlsAliases,
+};
 use warrant_api::token::{AuthInfo, Confirmation, OAuthError, OidcInfo, Role, TokenAnswer};
 
-use super::access;
+use super::{access, answers, schemes};
 
 /// What the operations below name.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
     AuthInfo,
+    Authorized,
     Confirmation,
     CreatedKey,
     Detail,
+    DeviceDecided,
     DeviceStart,
     Granted,
     Introspection,
@@ -52,7 +57,7 @@ enum Body {
     Form(&'static [&'static str]),
     /// JSON of this schema.
     Json(&'static str),
-    /// JSON that is described elsewhere.
+    /// A JSON object that is described elsewhere.
     OtherJson,
     Page,
 }
@@ -257,7 +262,7 @@ static TOLD: [Told; 28] = [
         (POST, "/oauth/revoke"),
         ["revoke_token", "End a token (RFC 7009)"],
         Body::Form(CLIENT_ASKS),
-        Body::Nothing,
+        Body::OtherJson,
     ),
     oauth(
         (POST, "/oauth/introspect"),
@@ -350,6 +355,8 @@ pub(super) fn complete(mut dialect: Document, own_warrants: bool) -> Document {
             .add_path_operation(told.path, vec![told.verb.of_openapi()], told.operation());
     }
     dialect.merge(whole);
+    answers::describe(&mut dialect);
+    schemes::add(&mut dialect, own_warrants);
     dialect
 }
 
@@ -401,8 +408,15 @@ impl Body {
                 let schema = Ref::from_schema_name(schema);
                 Some((json, ContentBuilder::new().schema(Some(schema)).build()))
             }
-            Self::OtherJson => Some((json, ContentBuilder::new().build())),
-            Self::Page => Some(("text/html", ContentBuilder::new().build())),
+            Self::OtherJson => {
+                let object = ObjectBuilder::new().schema_type(Type::Object);
+                Some((json, ContentBuilder::new().schema(Some(object)).build()))
+            }
+            Self::Page => {
+                let text = ObjectBuilder::new().schema_type(Type::String);
+                let content = ContentBuilder::new().schema(Some(text)).build();
+                Some(("text/html", content))
+            }
         }
     }
 

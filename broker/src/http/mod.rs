@@ -1,6 +1,7 @@
 //! What listens: the dialects, the token endpoints, the documents.
 
 pub mod access;
+mod answers;
 pub mod auth;
 mod authsvc;
 mod browser;
@@ -13,6 +14,7 @@ pub mod limits;
 pub mod listen;
 mod possession;
 mod readers;
+mod schemes;
 mod session;
 mod stream;
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A value, or the empty string where it is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -27,11 +29,47 @@ impl<T> From<Option<T>> for OrEmpty<T> {
 }
 
 /// The empty string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Empty {
     /// `""`
     #[serde(rename = "")]
     Empty,
+}
+
+impl PartialSchema for Empty {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        text.enum_values(Some([""])).into()
+    }
+}
+
+impl ToSchema for Empty {}
+
+/// JSON's `null`, where there is nothing to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Null;
+
+impl PartialSchema for Null {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Null).into()
+    }
+}
+
+impl ToSchema for Null {}
+
+/// Any JSON.
+fn anything() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .into()
+}
+
+/// A number or a text.
+fn number_or_text() -> RefOr<Schema> {
+    let kinds = [Type::Integer, Type::String].into_iter();
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter(kinds))
+        .into()
 }
 
 /// What went wrong with a job. Each is `""` while the job is active.
@@ -165,13 +203,25 @@ pub struct JobRefs {
     pub jobs: Vec<JobRef>,
 }
 
+/// A list of jobs, as it was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum JobList {
+    /// Plain.
+    Ids(JobRefs),
+    /// With `details` and `listing`.
+    Array(Vec<JobInfo>),
+    /// With `details`: by their ids.
+    ById(BTreeMap<String, JobInfo>),
+}
+
 /// A page of found jobs. Source: DataTables' server-side processing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Found {
     /// The jobs, newest first.
     pub data: Vec<JobInfo>,
     /// As asked: a string, or the number 1.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = number_or_text)]
     pub draw: serde_json::Value,
     /// How many jobs there are in all.
     #[serde(rename = "recordsTotal")]
@@ -234,7 +284,7 @@ pub struct Submitted {
     #[serde(rename = "Message")]
     pub message: String,
     /// The job's id; `MANY` for a launcher.
-    #[schema(value_type = i64)]
+    #[schema(schema_with = number_or_text)]
     pub id: serde_json::Value,
 }
 
@@ -298,7 +348,7 @@ pub struct BadParameter {
     /// The rule in words.
     pub msg: String,
     /// What was given.
-    #[schema(value_type = Object)]
+    #[schema(schema_with = anything)]
     pub input: serde_json::Value,
 }
 

@@ -1,7 +1,9 @@
 //! Every route, walked by everybody.
 
+use serde_json::{Value, json};
 use ureq::http::Method;
 use warrant_tests::fake_auth::ALL;
+use warrant_tests::python::Client;
 use warrant_tests::{Answer, Database, Flux};
 
 use super::Gatehouse;
@@ -24,8 +26,11 @@ fn send(walker: &Flux, method: &str, path: &str, body: &str) -> Answer {
     walker.send(&method.parse().unwrap(), path, &head, body.as_bytes())
 }
 
-/// Every row of the table, for every walker.
-fn walk(site: Site) {
+/// Every row of the table, for every walker. Returns the answers, and the
+/// document that describes them.
+fn walk(site: Site) -> Value {
+    let document = site.nobody().get("/openapi.json").with(200);
+    let mut answers = Vec::new();
     let mut listed = site.routes();
     let mut tried: Vec<&str> = ROWS
         .iter()
@@ -73,6 +78,9 @@ fn walk(site: Site) {
             }
             let status = site.status(status);
             let answer = send(walker, method, &path, body);
+            if !NO_ROUTES.contains(&route) && !SHOW_THE_DOCUMENT.contains(&named) {
+                answers.push(described(route, &answer));
+            }
             let challenge = answer.header("www-authenticate").unwrap_or_default();
             let is_told_well = match status {
                 401 => challenge.starts_with("Bearer ") || challenge.starts_with("Basic "),
@@ -98,8 +106,145 @@ fn walk(site: Site) {
     // The last row of all: nothing can be asked afterwards.
     let administrator = WALKERS.iter().position(|who| *who == "an administrator");
     let walker = &walkers[administrator.unwrap()];
-    assert_eq!(walker.post("/v1/service/stop").status, 200);
+    let stopped = walker.post("/v1/service/stop");
+    assert_eq!(stopped.status, 200);
+    answers.push(described("POST /v1/service/stop", &stopped));
     site.stopped();
+    json!({"document": document, "answers": answers})
+}
+
+/// Paths that the document leaves out: they show it.
+const SHOW_THE_DOCUMENT: [&str; 5] = [
+    "/openapi.json",
+    "/docs",
+    "/docs/",
+    "/docs/{*path}",
+    "/redoc",
+];
+
+/// An answer as the document describes it.
+fn described(route: &str, answer: &Answer) -> Value {
+    json!({"route": route, "status": answer.status, "body": answer.text(),
+           "type": answer.header("content-type")})
+}
+
+/// See that the document is one, and that every answer of a walk and of
+/// `more` requests is as it says.
+fn is_described(site: Site, more: fn(&Site) -> Vec<Value>) {
+    let Some(python) = Client::OpenApi.environment() else {
+        return;
+    };
+    let more = more(&site);
+    let mut told = walk(site);
+    told["answers"].as_array_mut().unwrap().extend(more);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&file, &told).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/openapi.py");
+    let output = std::process::Command::new(python.join("bin/python"))
+        .args(["-B", script])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+}
+
+/// Answers that the walk does not meet.
+fn odd_answers(site: &Site) -> Vec<Value> {
+    let (owner, job) = site.owner();
+    let waiting = owner.submit_with(&json!({"command": "true", "num_tasks": 4096}));
+    let asked = [
+        ("GET /v1/jobs", "/v1/jobs?details=1", ""),
+        ("GET /v1/jobs", "/v1/jobs?details=x", ""),
+        ("GET /v1/jobs", "/v1/jobs?details=1&limit=0", ""),
+        ("GET /v1/jobs", "/v1/jobs?x=%FF", ""),
+        ("GET /v1/jobs/search", "/v1/jobs/search?draw=7&length=1", ""),
+        ("GET /v1/jobs/search", "/v1/jobs/search", ""),
+        ("GET /v1/jobs/{jobid}", "/v1/jobs/WAITING", ""),
+        ("GET /v1/jobs/{jobid}", "/v1/jobs/JOB?legacy=1", ""),
+        ("GET /v1/jobs/{jobid}", "/v1/jobs/JOB?legacy=x", ""),
+        ("GET /v1/jobs/{jobid}", "/v1/jobs/nope!", ""),
+        ("GET /v1/jobs/{jobid}", "/v1/jobs/999999", ""),
+        ("GET /v1/jobs/{jobid}/output", "/v1/jobs/WAITING/output", ""),
+        ("GET /v1/jobs/{jobid}/output", "/v1/jobs/nope!/output", ""),
+        (
+            "GET /v1/jobs/{jobid}/output/stream",
+            "/v1/jobs/JOB/output/stream?offset=x",
+            "",
+        ),
+        (
+            "GET /v1/jobs/{jobid}/output/stream",
+            "/v1/jobs/nope!/output/stream",
+            "",
+        ),
+        ("POST /v1/jobs/{jobid}/cancel", "/v1/jobs/nope!/cancel", ""),
+        ("POST /v1/jobs/{jobid}/cancel", "/v1/jobs/JOB/cancel", ""),
+        ("POST /v1/jobs/submit", "/v1/jobs/submit", ""),
+        (
+            "POST /v1/jobs/submit",
+            "/v1/jobs/submit?command=x&num_tasks=x",
+            "",
+        ),
+        (
+            "POST /v1/jobs/submit",
+            "/v1/jobs/submit?command=x&num_tasks=0",
+            "",
+        ),
+        ("POST /v1/jobs/submit", "/v1/jobs/submit?command=%27", ""),
+        (
+            "POST /v1/jobs/submit",
+            "/v1/jobs/submit?command=true&is_launcher=1",
+            "",
+        ),
+        (
+            "POST /v1/jobs/submit",
+            "/v1/jobs/submit",
+            "{\"command\": [1, null]}",
+        ),
+        (
+            "POST /v1/login/access-token",
+            "/v1/login/access-token",
+            "username=a",
+        ),
+        (
+            "POST /v1/login/access-token",
+            "/v1/login/access-token",
+            "username=a&password=b",
+        ),
+        (
+            "POST /v1/login/access-token",
+            "/v1/login/access-token",
+            "grant_type=x&username=%FF",
+        ),
+        ("POST /oauth/token", "/oauth/token", "grant_type=nothing"),
+        ("POST /oauth/token", "/oauth/token?x", "grant_type=nothing"),
+        ("POST /v1/keys", "/v1/keys", "{}"),
+        (
+            "POST /v1/keys",
+            "/v1/keys",
+            "{\"label\": \"x\", \"expires_in_days\": 100000}",
+        ),
+        ("GET /login", "/login?next=/account", ""),
+    ];
+    let answers = asked.map(|(route, path, body)| {
+        let path = path.replace("JOB", &job.to_string());
+        let path = path.replace("WAITING", &waiting.to_string());
+        let (method, _) = route.split_once(' ').unwrap();
+        described(route, &send(&owner, method, &path, body))
+    });
+    answers.into()
+}
+
+#[test]
+fn the_document_is_valid_and_describes_every_answer_in_single_user_mode() {
+    is_described(Site::house(Database::Sqlite), odd_answers);
+}
+
+#[test]
+fn the_document_is_valid_and_describes_every_answer_in_multi_user_mode() {
+    if let Some(site) = Site::village(Database::Sqlite) {
+        is_described(site, |_| Vec::new());
+    }
 }
 
 /// Methods and paths that are no routes.

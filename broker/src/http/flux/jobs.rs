@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use warrant_api::flux::{BadParameters, Detail, JobInfo, JobRefs};
+use warrant_api::flux::{BadParameters, Detail, JobInfo, JobList};
 
 use super::fault::Fault;
 use super::params::Params;
@@ -36,7 +36,7 @@ const IDS: i64 = 4096;
         ("limit" = Option<i64>, Query, description = "with details: the most jobs to list; all if unset"),
     ),
     responses(
-        (status = 200, body = JobRefs),
+        (status = 200, body = JobList),
         (status = 401, body = Detail),
         (status = 422, body = BadParameters),
         (status = 429, body = Detail),
@@ -172,6 +172,7 @@ impl Items for Ids {
         (status = 401, body = Detail),
         (status = 403, body = Detail),
         (status = 404, body = Detail),
+        (status = 422, body = BadParameters),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn get_job(

@@ -74,23 +74,9 @@ pub use options::from_flags;
         (name = "oauth", description = "OAuth 2.0"),
         (name = "pages", description = "Pages for people"),
     ),
-    modifiers(&Bearer),
-    security(("bearer" = []))
+    security(("bearer" = []), ("key" = []), ("cookie" = []))
 )]
 struct Described;
-
-/// Says how callers prove who they are.
-struct Bearer;
-
-impl utoipa::Modify for Bearer {
-    fn modify(&self, document: &mut Document) {
-        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-        let mut scheme = Http::new(HttpAuthScheme::Bearer);
-        scheme.bearer_format = Some("JWT".into());
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
 
 /// The routes, and the document that describes them.
 pub fn routes() -> (Router<Shared>, Document) {

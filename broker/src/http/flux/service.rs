@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use warrant_api::flux::Detail;
+use warrant_api::flux::{Detail, Null};
 
 use super::fault::Fault;
 use crate::caller::Caller;
@@ -12,7 +12,7 @@ use crate::service::Jobs;
 /// runs, and ends.
 #[utoipa::path(post, path = "/service/stop", tag = "service", operation_id = "stop_service",
     responses(
-        (status = 200, description = "`null`; the service is about to end"),
+        (status = 200, body = Null, description = "the service is about to end"),
         (status = 401, body = Detail),
         (status = 403, body = Detail),
         (status = 503, body = Detail),

@@ -154,6 +154,17 @@ impl Site {
         self.nobody().with_token(&format!("{text}.{signature}"))
     }
 
+    /// A user of another name, and a job of that user's that has ended.
+    pub(super) fn owner(&self) -> (Flux, i64) {
+        let owner = match self {
+            Self::House(house) => house.user("odile"),
+            Self::Village(village) => village.user(BOB),
+        };
+        let job = owner.submit("echo odd");
+        owner.finished(job);
+        (owner, job)
+    }
+
     /// Everybody, and a job of the owner's that has ended.
     pub(super) fn walkers(&self) -> (Vec<Flux>, i64) {
         let owner = self.user(ALICE);
@@ -168,6 +179,11 @@ impl Site {
         let other_audience = [("aud", json!("warrant-authsvc"))];
         // The same in all but what is wrong with the others.
         assert_eq!(self.altered(&owner, &[]).get("/v1/nodes").status, 200);
+        // Tokens of the first version count at both services until they expire.
+        let first = self.altered(&owner, &[("iss", json!("warrant"))]);
+        for path in ["/v1/nodes", "/v1/keys"] {
+            assert_eq!(first.get(path).status, 200, "{path}");
+        }
         let disabled = self.user(DAVE);
         self.authsvc(&["user", "disable", DAVE.name]);
         let gone = self.tokens(ALICE, "read submit control");
