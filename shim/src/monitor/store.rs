@@ -184,7 +184,7 @@ fn not_started(run: RunId, refusal: Refusal) -> Report {
 ///
 /// Errors: as [`super::open`]; a monitor serves them.
 pub fn release(policy_file: &Path) -> io::Result<u64> {
-    let policy = self_check::check(policy_file)?.policy;
+    let policy = self_check::check(policy_file, &[])?.policy;
     let mut journal = Journal::open(&policy.state)?.0;
     let used = release_in(Spool::open(&policy.spool), &policy.spool, |spool, store| {
         journal.give_to(None);
