@@ -86,7 +86,8 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     if let Some(reserve) = &reserve {
         tokio::spawn(reserve.clone().keep());
     }
-    let store = Store::new(db.clone(), reserve);
+    let store = Store::new(db.clone(), reserve, config.limits.queue());
+    store.count_waiting().await?;
     let joining = spool::Joining {
         engine: local,
         store: store.clone(),

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::engine::local;
 use crate::http::flux;
+use crate::store::Load;
 
 /// The broker's configuration. Source of the names in capitals: the Flux
 /// RESTful server, versions 0.2 and 1.1.
@@ -320,6 +321,21 @@ pub struct Limits {
     /// How long a client may leave a response unread, seconds: in that time it
     /// must take 64 KiB or what there is. Then it is disconnected.
     pub write_timeout_s: u32,
+    /// Jobs that may wait, of all users; each may have half of what the others
+    /// leave of it, so that one alone may have half.
+    pub queued_jobs: u64,
+    /// MiB of the definitions of jobs that wait, shared in the same way.
+    pub queued_mib: u64,
+}
+
+impl Limits {
+    /// The most that may wait.
+    pub fn queue(&self) -> Load {
+        Load {
+            jobs: self.queued_jobs,
+            bytes: self.queued_mib.saturating_mul(1 << 20),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -332,6 +348,8 @@ impl Default for Limits {
             readers_per_user: 256,
             in_flight_mib: 64,
             write_timeout_s: 30,
+            queued_jobs: 200_000,
+            queued_mib: 4096,
         }
     }
 }
@@ -483,6 +501,10 @@ impl Config {
                 && (1..=86_400).contains(&self.limits.write_timeout_s),
             "limits.readers_per_user must be from 1, limits.in_flight_mib 1 to 65536, and \
              limits.write_timeout_s 1 to 86400"
+        );
+        anyhow::ensure!(
+            self.limits.queued_jobs > 0 && self.limits.queued_mib > 0,
+            "limits.queued_jobs and limits.queued_mib must be from 1"
         );
         self.listen.check()
     }

@@ -26,6 +26,7 @@ mod numbers;
 mod operations;
 mod reading;
 mod secrets;
+mod shares;
 mod stores;
 mod tls;
 mod village;

@@ -7,7 +7,7 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey, Stamp};
 use crate::scheduler::Waiting;
-use crate::store::{Cancel, CancelAnswer, NewJob};
+use crate::store::{Cancel, CancelAnswer, NewJob, Taken};
 use crate::warrants;
 
 /// What came of a submission.
@@ -30,8 +30,8 @@ impl Jobs {
     /// obtained on the caller's behalf, where that is allowed.
     ///
     /// Errors: the service is stopping; the task can never be started, with
-    /// the field's name; the caller may not run it; the store is away, full
-    /// or too busy. After an error nothing was accepted; where the shim
+    /// the field's name; the caller may not run it, or has as much waiting as
+    /// one may; the store is away, full or too busy. After an error nothing was accepted; where the shim
     /// refuses at the last moment, the job shows as cancelled.
     pub async fn submit(
         &self,
@@ -94,6 +94,15 @@ impl Jobs {
             token: caller.token_id(),
             job_sha256,
         };
+        let taken = match waits {
+            true => Some(
+                self.0
+                    .store
+                    .shares()
+                    .take(&caller.name, job.spec.len() as u64)?,
+            ),
+            false => None,
+        };
         let admission = match &self.0.warrants {
             Some(source) if waits => {
                 let warrant = match warrant {
@@ -120,7 +129,7 @@ impl Jobs {
         };
         let waiting = waits.then_some(waiting);
         // A caller who goes away now leaves a job behind, not half of one.
-        let accepted = tokio::spawn(self.clone().accept(job, admission, waiting));
+        let accepted = tokio::spawn(self.clone().accept(job, admission, waiting, taken));
         let cut_off = |e| Error::caused(Kind::Internal, "The submission was cut off.", e);
         let accepted = accepted.await.map_err(cut_off)??;
         Ok(accepted.map(Submission::Accepted))
@@ -133,11 +142,15 @@ impl Jobs {
         job: NewJob,
         admission: Option<(String, Vec<u8>)>,
         waiting: Option<impl FnOnce(JobId) -> Waiting>,
+        taken: Option<Taken>,
     ) -> Result<Result<JobId>> {
         let accepted = match admission {
             Some((warrant, launch)) => self.accept_admitted(job, warrant, launch).await?,
             None => Ok(self.0.store.submit(job).await?),
         };
+        if let (Ok(id), Some(taken)) = (&accepted, taken) {
+            taken.is_of(*id);
+        }
         if let (Ok(id), Some(waiting)) = (&accepted, waiting) {
             self.0.scheduler.submitted(waiting(*id));
         }

@@ -9,6 +9,7 @@ mod jobs;
 mod late;
 mod queue;
 mod search;
+mod shares;
 mod skip;
 mod steps;
 mod submit;
@@ -30,6 +31,7 @@ pub use identity::{Identity, identity, take_over};
 pub use jobs::{Page, Whose, is_part};
 pub use queue::{Queued, Unfinished};
 pub use search::{Matches, Query};
+pub use shares::{Load, Shares, Taken};
 pub use skip::skip_ids;
 use writer::Writer;
 
@@ -47,12 +49,13 @@ pub struct Store {
     ids: submit::IdPool,
     /// Held by who asks for more ids.
     asking: Arc<Mutex<()>>,
+    shares: Shares,
 }
 
 impl Store {
-    /// A store over an open, migrated database. Starts the writer's
-    /// task, and begins to copy what is searched.
-    pub fn new(db: Db, reserve: Option<Arc<Reserve>>) -> Self {
+    /// A store over an open, migrated database, in which `most` may wait.
+    /// Starts the writer's task, and begins to copy what is searched.
+    pub fn new(db: Db, reserve: Option<Arc<Reserve>>, most: Load) -> Self {
         let ids = submit::IdPool::default();
         let writer = Writer::start(db.clone(), reserve.clone(), ids.clone());
         let texts = search::Texts::start(db.clone());
@@ -63,6 +66,7 @@ impl Store {
             reserve,
             ids,
             asking: Arc::default(),
+            shares: Shares::new(most),
         }
     }
 
@@ -131,7 +135,13 @@ impl Store {
     ///
     /// Errors: the store is away or full.
     pub async fn step(&self, step: Step) -> Result<bool> {
-        self.stepped(Change::Step(step)).await
+        // One that waits again may be cancelled by that: it is not counted any
+        // more until the next start.
+        let (Step::Started { job, .. } | Step::Ended { job, .. } | Step::Requeued { job, .. }) =
+            step;
+        let stepped = self.stepped(Change::Step(step)).await?;
+        self.shares.left(job);
+        Ok(stepped)
     }
 
     async fn stepped(&self, change: Change) -> Result<bool> {
@@ -145,8 +155,14 @@ impl Store {
     ///
     /// Errors: the store is away, full or too busy.
     pub async fn cancel(&self, cancel: Cancel) -> Result<CancelAnswer> {
+        let job = cancel.job;
         match self.writer.write(Change::Cancel(cancel)).await? {
-            Done::Cancel(answer) => Ok(answer),
+            Done::Cancel(answer) => {
+                if answer == CancelAnswer::Cancelled {
+                    self.shares.left(job);
+                }
+                Ok(answer)
+            }
             Done::Submitted(_) | Done::Stepped(_) | Done::Noted => Err(confused()),
         }
     }

@@ -37,11 +37,17 @@ pub(super) async fn on_both_at(test: impl AsyncFn(&Store, &str)) {
     administer(&server, format!("drop database {name}")).await;
 }
 
+/// A queue that is never full.
+pub(super) const PLENTY: Load = Load {
+    jobs: u64::MAX,
+    bytes: u64::MAX,
+};
+
 async fn run(url: &str, test: &impl AsyncFn(&Store, &str)) {
     let db = Db::open(url).await.unwrap();
     Schema::Broker.migrate(&db).await.unwrap();
     Schema::Broker.check(&db).await.unwrap();
-    test(&Store::new(db.clone(), None), url).await;
+    test(&Store::new(db.clone(), None, PLENTY), url).await;
     db.close().await;
 }
 

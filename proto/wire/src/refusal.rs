@@ -108,6 +108,8 @@ refusals! {
     Mode = 30, "mode", "the shim does not take such requests in this mode";
     /// The keeper could not be made ready.
     Unprepared = 31, "unprepared", "the job's process could not be prepared";
+    /// Too many admissions of this user wait.
+    Share = 32, "share", "your share of the jobs that may wait to be started is used up; wait until some have started, or cancel some";
     /// The spool belongs to another job store than the broker's, or the broker
     /// has not said which its is.
     OtherStore = 50, "other-store", "the shim serves another job store";
@@ -124,6 +126,7 @@ impl Refusal {
         match self {
             Self::Journal
             | Self::Full
+            | Self::Share
             | Self::Clock
             | Self::AccountUnavailable
             | Self::Cgroup

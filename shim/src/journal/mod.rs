@@ -59,9 +59,37 @@ pub struct Journal {
     index: Index,
     /// What waits to be written, and somebody for it.
     batch: Vec<u8>,
-    pending: Vec<(Task, Option<[u8; 16]>)>,
+    pending: Vec<Pending>,
     /// What is to be written with the next batch and has happened already.
     late: Vec<u8>,
+}
+
+/// What a batch holds of a task.
+struct Pending {
+    task: Task,
+    /// The warrant of an admission, whose it is, and the bytes of its launch.
+    admitted: Option<([u8; 16], u32, u64)>,
+}
+
+/// Admissions that wait to be started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub jobs: u64,
+    /// Bytes of their launches.
+    pub bytes: u64,
+}
+
+impl Waiting {
+    fn add(&mut self, bytes: u64) {
+        self.jobs = self.jobs.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn remove(&mut self, bytes: u64) {
+        self.jobs = self.jobs.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// The sum of all entries.
@@ -71,7 +99,8 @@ struct Index {
     admissions: HashMap<Task, Box<Admission>>,
     /// When the warrants end that must not come again.
     used: HashMap<[u8; 16], u64>,
-    waiting: usize,
+    waiting: Waiting,
+    waiting_of: HashMap<u32, Waiting>,
     high_water_s: u64,
     purged_s: u64,
     /// The job store whose tasks these are, if that is known.
@@ -159,10 +188,26 @@ impl Journal {
         self.index.used.contains_key(jti)
     }
 
-    /// How many admissions wait to be started, those not yet durable included.
+    /// The admissions that wait to be started, those not yet durable included.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.index.waiting.saturating_add(self.pending.len())
+    pub fn waiting(&self) -> Waiting {
+        self.with_pending(self.index.waiting, |_| true)
+    }
+
+    /// The same of one user.
+    #[must_use]
+    pub fn waiting_of(&self, uid: u32) -> Waiting {
+        let durable = self.index.waiting_of.get(&uid).copied();
+        self.with_pending(durable.unwrap_or_default(), |other| other == uid)
+    }
+
+    fn with_pending(&self, mut waiting: Waiting, is_whose: impl Fn(u32) -> bool) -> Waiting {
+        for (_, uid, bytes) in self.pending.iter().filter_map(|it| it.admitted) {
+            if is_whose(uid) {
+                waiting.add(bytes);
+            }
+        }
+        waiting
     }
 
     /// The largest time that was ever written, in seconds since the Unix epoch.
@@ -203,7 +248,10 @@ impl Journal {
     #[must_use]
     pub fn is_pending(&self, task: Task, jti: Option<&[u8; 16]>) -> bool {
         let mut pending = self.pending.iter();
-        pending.any(|(other, used)| *other == task || (jti.is_some() && used.as_ref() == jti))
+        pending.any(|it| {
+            let used = it.admitted.as_ref().map(|(used, ..)| used);
+            it.task == task || (jti.is_some() && used == jti)
+        })
     }
 
     /// Whether the batch is large enough to be written at once.
@@ -214,14 +262,16 @@ impl Journal {
 
     /// Adds an admission to the batch.
     pub fn admit(&mut self, task: Task, warrant: Warrant, identity: Identity, launch: &[u8]) {
-        self.pending.push((task, Some(warrant.jti)));
+        let admitted = Some((warrant.jti, identity.uid, launch.len() as u64));
+        self.pending.push(Pending { task, admitted });
         Entry::Admitted(warrant, identity, launch).write(task, &mut self.batch);
     }
 
     /// Adds the mark that a run starts to the batch.
     pub fn start(&mut self, run: RunId, boot_id: [u8; 16]) {
         let task = (run.job, run.task);
-        self.pending.push((task, None));
+        let admitted = None;
+        self.pending.push(Pending { task, admitted });
         Entry::Started(run.attempt, boot_id).write(task, &mut self.batch);
     }
 
@@ -343,7 +393,7 @@ impl Index {
     /// `end` is where the entry ends, and with it the launch of an admission.
     fn apply(&mut self, task: Task, entry: &Entry<'_>, end: u64) {
         self.highest_job = self.highest_job.max(task.0);
-        let waited = self.is_waiting(task);
+        let waited = self.waits(task);
         let admission = self.admissions.get_mut(&task);
         match (entry, admission) {
             (Entry::Admitted(warrant, identity, launch), _) => {
@@ -367,13 +417,28 @@ impl Index {
             (Entry::Owned(store), _) => self.store = *store,
             (Entry::Started(..) | Entry::NotBegun, None) => {}
         }
-        let waits = self.is_waiting(task);
-        self.waiting = (self.waiting + usize::from(waits)).saturating_sub(usize::from(waited));
+        let waits = self.waits(task);
+        if waits != waited {
+            self.count(waited, Waiting::remove);
+            self.count(waits, Waiting::add);
+        }
     }
 
-    fn is_waiting(&self, task: Task) -> bool {
-        let admission = self.admissions.get(&task);
-        admission.is_some_and(|admission| admission.state == State::Waiting)
+    /// Whose admission of a task waits, and the bytes of its launch.
+    fn waits(&self, task: Task) -> Option<(u32, u64)> {
+        let admission = self.admissions.get(&task)?;
+        let is_waiting = admission.state == State::Waiting;
+        is_waiting.then(|| (admission.identity.uid, admission.launch_bytes as u64))
+    }
+
+    fn count(&mut self, whose: Option<(u32, u64)>, change: fn(&mut Waiting, u64)) {
+        let Some((uid, bytes)) = whose else { return };
+        change(&mut self.waiting, bytes);
+        let own = self.waiting_of.entry(uid).or_default();
+        change(own, bytes);
+        if own.jobs == 0 {
+            self.waiting_of.remove(&uid);
+        }
     }
 
     /// The admission that a run has used, while nobody has said yet whether

@@ -183,10 +183,27 @@ impl Root {
         }
         warrant::in_time(claims, now_s)?;
         warrant::within_policy(claims, launch, &self.policy)?;
-        match self.journal.waiting() as u64 >= self.policy.max_admitted {
-            true => Err(Refusal::Full),
-            false => Ok(true),
+        self.check_share(claims.uid, launch.len() as u64)?;
+        Ok(true)
+    }
+
+    /// See that one more admission of a user, with so many bytes, leaves room
+    /// for others: each may have half of what the others leave.
+    fn check_share(&self, uid: u32, bytes: u64) -> Result<(), Refusal> {
+        let (all, own) = (self.journal.waiting(), self.journal.waiting_of(uid));
+        let share = |most: u64, all: u64, own: u64| {
+            most.saturating_sub(all.saturating_sub(own)).div_ceil(2)
+        };
+        let (most, most_bytes) = (self.policy.max_admitted, self.policy.max_admitted_bytes);
+        if all.jobs >= most || all.bytes.saturating_add(bytes) > most_bytes {
+            return Err(Refusal::Full);
         }
+        if own.jobs >= share(most, all.jobs, own.jobs)
+            || own.bytes.saturating_add(bytes) > share(most_bytes, all.bytes, own.bytes)
+        {
+            return Err(Refusal::Share);
+        }
+        Ok(())
     }
 }
 

@@ -108,8 +108,11 @@ policy! {
     /// Most memory of a job in bytes, which also holds for jobs without a
     /// limit; 0 for no limit.
     max_memory_bytes: u64 = 0, number(SIZE);
-    /// Most jobs that are admitted and not started yet.
-    max_admitted: u64 = 100_000, number(SIZE);
+    /// Most jobs that are admitted and not started yet. Each user may have
+    /// half of what the others leave.
+    max_admitted: u64 = 200_000, number(SIZE);
+    /// Most bytes of their launches, shared in the same way.
+    max_admitted_bytes: u64 = 8 << 30, number(SIZE);
 }
 
 /// What becomes of a member of a denied group.

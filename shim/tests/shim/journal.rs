@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use warrant_shim::identity::Identity;
-use warrant_shim::journal::{Journal, State, Task, Warrant};
+use warrant_shim::journal::{Journal, State, Task, Waiting, Warrant};
 use warrant_shim::warrant::sha256;
 use warrant_wire::RunId;
 
@@ -89,7 +89,7 @@ fn start(journal: &mut Journal, job: u64) {
 struct Memory {
     admissions: Vec<(Task, String, State, Vec<u8>)>,
     used: Vec<u64>,
-    waiting: usize,
+    waiting: Waiting,
     high_water_s: u64,
 }
 
@@ -162,7 +162,7 @@ fn t21_what_was_committed_is_there_after_a_restart() {
     };
     assert_eq!(states, [(1, used), (3, used), (4, State::Waiting)]);
     assert_eq!(last.used, [1, 2, 3, 4]);
-    assert_eq!((last.waiting, last.high_water_s), (1, NOW + 6));
+    assert_eq!((last.waiting.jobs, last.high_water_s), (1, NOW + 6));
     for _ in 0..2 {
         assert_eq!(memory(&dir.open()), last);
     }
@@ -316,7 +316,7 @@ fn its_size_is_bounded_by_what_waits() {
             })
             .collect();
         assert_eq!(waiting.len(), 6, "{waiting:?}");
-        assert_eq!(journal.waiting(), 6);
+        assert_eq!(journal.waiting().jobs, 6);
         assert!(waiting.iter().all(|job| job % 50 == 0));
         if round == 0 {
             drop(journal);
@@ -411,9 +411,9 @@ fn an_admission_that_waited_long_is_there_until_its_run_has_begun() {
             journal.commit(now_s + 100).unwrap();
             break;
         }
-        assert_eq!(journal.waiting(), 0);
+        assert_eq!(journal.waiting(), Waiting::default());
         journal.not_begun(run);
-        assert_eq!(journal.waiting(), 1);
+        assert_eq!(journal.waiting().jobs, 1);
     }
     // A run that has begun is nothing to come back to.
     admit_at(&mut journal, 2, &launch(2), NOW + 20_000);

@@ -70,6 +70,7 @@ fn each_key_is_read() {
         max_output_bytes = 1
         max_memory_bytes = 2
         max_admitted = 3
+        max_admitted_bytes = 4
     "##;
     let expected = Policy {
         broker_user: "web".into(),
@@ -99,6 +100,7 @@ fn each_key_is_read() {
         max_output_bytes: 1,
         max_memory_bytes: 2,
         max_admitted: 3,
+        max_admitted_bytes: 4,
     };
     assert_eq!(parse(text.as_bytes()), Ok(expected));
 }

@@ -181,6 +181,10 @@ impl Monitor {
         let answer = tokio::time::timeout(PATIENCE, exchange).await;
         match answer.unwrap_or_else(|_| Err(self.contact.unanswered())) {
             Ok(None) => Ok(()),
+            Ok(Some(Refusal::Share)) => Err(Error::new(
+                Kind::TooMany,
+                format!("The job cannot be taken now: {}.", Refusal::Share.text()),
+            )),
             Ok(Some(refusal)) if refusal.is_passing() => Err(Error::new(
                 Kind::Unavailable,
                 format!("The job cannot be taken now: {}.", refusal.text()),

@@ -50,6 +50,7 @@ const WARRANT: &str = "warrant";
         (status = 403, body = Detail),
         (status = 422, body = BadParameters),
         (status = 428, body = NeedsWarrant, description = "the job must come again with the header `Warrant`: a warrant for this launch"),
+        (status = 429, body = Detail, description = "the caller's share of the queue is used up"),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn submit_job(

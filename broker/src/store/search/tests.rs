@@ -7,7 +7,7 @@ use warrant_migrations::{Db, Schema};
 
 use super::*;
 use crate::model::Micros;
-use crate::store::tests::{by, job, matching, on_both};
+use crate::store::tests::{PLENTY, by, job, matching, on_both};
 use crate::store::{Cancel, late::MOST};
 
 /// What the index holds of a job, looked through by hand.
@@ -292,7 +292,7 @@ async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a
     };
     for round in 0..3 {
         // Each leaves some that wait.
-        let store = Store::new(db.clone(), None);
+        let store = Store::new(db.clone(), None, PLENTY);
         for n in 0..200 {
             let owner = if n % 2 == 0 { "ann" } else { "bob" };
             let command = if n % 3 == 0 { "größe needle" } else { "hay" };
@@ -313,7 +313,7 @@ async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a
             assert_eq!(found, expected, "from {start} in round {round}");
         }
     }
-    let store = Store::new(db.clone(), None);
+    let store = Store::new(db.clone(), None, PLENTY);
     let taken = async {
         while late(&store).await > 0 {
             tokio::task::yield_now().await;

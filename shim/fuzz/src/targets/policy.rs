@@ -130,6 +130,7 @@ fn write(policy: &Policy) -> String {
         ("max_output_bytes", policy.max_output_bytes),
         ("max_memory_bytes", policy.max_memory_bytes),
         ("max_admitted", policy.max_admitted),
+        ("max_admitted_bytes", policy.max_admitted_bytes),
     ] {
         // TOML has none beyond 2^63; the shim has.
         writeln!(out, "{key} = {size}").unwrap();

@@ -2,7 +2,9 @@
 
 use warrant_wire::{JobSignal, Refusal, Report, Request};
 
-use super::house::{House, claims, in_private, key, launch, leaves_a_line, run_of, sign};
+use super::house::{
+    BOB, House, Peer, claims, in_private, key, launch, leaves_a_line, run_of, sign,
+};
 use crate::house::{assert_exited, until};
 
 #[test]
@@ -117,7 +119,7 @@ fn a_fresh_warrant_lets_a_job_run_again() {
 fn the_limits_of_the_policy_bind_a_good_warrant() {
     in_private(|| {
         let house = House::open(
-            "max_processes = 1\nmax_output_bytes = 1048576\nmax_time_s = 1\nmax_admitted = 2",
+            "max_processes = 1\nmax_output_bytes = 1048576\nmax_time_s = 1\nmax_admitted = 4",
         );
         let mut broker = house.connect();
         let mut large = warrant_wire::Launch::decode(&leaves_a_line()).unwrap();
@@ -137,7 +139,52 @@ fn the_limits_of_the_policy_bind_a_good_warrant() {
         }
         let warrant = sign(&key(1), "k1", &claims(&leaves_a_line()));
         broker.send_admit(run_of(5, 1), &warrant, &leaves_a_line());
-        broker.refused(run_of(5, 1), Refusal::Full);
+        broker.refused(run_of(5, 1), Refusal::Share);
+    });
+}
+
+#[test]
+fn t129_each_user_may_have_half_of_the_admissions_that_others_leave() {
+    in_private(|| {
+        let size = leaves_a_line().len();
+        for limit in [
+            "max_admitted = 4".to_owned(),
+            format!("max_admitted_bytes = {}", 5 * size),
+        ] {
+            let mut house = House::open(&limit);
+            let mut broker = house.connect();
+            for number in 1..=2 {
+                broker.admit(run_of(number, 1), &leaves_a_line());
+            }
+            let send = |broker: &mut Peer, number, is_bob: bool| {
+                let mut claims = claims(&leaves_a_line());
+                if is_bob {
+                    (claims.sub, claims.uid) = ("bob".into(), BOB);
+                }
+                let warrant = sign(&key(1), "k1", &claims);
+                broker.send_admit(run_of(number, 1), &warrant, &leaves_a_line());
+            };
+            send(&mut broker, 3, false);
+            broker.refused(run_of(3, 1), Refusal::Share);
+            send(&mut broker, 4, true);
+            let run = run_of(4, 1);
+            assert_eq!(broker.report(), Report::Admitted { run });
+            send(&mut broker, 5, true);
+            broker.refused(run_of(5, 1), Refusal::Share);
+            // The journal remembers whose they are.
+            house.replace_monitor();
+            let mut broker = house.connect();
+            send(&mut broker, 6, false);
+            broker.refused(run_of(6, 1), Refusal::Share);
+            // One that starts makes room.
+            broker.send_start(run_of(1, 1));
+            broker.started(run_of(1, 1));
+            broker.ended(run_of(1, 1));
+            broker.admit(run_of(7, 1), &leaves_a_line());
+            house.kill_monitor();
+            std::fs::remove_dir_all(house.path("state")).unwrap();
+            std::fs::remove_dir_all(house.path("spool")).unwrap();
+        }
     });
 }
 

@@ -107,10 +107,12 @@ impl House {
     }
 
     fn check(&mut self) {
-        let pending = self.batch.len();
+        let admitted = |entry: &&Entry| matches!(entry, Entry::Admitted(..));
+        let pending = self.batch.iter().filter(admitted).count();
         let Some(journal) = &self.journal else { return };
         self.memory.assert_is(journal, &self.begun);
-        assert_eq!(journal.waiting(), self.memory.waiting() + pending);
+        let waiting = usize::try_from(journal.waiting().jobs).unwrap();
+        assert_eq!(waiting, self.memory.waiting() + pending);
     }
 
     /// Who asks about a task for which something waits is answered after it.
