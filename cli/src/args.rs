@@ -35,7 +35,8 @@ pub(crate) struct CommandLine {
 /// terminal; FLUX_SECRET_KEY is the secret shared with the server, if any.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// Address of the server [default: http://127.0.0.1:5000]
+    /// Address of the server [default: that of the stored login, else
+    /// http://127.0.0.1:5000]
     #[arg(
         long,
         global = true,

@@ -57,6 +57,16 @@ impl Credentials {
 }
 
 impl Password {
+    /// Whether each command can have it without asking anybody: then a session
+    /// opened for it is kept.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Known(_) => true,
+            Self::File(path) => path != Path::new("-"),
+            Self::Ask => false,
+        }
+    }
+
     /// Whether it can be had without asking anybody.
     pub(crate) fn is_at_hand(&self) -> bool {
         match self {

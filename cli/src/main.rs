@@ -22,6 +22,7 @@ mod refusal;
 mod scratch;
 mod secret;
 mod server;
+mod session_file;
 mod state_home;
 mod table;
 mod terminal;
@@ -41,6 +42,7 @@ use crate::client::Client;
 use crate::commands::{Show, cancel, jobs, keys, login, logs, nodes, submit};
 use crate::failure::Failure;
 use crate::secret::Secret;
+use crate::server::Server;
 use crate::terminal::{Look, complain};
 use crate::token_file::TokenFile;
 use crate::trust::Trust;
@@ -99,10 +101,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn client(connection: &Connection) -> Result<Client, Failure> {
     let given = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
     let host = given(&connection.host);
-    let server = host.as_deref().unwrap_or(server::DEFAULT).parse()?;
     let token_file = TokenFile::of_user();
+    // Whoever logged in somewhere means that server, and is that user there.
+    let stored = token_file.as_ref().and_then(TokenFile::read);
+    let server: Server = match (&host, &stored) {
+        (Some(host), _) => host.parse()?,
+        (None, Some(stored)) => stored.host.parse()?,
+        (None, None) => server::DEFAULT.parse()?,
+    };
     let user = given(&connection.user);
     let any_user = user.is_none();
+    let known = stored.filter(|stored| stored.host == server.to_string());
+    let user = user.or(known.map(|stored| stored.user));
     let password = match (&connection.password_file, Secret::from_env("FLUX_TOKEN")) {
         (Some(file), _) => Password::File(file.clone()),
         (None, Some(password)) => Password::Known(password),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::now_s;
 use crate::failure::Failure;
 use crate::secret::Secret;
+use crate::session_file::Mark;
 use crate::state_home::state_home;
 
 /// A token and what it is good for.
@@ -29,6 +30,10 @@ pub(crate) struct StoredToken {
     /// What gets the next one, where the login goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) renewal: Option<Renewal>,
+    /// Of the password for which it was given, where a session is kept that nobody
+    /// logged in for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<Mark>,
 }
 
 /// What gets the next tokens of a login.
@@ -74,7 +79,7 @@ impl TokenFile {
         state_home().map(|dir| Self(dir.join("token.json")))
     }
 
-    #[cfg(test)]
+    /// The file at `path`.
     pub(crate) fn at(path: PathBuf) -> Self {
         Self(path)
     }
@@ -173,6 +178,7 @@ mod tests {
             expires_at: 2_000_000_000,
             bound: None,
             renewal: None,
+            mark: None,
         }
     }
 

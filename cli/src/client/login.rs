@@ -139,6 +139,7 @@ impl Client {
             expires_at: now_s().saturating_add(token.life_s),
             bound: prover.as_ref().map(|prover| prover.base().to_owned()),
             renewal,
+            mark: None,
         };
         file.store(&token)?;
         self.renewable = Some(token.clone()).filter(|token| token.renewal.is_some());

@@ -5,6 +5,7 @@ mod device;
 mod key;
 mod login;
 mod renewal;
+mod session;
 #[cfg(test)]
 mod tests;
 mod warrant;
@@ -195,6 +196,9 @@ impl Client {
         if self.bearer.is_none() && self.renewable.is_some() {
             self.authenticate()?;
         }
+        if self.bearer.is_none() {
+            self.resume();
+        }
         let response = self.attempt(request, stream)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -229,10 +233,17 @@ impl Client {
         if self.renewable.is_some() && self.renew()? {
             return Ok(());
         }
+        let session = self.session_place().filter(|_| self.can_keep());
         if let (Some(refused), Some(file)) = (self.bearer.take(), &self.token_file) {
             file.forget(refused.reveal());
+            if let Some(session) = &session {
+                session.forget(refused.reveal());
+            }
         }
-        let (token, prover) = self.exchange(false)?;
+        let (token, prover) = self.exchange(session.is_some())?;
+        if let Some(session) = session {
+            self.keep_session(&session, &token, prover.as_ref());
+        }
         (self.bearer, self.prover) = (Some(token.text), prover);
         Ok(())
     }

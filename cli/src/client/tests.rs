@@ -81,6 +81,59 @@ fn a_refused_request_is_made_again_with_a_token() {
 }
 
 #[test]
+fn commands_with_a_password_at_hand_open_one_session_and_not_one_each() {
+    const PASSWORD: &str = "a canary of a password";
+    let scratch = Scratch::new();
+    let file = TokenFile::at(scratch.path("warrant/token.json"));
+    let server = guarded(|_| good());
+    let client = |user: &str, password: &str| {
+        let credentials = Credentials {
+            user: user.to_owned(),
+            password: crate::auth::Password::Known(Secret::new(password)),
+            secret_key: None,
+        };
+        let patience = Duration::from_secs(10);
+        let there: Server = server.url().parse().unwrap();
+        Client::new(there, credentials, Some(file.clone()), false, patience)
+    };
+    let ask = |user: &str, password: &str| {
+        let before = server.requests();
+        client(user, password)
+            .answer(&nodes())
+            .unwrap()
+            .success()
+            .unwrap();
+        server.requests() - before
+    };
+    assert_eq!(ask("ann", PASSWORD), 3, "the request, the login, the request");
+    assert_eq!((ask("ann", PASSWORD), ask("ann", PASSWORD)), (1, 1));
+    // Another user, and another password, open their own.
+    assert_eq!(ask("bob", PASSWORD), 3);
+    assert_eq!(ask("ann", "another one"), 3);
+    let dir = scratch.path("warrant/sessions");
+    let mode = |path: &std::path::Path| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode(&dir), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 2);
+    for path in &files {
+        assert_eq!(mode(path), 0o600);
+        assert!(!std::fs::read_to_string(path).unwrap().contains(PASSWORD));
+        // A session that has expired, or that others could read, is not used.
+        let mut kept = TokenFile::at(path.clone()).read().unwrap();
+        kept.expires_at = now_s();
+        TokenFile::at(path.clone()).write(&kept).unwrap();
+    }
+    assert_eq!(ask("bob", PASSWORD), 3);
+    assert!(file.read().is_none(), "nobody logged in");
+}
+
+#[test]
 fn a_shared_secret_encodes_the_credentials() {
     let server = guarded(|login| {
         assert_eq!(login.target, "/v1/token");
@@ -191,6 +244,7 @@ fn stored(host: &str, token: &str) -> StoredToken {
         expires_at: now_s() + 1000,
         bound: None,
         renewal: None,
+        mark: None,
     }
 }
 
