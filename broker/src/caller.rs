@@ -39,6 +39,16 @@ impl Caller {
         Some(id.to_string())
     }
 
+    /// The same caller with a plain user's view: only jobs of their own. Where
+    /// authentication is off all jobs are the caller's, and nothing changes.
+    #[must_use]
+    pub fn with_own_jobs_only(self) -> Self {
+        Self {
+            role: Role::User,
+            ..self
+        }
+    }
+
     /// Whether the caller may see and cancel every job.
     pub const fn sees_all(&self) -> bool {
         self.reaches(Role::Operator)

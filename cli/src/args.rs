@@ -182,8 +182,10 @@ pub(crate) struct Submit {
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) time_limit: Option<u64>,
 
-    /// Directory in which the job starts [default: the server's choice]
-    #[arg(short = 'C', long, value_name = "DIR")]
+    /// Directory in which the job starts; it fails where the server has none of
+    /// that name [default: this one if it can be used there, else the home
+    /// directory, else /tmp]
+    #[arg(short = 'C', long, value_name = "DIR", value_parser = absolute)]
     pub(crate) workdir: Option<String>,
 
     /// A variable for the job's environment; may be repeated
@@ -296,12 +298,18 @@ pub(crate) struct Jobs {
     pub(crate) all: bool,
 
     /// List at most this many
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 25)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 25,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 
-    /// List the jobs that contain this text
+    /// List the jobs that contain this text, or are in this state: queued,
+    /// running, completed, failed, timeout or cancelled
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+
+    /// List the jobs of all users; for operators and administrators
+    #[arg(short = 'A', long)]
+    pub(crate) all_users: bool,
 }
 
 /// How to run the server.
@@ -359,7 +367,8 @@ pub(crate) enum Audit {
 /// Where the trails are.
 #[derive(Debug, Args)]
 pub(crate) struct AuditVerify {
-    /// Directory of the server that `warrant up` runs [default: as there]
+    /// Directory of the server that `warrant up` runs [default: as there; for
+    /// root without one, the services of the installed package]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["broker_config", "authsvc_config"])]
     pub(crate) state_dir: Option<PathBuf>,
 
@@ -420,6 +429,26 @@ impl std::str::FromStr for Kept {
             })
             .ok_or("it must look like COUNT:HEAD, a number and 64 hexadecimal digits")
     }
+}
+
+impl Submit {
+    /// The directory to start in if it can be used there, where none is named:
+    /// the one that the job is submitted from, as with sbatch(1) and
+    /// flux-submit(1). `None` where that has no name, or none in UTF-8.
+    pub(crate) fn default_workdir(&self) -> Option<String> {
+        if self.workdir.is_some() {
+            return None;
+        }
+        let here = std::env::current_dir().ok()?;
+        here.into_os_string().into_string().ok()
+    }
+}
+
+/// A directory as the server can find it, whatever directory we are in.
+fn absolute(text: &str) -> Result<String, String> {
+    let path = std::path::absolute(text).map_err(|error| error.to_string())?;
+    let path = path.into_os_string().into_string();
+    path.map_err(|_| "the directory that we are in has a name that is not UTF-8".to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -138,6 +138,12 @@ impl Job<'_> {
             .or_else(|| number.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64))
     }
 
+    /// Why it did not end by itself, in the server's words; empty where it did.
+    pub(crate) fn reason(self) -> String {
+        let note = self.0.get("exception").and_then(|e| e.get("note"));
+        note.and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
     /// The exit code that a shell would report for it: its own, or 128 and
     /// the number of the signal that ended it. `None` while it is active and
     /// when it never ran.

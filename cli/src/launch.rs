@@ -55,7 +55,8 @@ fn compare(launch: &Launch, submit: &Submit) -> Result<(), Failure> {
         asked.map(|(_, value)| value.as_str())
     };
     path("workdir", workdir.as_ref(), submit.workdir.as_deref())?;
-    path("default_workdir", default_workdir.as_ref(), None)?;
+    let here = submit.default_workdir();
+    path("default_workdir", default_workdir.as_ref(), here.as_deref())?;
     for (field, there) in [
         ("output.stdout.path", stdout),
         ("output.stderr.path", stderr),

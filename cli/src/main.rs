@@ -23,6 +23,7 @@ mod scratch;
 mod secret;
 mod server;
 mod session_file;
+mod signals;
 mod state_home;
 mod table;
 mod terminal;
@@ -72,7 +73,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
     };
     let client = || client(&line.connection);
     match &line.command {
-        Command::Submit(options) => return submit::submit(&mut client()?, options, show),
+        Command::Submit(options) => return submit::submit(client, options, show),
         Command::Jobs(which) => jobs::jobs(&mut client()?, which, show)?,
         Command::Info { id } => jobs::info(&mut client()?, id, show)?,
         Command::Logs { follow: true, .. } if show.json => {
@@ -81,7 +82,7 @@ fn run(line: CommandLine) -> Result<u8, Failure> {
                     .to_owned(),
             ));
         }
-        Command::Logs { follow: true, id } => logs::follow(&mut client()?, id, show)?,
+        Command::Logs { follow: true, id } => drop(logs::follow(client()?, id)?),
         Command::Logs { follow: false, id } => logs::logs(&mut client()?, id, show)?,
         Command::Cancel { ids } => return cancel::cancel(&mut client()?, ids, show),
         Command::Nodes => nodes::nodes(&mut client()?, show)?,

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -105,7 +105,7 @@ pub(crate) fn passing_key() -> Result<Key, Failure> {
 /// Makes proofs for the requests to one server.
 #[derive(Debug, Clone)]
 pub(crate) struct Prover {
-    key: Rc<Key>,
+    key: Arc<Key>,
     /// How the server calls itself: proofs name their request by it.
     base: String,
 }
@@ -114,7 +114,7 @@ impl Prover {
     /// With `key`, for the server that calls itself `base`.
     pub(crate) fn new(key: Key, base: String) -> Self {
         Self {
-            key: Rc::new(key),
+            key: Arc::new(key),
             base,
         }
     }

@@ -45,7 +45,8 @@ fn short(salt: &str, password: &Secret) -> u16 {
     };
     mac.update(password.reveal().as_bytes());
     let code = mac.finalize().into_bytes();
-    code.first_chunk::<2>().map_or(0, |two| u16::from_le_bytes(*two))
+    code.first_chunk::<2>()
+        .map_or(0, |two| u16::from_le_bytes(*two))
 }
 
 /// The file of one server and user, beside `login`.

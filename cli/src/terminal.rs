@@ -13,6 +13,8 @@ pub(crate) struct Look {
     pub(crate) terminal: bool,
     /// Colours are welcome.
     pub(crate) colour: bool,
+    /// Columns of a line; as many as there may be where no terminal says.
+    pub(crate) width: usize,
 }
 
 impl Look {
@@ -21,6 +23,7 @@ impl Look {
     pub(crate) const PIPED: Self = Self {
         terminal: false,
         colour: false,
+        width: usize::MAX,
     };
 
     /// As standard output and the environment ask. Source: no-color.org.
@@ -31,6 +34,10 @@ impl Look {
         Self {
             terminal,
             colour: terminal && !unwanted,
+            width: terminal
+                .then(terminal_size::terminal_size)
+                .flatten()
+                .map_or(usize::MAX, |(width, _)| usize::from(width.0)),
         }
     }
 }

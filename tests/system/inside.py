@@ -380,6 +380,20 @@ def ends():
     until("every job that was taken to end", lambda: not left())
 
 
+def documents():
+    """What the package's documents name is there, and the commands in them work."""
+    place = "/usr/share/doc/warrant"
+    pages = [os.path.join(folder, name) for folder, _, names in os.walk(place)
+             for name in names if name.endswith(".md")]
+    assert f"{place}/README.md" in pages and f"{place}/docs/OPERATIONS.md" in pages, pages
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", open(page).read()):
+            target = os.path.join(os.path.dirname(page), link)
+            assert os.path.exists(target), f"{page} leads to {link}"
+    said = run("warrant", "audit", "verify")
+    assert "authsvc: " in said and "broker: " in said, said
+
+
 def removal():
     """The package is removed while a job runs, and installed again."""
     job = Job(users["alice"], "alice-last")
@@ -462,8 +476,8 @@ def purge():
     pwd.getpwnam("alice"), pwd.getpwnam("warrant")
 
 
-STEPS = [install, configure, places, logins, clients, credentials, running, restarts, every_order, hang,
-         upgrade, ends,
+STEPS = [install, configure, places, documents, logins, clients, credentials, running, restarts,
+         every_order, hang, upgrade, ends,
          removal, proxy, *directory.STEPS, journal, scores, purge]
 
 

@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import urllib.request
 
 from people import Job, User, perform, run, status, until
 
@@ -185,6 +186,34 @@ def killed():
     assert server["process"].wait(30) == 0
 
 
+def restarted():
+    """A service that is killed is started again; a job goes on meanwhile."""
+    start()
+    password = open(f"{PLACE}/passwords/alice").read().strip()
+    alice = User("alice", password, server["url"], WARRANT)
+    job = Job(alice, "alice-through-kills")
+    job.begin()
+    for name, pid in server["children"].items():
+        os.kill(pid, signal.SIGKILL)
+        until(f"{name} to end", lambda: gone([pid]))
+        until(f"{name} to be started again", lambda: name in children(server["process"].pid))
+        until("the server to answer", lambda: answers(server["url"]))
+        assert f"{name.removeprefix('warrant-')} ended unexpectedly" in open(LOG).read()
+        job.check_alive()
+    assert alice.run(WARRANT, "submit", "--wait", "--", "id", "-un") == "alice\n"
+    job.end()
+    job.check_ended()
+    server["process"].terminate()
+    assert server["process"].wait(30) == 0
+
+
+def answers(url):
+    try:
+        return urllib.request.urlopen(url + "/v1/auth", timeout=2).status == 200
+    except OSError:
+        return False
+
+
 def tls():
     """With a certificate it speaks TLS; each service has a copy of the key, and nobody else."""
     names = {name: f"{PLACE}/{name}" for name in ("c.pem", "k.pem")}
@@ -224,7 +253,7 @@ def damaged():
     assert f"{STATE}/spool must be" in said, said
 
 
-STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, tls, damaged]
+STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, restarted, tls, damaged]
 
 os.mkdir(f"{PLACE}/bin")
 for program in ("warrant", *ACCOUNTS):

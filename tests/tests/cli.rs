@@ -1,5 +1,6 @@
 //! `warrant`, the command people type, against the real services.
 
+mod jobs;
 mod login;
 
 use std::fs;

@@ -38,6 +38,15 @@ pub struct Usage {
     pub dropped_bytes: i64,
 }
 
+/// What is on record of a job besides what lists show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What its last run used, once that has ended.
+    pub usage: Option<Usage>,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {

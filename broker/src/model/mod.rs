@@ -10,7 +10,7 @@ mod state;
 mod time;
 
 pub use ids::{Attempt, JobId, RunKey};
-pub use job::{Ending, Exception, Job, Owner, Usage};
+pub use job::{Details, Ending, Exception, Job, Owner, Usage};
 pub use shape::{Capacity, Footprint};
 pub use spec::{JobSpec, TaskSpec};
 pub use stamp::Stamp;

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use audit::Trace;
 use output::Disk;
-pub use output::{Lines, Sink, Tail};
+pub use output::{Lines, OutputStream, Sink, Tail, Wanted};
 pub use permission::check_role;
 pub use submit::Submission;
 

@@ -2,8 +2,8 @@
 
 use super::Jobs;
 use crate::caller::Caller;
-use crate::error::Result;
-use crate::model::{Job, JobId, State};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Details, Job, JobId, State};
 use crate::store::{Matches, Page, Query, Whose};
 
 impl Jobs {
@@ -19,6 +19,16 @@ impl Jobs {
     ) -> Result<Vec<Job>> {
         let whose = self.visible(caller).await?;
         self.0.store.list(whose, below, limit).await
+    }
+
+    /// The job, where `caller` may see it, with what lists leave out.
+    ///
+    /// Errors: as [`Jobs::find`].
+    pub async fn details(&self, caller: &Caller, id: JobId) -> Result<(Job, Details)> {
+        let job = self.find(caller, id).await?;
+        let missing = || Error::new(Kind::NotFound, format!("Job {id} not found"));
+        let details = self.0.store.details(id).await?.ok_or_else(missing)?;
+        Ok((job, details))
     }
 
     /// The ids of the caller's jobs; of everybody's where jobs run as the

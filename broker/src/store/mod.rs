@@ -4,6 +4,7 @@
 mod audit;
 mod changes;
 mod counts;
+mod details;
 mod identity;
 mod jobs;
 mod late;

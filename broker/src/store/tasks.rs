@@ -17,8 +17,14 @@ impl Store {
             .bind(job)
             .fetch_optional(db)
             .await)?;
-        spec.map(|spec| serde_json::from_str(&spec))
-            .transpose()
-            .map_err(|e| Error::caused(Kind::Internal, "The job's definition is unreadable.", e))
+        spec.map(|spec| read_task(&spec)).transpose()
     }
+}
+
+/// The task that `spec` is the stored text of.
+///
+/// Errors: it is no task that this program can read.
+pub(super) fn read_task(spec: &str) -> Result<TaskSpec> {
+    serde_json::from_str(spec)
+        .map_err(|e| Error::caused(Kind::Internal, "The job's definition is unreadable.", e))
 }

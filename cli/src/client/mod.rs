@@ -17,6 +17,7 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{Response, StatusCode};
+use warrant_api::flux::OUTPUT_STREAM;
 use warrant_dpop::{HEADER, SCHEME};
 
 use crate::auth::{Credentials, check_challenge, proof_refused};
@@ -30,7 +31,7 @@ use crate::token_file::{StoredToken, TokenFile};
 use crate::trust::{Trust, explain};
 
 /// Largest answer kept in memory, in bytes. (Streams are not kept.)
-const MAX_ANSWER_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_ANSWER_BYTES: u64 = 256 << 20;
 
 /// Longest silence of a stream. A job may be silent for longer; the follower
 /// then asks again from where it stopped.
@@ -83,6 +84,31 @@ pub(crate) fn not_understood() -> Failure {
     Failure::Refused(
         "the server's answer is not that of the Flux RESTful API: is the address right?".to_owned(),
     )
+}
+
+/// An answer that is read as it comes.
+pub(crate) struct Stream {
+    /// Its media type, without parameters, in lower case.
+    pub(crate) media_type: String,
+    /// Which of the job's streams it holds, where the server sends one alone.
+    pub(crate) only: Option<String>,
+    /// Its body.
+    pub(crate) reader: ureq::BodyReader<'static>,
+}
+
+impl Stream {
+    fn of(response: Response<ureq::Body>) -> Self {
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            let value = value.split(';').next().unwrap_or_default();
+            Some(value.trim().to_ascii_lowercase())
+        };
+        Self {
+            media_type: header("content-type").unwrap_or_default(),
+            only: header(OUTPUT_STREAM),
+            reader: response.into_body().into_reader(),
+        }
+    }
 }
 
 /// A server, and who we are to it.
@@ -175,13 +201,10 @@ impl Client {
     /// Make a request and hand over the answer as it comes.
     ///
     /// Errors: `Refused` when the server does not answer with a success.
-    pub(crate) fn stream(
-        &mut self,
-        request: &Request<'_>,
-    ) -> Result<ureq::BodyReader<'static>, Failure> {
+    pub(crate) fn stream(&mut self, request: &Request<'_>) -> Result<Stream, Failure> {
         let response = self.send(request, true)?;
         if response.status().is_success() {
-            return Ok(response.into_body().into_reader());
+            return Ok(Stream::of(response));
         }
         let refused = self.read(response)?;
         Err(Failure::Refused(describe(refused.status, &refused.body)))

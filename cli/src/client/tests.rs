@@ -105,7 +105,11 @@ fn commands_with_a_password_at_hand_open_one_session_and_not_one_each() {
             .unwrap();
         server.requests() - before
     };
-    assert_eq!(ask("ann", PASSWORD), 3, "the request, the login, the request");
+    assert_eq!(
+        ask("ann", PASSWORD),
+        3,
+        "the request, the login, the request"
+    );
     assert_eq!((ask("ann", PASSWORD), ask("ann", PASSWORD)), (1, 1));
     // Another user, and another password, open their own.
     assert_eq!(ask("bob", PASSWORD), 3);

@@ -11,7 +11,7 @@ use crate::clock::now_s;
 use crate::commands::{Show, print_json};
 use crate::duration;
 use crate::failure::Failure;
-use crate::table;
+use crate::table::{self, Column};
 use crate::terminal::{complain, say, visible};
 
 const ROUTE: &str = "/v1/keys";
@@ -102,8 +102,14 @@ fn list(client: &mut Client, of: Option<&str>, show: Show) -> Result<(), Failure
             used.into(),
         ]
     });
-    let heads = ["ID", "LABEL", "SCOPES", "COUNTS FOR", "USED"];
-    table::print(&heads, rows.collect(), show.look)
+    let columns = [
+        Column::new("ID"),
+        Column::new("LABEL"),
+        Column::expendable("SCOPES", 1),
+        Column::expendable("COUNTS FOR", 2),
+        Column::expendable("USED", 3),
+    ];
+    table::print(&columns, rows.collect(), show.look)
 }
 
 /// Revoke the keys `ids`, or all where there is none.

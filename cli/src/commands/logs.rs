@@ -1,66 +1,215 @@
-//! `warrant logs`: the output of a job, so far or until it ends.
+//! `warrant logs`: the output of a job, so far or until it ends. What the job
+//! wrote to standard error goes to ours.
 
-use std::io::{self, Read, Write};
-use std::thread;
+use std::io::{Read, Write};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::client::{Client, Request, not_understood};
+use crate::client::{Client, MAX_ANSWER_BYTES, Request, not_understood};
+use crate::commands::page::{Page, is_one_place};
 use crate::commands::{Show, print_json};
 use crate::failure::Failure;
-use crate::job::{Job, JobId};
-use crate::terminal::{Filter, visible};
+use crate::job::{Job, JobId, State};
 
-/// Print what the job has written so far.
-pub(crate) fn logs(client: &mut Client, id: &JobId, show: Show) -> Result<(), Failure> {
-    let route = id.route("/output");
-    let answer = client.answer(&Request::Get(&route, vec![]))?.success()?;
-    if show.json {
-        return print_json(&answer, show.look);
-    }
-    let reply = answer.json()?;
-    let mut page = Page::new(io::stdout(), show.look.terminal);
-    match reply.get("Output") {
-        Some(Value::Array(pieces)) => {
-            for piece in pieces.iter().filter_map(Value::as_str) {
-                page.show(piece.as_bytes())?;
-            }
-            page.finish()
+/// Which of a job's streams to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Both, in the order in which they were written.
+    Both,
+    Stdout,
+    Stderr,
+}
+
+impl Which {
+    /// The parameter that asks a server for one of them.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Both => None,
+            Self::Stdout => Some("stdout"),
+            Self::Stderr => Some("stderr"),
         }
-        // The API answers with success and a message when there is none.
-        _ => match reply.get("Message").and_then(Value::as_str) {
-            Some(message) => Err(Failure::Refused(visible(message).into_owned())),
-            None => Err(not_understood()),
-        },
     }
 }
 
-/// Print the job's output as it comes, until the job ends.
-pub(crate) fn follow(client: &mut Client, id: &JobId, show: Show) -> Result<(), Failure> {
-    let mut page = Page::new(io::stdout(), show.look.terminal);
-    follow_to(client, id, &mut page)?;
-    page.finish()
+/// Print what the job has written so far.
+///
+/// Errors: `Refused` where there is no such job, or none that has started.
+pub(crate) fn logs(client: &mut Client, id: &JobId, show: Show) -> Result<(), Failure> {
+    if show.json {
+        let route = id.route("/output");
+        let answer = client.answer(&Request::Get(&route, vec![]))?.success()?;
+        return print_json(&answer, show.look);
+    }
+    let (mut out, mut err) = (Page::stdout(), Page::stderr());
+    if is_one_place() {
+        read(client, id, Which::Both, &mut out)?;
+    } else if read(client, id, Which::Stdout, &mut out)? {
+        read(client, id, Which::Stderr, &mut err)?;
+    }
+    out.finish()?;
+    err.finish()?;
+    if out.seen + err.seen == 0 {
+        check_started(client, id)?;
+    }
+    Ok(())
+}
+
+/// Print what `which` holds so far; whether the server knows streams apart.
+fn read<W: Write>(
+    client: &mut Client,
+    id: &JobId,
+    which: Which,
+    page: &mut Page<W>,
+) -> Result<bool, Failure> {
+    let route = id.route("/output");
+    let mut query = vec![("format", "text".to_owned())];
+    query.extend(which.word().map(|word| ("stream", word.to_owned())));
+    let mut stream = client.stream(&Request::Get(&route, query))?;
+    if stream.media_type != "application/json" {
+        if !page.show_all(&mut stream.reader)? {
+            return Err(Failure::Unreachable(
+                "the connection was lost before the end of the output".to_owned(),
+            ));
+        }
+        return Ok(true);
+    }
+    // An older server, which knows lines in JSON alone.
+    let mut body = String::new();
+    let mut bounded = stream.reader.take(MAX_ANSWER_BYTES);
+    bounded
+        .read_to_string(&mut body)
+        .map_err(|_| not_understood())?;
+    let reply: Value = serde_json::from_str(&body).map_err(|_| not_understood())?;
+    if let Some(Value::Array(lines)) = reply.get("Output") {
+        for line in lines.iter().filter_map(Value::as_str) {
+            page.show(line.as_bytes())?;
+            page.seen += line.len() as u64;
+        }
+    } else if reply.get("Message").is_none() {
+        return Err(not_understood());
+    }
+    Ok(false)
+}
+
+/// Whether a job that has written nothing has started.
+///
+/// Errors: `Refused` where it has not, or where there is none.
+fn check_started(client: &mut Client, id: &JobId) -> Result<(), Failure> {
+    match state(client, id)? {
+        State::Queued => Err(Failure::Refused(format!(
+            "job {id} has not started yet, so it has no output (`warrant logs -f {id}` waits \
+             for it)"
+        ))),
+        State::Running
+        | State::Completed
+        | State::Failed
+        | State::Timeout
+        | State::Cancelled
+        | State::Ended
+        | State::Other(_) => Ok(()),
+    }
+}
+
+/// Where the job stands.
+///
+/// Errors: `Refused` where there is none with this id.
+fn state(client: &mut Client, id: &JobId) -> Result<State, Failure> {
+    let route = id.route("");
+    let answer = client.answer(&Request::Get(&route, vec![]))?.success()?;
+    let object = answer.json()?;
+    if object.is_null() {
+        // So answer the older servers.
+        return Err(Failure::Refused(format!("there is no job {id}")));
+    }
+    Ok(Job(&object).state())
+}
+
+/// Print the job's output as it comes, until the job ends; the client, for
+/// what is to be asked afterwards.
+///
+/// Errors: `Refused` where there is no such job. The first failure of either
+/// stream ends both: the process is about to end.
+pub(crate) fn follow(client: Client, id: &JobId) -> Result<Client, Failure> {
+    let client = Arc::new(Mutex::new(client));
+    let (done, outcomes) = channel();
+    let both = is_one_place();
+    let mut threads = vec![spawn(
+        &client,
+        id,
+        if both { Which::Both } else { Which::Stdout },
+        Page::stdout(),
+        done.clone(),
+    )];
+    if !both {
+        threads.push(spawn(&client, id, Which::Stderr, Page::stderr(), done));
+    }
+    for _ in &threads {
+        outcomes.recv().map_err(|_| ended())??;
+    }
+    for thread in threads {
+        thread.join().map_err(|_| ended())?;
+    }
+    let client = Arc::into_inner(client).ok_or_else(ended)?;
+    Ok(client.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The failure of a thread that panicked, which has said why.
+fn ended() -> Failure {
+    Failure::Refused("the output cannot be followed".to_owned())
+}
+
+fn spawn<W: Write + Send + 'static>(
+    client: &Arc<Mutex<Client>>,
+    id: &JobId,
+    which: Which,
+    mut page: Page<W>,
+    done: Sender<Result<(), Failure>>,
+) -> JoinHandle<()> {
+    let (client, id) = (Arc::clone(client), id.clone());
+    thread::spawn(move || {
+        let followed = follow_to(&client, &id, which, &mut page).and_then(|()| page.finish());
+        // The receiver is gone where the other stream has failed.
+        let _ = done.send(followed);
+    })
 }
 
 /// How often a lost connection is tried again without success: with the
 /// waits below, about a minute.
 const MAX_FAILURES: u32 = 20;
 
-fn follow_to<W: Write>(client: &mut Client, id: &JobId, page: &mut Page<W>) -> Result<(), Failure> {
+fn follow_to<W: Write>(
+    client: &Mutex<Client>,
+    id: &JobId,
+    which: Which,
+    page: &mut Page<W>,
+) -> Result<(), Failure> {
     let route = id.route("/output/stream");
     let mut failures = 0;
     let mut silent_rounds = 0;
     loop {
         let seen_before = page.seen;
-        let query = match page.seen {
-            0 => vec![],
-            seen => vec![("offset", seen.to_string())],
-        };
-        match client.stream(&Request::Get(&route, query)) {
+        let mut query = vec![];
+        query.extend(which.word().map(|word| ("stream", word.to_owned())));
+        if page.seen > 0 {
+            query.push(("offset", page.seen.to_string()));
+        }
+        // Held until the answer begins, never while it is read.
+        let opened = client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stream(&Request::Get(&route, query));
+        match opened {
+            // An older server sends both streams, whichever is asked for.
+            Ok(stream) if which == Which::Stderr && stream.only.as_deref() != which.word() => {
+                return Ok(());
+            }
             Ok(mut stream) => {
                 failures = 0;
-                if page.show_all(&mut stream)? && has_ended(client, id)? {
+                if page.show_all(&mut stream.reader)? && has_ended(client, id)? {
                     return Ok(());
                 }
             }
@@ -86,72 +235,14 @@ fn wait_before_round(silent_rounds: u32) -> Duration {
     wait.min(Duration::from_secs(3))
 }
 
-/// Whether the job is over. A stream also ends when the server stops; a
-/// server that cannot be asked is asked for the rest of the stream instead.
-fn has_ended(client: &mut Client, id: &JobId) -> Result<bool, Failure> {
-    let route = id.route("");
-    match client.answer(&Request::Get(&route, vec![])) {
-        Ok(answer) => {
-            let object = answer.success()?.json()?;
-            Ok(Job(&object).state().is_final())
-        }
+/// Whether the job has ended. A stream also ends when the server stops; a
+/// server that cannot be reached is asked for the rest of the stream instead.
+fn has_ended(client: &Mutex<Client>, id: &JobId) -> Result<bool, Failure> {
+    let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
+    match state(&mut client, id) {
+        Ok(state) => Ok(state.is_final()),
         Err(Failure::Unreachable(_)) => Ok(false),
         Err(failure) => Err(failure),
-    }
-}
-
-/// Where output goes: byte for byte to a program, made harmless to a person.
-struct Page<W> {
-    to: W,
-    filter: Option<Filter>,
-    /// Bytes of the job's output received.
-    seen: u64,
-    /// A stream was open at least once.
-    connected: bool,
-}
-
-impl<W: Write> Page<W> {
-    fn new(to: W, terminal: bool) -> Self {
-        Self {
-            to,
-            filter: terminal.then(Filter::default),
-            seen: 0,
-            connected: false,
-        }
-    }
-
-    fn show(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        match &mut self.filter {
-            Some(filter) => self.to.write_all(filter.pass(piece).as_bytes()),
-            None => self.to.write_all(piece),
-        }
-        .and_then(|()| self.to.flush())
-        .map_err(Failure::of_output)
-    }
-
-    /// Show a stream; whether it came to its proper end.
-    fn show_all(&mut self, stream: &mut impl Read) -> Result<bool, Failure> {
-        self.connected = true;
-        let mut buffer = [0; 64 << 10];
-        loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => return Ok(true),
-                Ok(length) => {
-                    self.show(buffer.get(..length).unwrap_or_default())?;
-                    self.seen += length as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Ok(false),
-            }
-        }
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        let end = self.filter.as_mut().map_or("", Filter::finish);
-        self.to
-            .write_all(end.as_bytes())
-            .and_then(|()| self.to.flush())
-            .map_err(Failure::of_output)
     }
 }
 
@@ -163,7 +254,8 @@ mod tests {
     fn follow(server: &FakeServer) -> Result<Vec<u8>, Failure> {
         let mut page = Page::new(Vec::new(), false);
         let id = "7".parse().unwrap();
-        follow_to(&mut server.client(), &id, &mut page).map(|()| page.to)
+        follow_to(&Mutex::new(server.client()), &id, Which::Both, &mut page)
+            .map(|()| page.into_inner())
     }
 
     const ENDED: &str = r#"{"id":7,"state":"INACTIVE","result":"COMPLETED"}"#;
@@ -213,15 +305,40 @@ mod tests {
     }
 
     #[test]
-    fn a_person_sees_harmless_output_and_a_program_every_byte() {
-        let output = b"\x1b]0;title\x07\x1b[31mred\xff\n";
-        let shown = |terminal| {
-            let mut page = Page::new(Vec::new(), terminal);
-            page.show_all(&mut &output[..]).unwrap();
-            page.finish().unwrap();
-            page.to
+    fn an_older_server_is_not_asked_twice_for_what_it_sends_together() {
+        let server = FakeServer::start(|request| match request.target.as_str() {
+            "/v1/jobs/7/output?format=text&stream=stdout" => {
+                let json = "Content-Type: application/json\r\n";
+                Reply::with_headers(200, json, r#"{"Output":["a\n","b\n"]}"#)
+            }
+            "/v1/jobs/7/output/stream?stream=stderr" => Reply::chunked("a\nb\n"),
+            other => panic!("{other}"),
+        });
+        let id = "7".parse().unwrap();
+        let mut client = server.client();
+        let mut page = Page::new(Vec::new(), false);
+        assert_eq!(read(&mut client, &id, Which::Stdout, &mut page), Ok(false));
+        assert_eq!(page.into_inner(), b"a\nb\n");
+        let mut page = Page::new(Vec::new(), false);
+        let followed = follow_to(&Mutex::new(client), &id, Which::Stderr, &mut page);
+        assert_eq!((followed, page.into_inner()), (Ok(()), vec![]));
+    }
+
+    #[test]
+    fn a_job_that_waits_one_that_is_silent_and_one_that_is_not_there_are_told_apart() {
+        let started = |status, body: &'static str| {
+            let server = FakeServer::start(move |_| Reply::json(status, body));
+            check_started(&mut server.client(), &"7".parse().unwrap())
         };
-        assert_eq!(shown(false), output);
-        assert_eq!(shown(true), "\x1b[31mred\u{fffd}\n\x1b[0m".as_bytes());
+        assert_eq!(started(200, RUNNING), Ok(()));
+        assert_eq!(started(200, ENDED), Ok(()));
+        let Err(Failure::Refused(waits)) = started(200, r#"{"id":7,"state":"SCHED"}"#) else {
+            panic!("a job that waits has output");
+        };
+        assert!(waits.contains("has not started"), "{waits}");
+        assert_eq!(
+            started(404, r#"{"detail":"Job 7 not found"}"#),
+            Err(Failure::Refused("Job 7 not found".to_owned()))
+        );
     }
 }

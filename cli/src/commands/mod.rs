@@ -1,12 +1,15 @@
 //! One file for each thing that a user may ask of the server.
 
 pub(crate) mod cancel;
+mod interruption;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod nodes;
+mod page;
 pub(crate) mod submit;
+mod usage;
 
 use crate::client::{Answer, not_understood};
 use crate::failure::Failure;

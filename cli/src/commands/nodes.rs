@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::client::{Client, Request, not_understood};
 use crate::commands::{Show, print_json};
 use crate::failure::Failure;
-use crate::table;
+use crate::table::{self, Column};
 
 /// List the nodes that are up.
 pub(crate) fn nodes(client: &mut Client, show: Show) -> Result<(), Failure> {
@@ -20,5 +20,5 @@ pub(crate) fn nodes(client: &mut Client, show: Show) -> Result<(), Failure> {
     let rows = names
         .filter_map(|name| Some(vec![name.as_str()?.into()]))
         .collect();
-    table::print(&["NODE"], rows, show.look)
+    table::print(&[Column::new("NODE")], rows, show.look)
 }

@@ -5,6 +5,7 @@ use warrant_api::flux::NeedsWarrant;
 
 use crate::args::Submit;
 use crate::client::{Answer, Client, Request, not_understood};
+use crate::commands::interruption::Interruption;
 use crate::commands::{Show, logs, print_json};
 use crate::failure::Failure;
 use crate::job::{Job, JobId, State};
@@ -12,13 +13,19 @@ use crate::launch;
 use crate::terminal::{complain, say, visible};
 
 /// Submit; the exit code of the process.
-pub(crate) fn submit(client: &mut Client, submit: &Submit, show: Show) -> Result<u8, Failure> {
+pub(crate) fn submit(
+    client: impl FnOnce() -> Result<Client, Failure>,
+    submit: &Submit,
+    show: Show,
+) -> Result<u8, Failure> {
     if submit.wait && show.json {
         return Err(Failure::Usage(
             "--wait prints the job's output, so it cannot be combined with --json".to_owned(),
         ));
     }
-    let answer = send(client, submit)?.success()?;
+    let interruption = submit.wait.then(Interruption::watch).transpose()?;
+    let mut client = client()?;
+    let answer = send(&mut client, submit)?.success()?;
     if show.json {
         return print_json(&answer, show.look).map(|()| 0);
     }
@@ -30,8 +37,11 @@ pub(crate) fn submit(client: &mut Client, submit: &Submit, show: Show) -> Result
     if submit.wait {
         // Standard output is the job's own.
         complain(&format!("submitted job {}", visible(&id)));
-        let id = id.parse().map_err(|_| not_understood())?;
-        return wait(client, &id, show);
+        let id: JobId = id.parse().map_err(|_| not_understood())?;
+        if let Some(interruption) = &interruption {
+            interruption.is_of(&id);
+        }
+        return wait(client, &id);
     }
     if !show.look.terminal {
         say(&visible(&id))?;
@@ -86,6 +96,7 @@ fn body(submit: &Submit) -> Result<Value, Failure> {
     set("exclusive", submit.exclusive.then_some(Value::Bool(true)));
     set("runtime", submit.time_limit.map(Value::from));
     set("workdir", submit.workdir.clone().map(Value::from));
+    set("default_workdir", submit.default_workdir().map(Value::from));
     set("is_launcher", submit.launcher.then_some(Value::Bool(true)));
     if !submit.env.is_empty() {
         let variables: Map<String, Value> = submit
@@ -108,22 +119,28 @@ fn body(submit: &Submit) -> Result<Value, Failure> {
 }
 
 /// Print the job's output until it ends; its exit code, as a shell would say it.
-fn wait(client: &mut Client, id: &JobId, show: Show) -> Result<u8, Failure> {
-    logs::follow(client, id, show)?;
+fn wait(client: Client, id: &JobId) -> Result<u8, Failure> {
+    let mut client = logs::follow(client, id)?;
     let route = id.route("");
     let answer = client.answer(&Request::Get(&route, vec![]))?.success()?;
     let object = answer.json()?;
     let job = Job(&object);
     let state = job.state();
-    match state {
-        State::Timeout => complain(&format!("job {id} was ended by its time limit")),
-        State::Cancelled => complain(&format!("job {id} was cancelled")),
+    let what = match state {
+        State::Timeout => "was ended by its time limit",
+        State::Cancelled => "was cancelled",
+        State::Failed if !job.reason().is_empty() => "failed",
         State::Queued
         | State::Running
         | State::Completed
         | State::Failed
         | State::Ended
-        | State::Other(_) => {}
+        | State::Other(_) => "",
+    };
+    match (what, job.reason()) {
+        ("", _) => {}
+        (what, reason) if reason.is_empty() => complain(&format!("job {id} {what}")),
+        (what, reason) => complain(&format!("job {id} {what}: {}", visible(&reason))),
     }
     match (job.exit_code(), state) {
         // A job that was ended from outside did not do what it was asked to.
@@ -151,7 +168,15 @@ mod tests {
 
     #[test]
     fn what_is_left_open_is_left_out() {
-        assert_eq!(body_of(&["true"]), json!({"command": "true"}));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(
+            body_of(&["true"]),
+            json!({"command": "true", "default_workdir": here.to_str().unwrap()})
+        );
+        assert_eq!(
+            body_of(&["-C", "sub", "true"]),
+            json!({"command": "true", "workdir": here.join("sub").to_str().unwrap()})
+        );
     }
 
     #[test]

@@ -129,12 +129,13 @@ impl Trail<'_> {
 
     /// Its configuration, and what tells it where its database is.
     fn place(&self, options: &AuditVerify) -> Result<(PathBuf, Environment), Failure> {
-        if let Some(config) = self.config {
+        let packaged = || packaged(options, Path::new(root_dir::DEFAULT), self.toml);
+        if let Some(config) = self.config.map(Path::to_owned).or_else(packaged) {
             let ours = Environment::Ours {
                 with: vec![],
                 without: &[],
             };
-            return Ok((config.to_owned(), ours));
+            return Ok((config, ours));
         }
         let default = || {
             if is_root() {
@@ -163,6 +164,17 @@ impl Trail<'_> {
         let environment = Environment::only(&[], vec![(self.variable, url)]);
         Ok((dir.join(self.toml), environment))
     }
+}
+
+/// Where the package keeps the configuration of the services.
+const PACKAGED: &str = "/etc/warrant";
+
+/// The configuration of a service of the installed package, where nothing else
+/// is asked for and `warrant up` has no directory of root's on this machine.
+fn packaged(options: &AuditVerify, up: &Path, toml: &str) -> Option<PathBuf> {
+    let config = Path::new(PACKAGED).join(toml);
+    let asked = options.state_dir.is_some() || options.database.is_some();
+    (!asked && is_root() && !up.exists() && config.exists()).then_some(config)
 }
 
 fn is_root() -> bool {

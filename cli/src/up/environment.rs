@@ -34,16 +34,18 @@ impl Environment {
     }
 
     /// Make it the environment of a process to be.
-    pub(crate) fn give_to(self, command: &mut Command) {
+    pub(crate) fn give_to(&self, command: &mut Command) {
         match self {
             Self::Ours { with, without } => {
-                for name in without {
+                for name in *without {
                     command.env_remove(name);
                 }
-                command.envs(with);
+                command.envs(with.iter().map(|(name, value)| (name, value)));
             }
             Self::Only(all) => {
-                command.env_clear().envs(all);
+                command
+                    .env_clear()
+                    .envs(all.iter().map(|(name, value)| (name, value)));
             }
         }
     }

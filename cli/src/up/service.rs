@@ -15,9 +15,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::failure::Failure;
-use crate::terminal::Filter;
+use crate::signals::Signals;
+use crate::terminal::{Filter, complain};
 use crate::up::environment::Environment;
-use crate::up::signals::Signals;
+use crate::up::restarts::Restarts;
 use crate::up::tether;
 
 /// How many of a service's last lines are kept, to show why it failed.
@@ -50,9 +51,9 @@ impl Start {
     /// standard ones.
     ///
     /// Errors: this program cannot be found.
-    pub(crate) fn command(self) -> io::Result<Command> {
+    pub(crate) fn command(&self) -> io::Result<Command> {
         let words: Vec<&OsStr> = self.arguments.iter().map(OsString::as_os_str).collect();
-        let arguments = tether::arguments(std::process::id(), self.account, self.program, &words);
+        let arguments = tether::arguments(std::process::id(), self.account, &self.program, &words);
         #[allow(
             clippy::disallowed_methods,
             reason = "`warrant up` starts the services"
@@ -70,7 +71,9 @@ impl Start {
 /// A running service. Dropping it kills it: a panic or an early return leaves
 /// nothing behind.
 pub(crate) struct Service {
-    name: &'static str,
+    start: Start,
+    loud: bool,
+    restarts: Restarts,
     child: Child,
     lines: Arc<Mutex<VecDeque<String>>>,
     lines_end: Receiver<()>,
@@ -79,37 +82,55 @@ pub(crate) struct Service {
 impl Service {
     /// Start it. Its lines are passed on to standard error if `loud`.
     pub(crate) fn start(start: Start, loud: bool) -> Result<Self, Failure> {
-        let name = start.name;
-        let failed = |error: io::Error| Failure::Refused(format!("cannot start {name}: {error}"));
-        let (reader, writer) = io::pipe().map_err(failed)?;
-        let child = start
-            .command()
-            .map_err(failed)?
-            .stdout(writer.try_clone().map_err(failed)?)
-            .stderr(writer)
-            .spawn()
-            .map_err(failed)?;
-        let lines = Arc::default();
-        let (end, lines_end) = channel();
-        let kept = Arc::clone(&lines);
-        thread::spawn(move || {
-            pass_on(name, reader, &kept, loud);
-            // Nobody waits for it any more if this fails.
-            let _ = end.send(());
-        });
+        let (child, lines, lines_end) = spawn(&start, loud)?;
         Ok(Self {
-            name,
+            start,
+            loud,
+            restarts: Restarts::default(),
             child,
             lines,
             lines_end,
         })
     }
 
+    /// Start it once more, after it ended with `status`, and say so; `false`
+    /// when a request to stop came first.
+    ///
+    /// Errors: `Refused`, with the last lines of the service, where it keeps
+    /// ending soon after each start.
+    pub(crate) fn restart(
+        &mut self,
+        status: ExitStatus,
+        signals: &Signals,
+    ) -> Result<bool, Failure> {
+        let Some(delay) = self.restarts.next(Instant::now()) else {
+            return Err(self.failure(status));
+        };
+        complain(&format!(
+            "{} ended unexpectedly ({status}); restarting it in {} s",
+            self.start.name,
+            delay.as_secs_f32()
+        ));
+        let due = Instant::now() + delay;
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            if signals.wait(Some(left))? {
+                return Ok(false);
+            }
+        }
+        (self.child, self.lines, self.lines_end) = spawn(&self.start, self.loud)?;
+        self.restarts.started = Instant::now();
+        Ok(true)
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child
             .try_wait()
-            .map_err(|error| Failure::Refused(format!("cannot watch {}: {error}", self.name)))
+            .map_err(|error| Failure::Refused(format!("cannot watch {}: {error}", self.start.name)))
     }
 
     /// Ask it to stop and wait until it has; kill it when it takes too long,
@@ -138,7 +159,7 @@ impl Service {
     /// The last that it said, under a heading.
     pub(crate) fn failure_so_far(&self, what: &str) -> Failure {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut message = format!("{} {what}", self.name);
+        let mut message = format!("{} {what}", self.start.name);
         if !lines.is_empty() {
             message.push_str("; its last lines:");
         }
@@ -162,6 +183,31 @@ impl Service {
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
+}
+
+/// The parts of a running service.
+type Spawned = (Child, Arc<Mutex<VecDeque<String>>>, Receiver<()>);
+
+fn spawn(start: &Start, loud: bool) -> Result<Spawned, Failure> {
+    let name = start.name;
+    let failed = |error: io::Error| Failure::Refused(format!("cannot start {name}: {error}"));
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    let child = start
+        .command()
+        .map_err(failed)?
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer)
+        .spawn()
+        .map_err(failed)?;
+    let lines = Arc::default();
+    let (end, lines_end) = channel();
+    let kept = Arc::clone(&lines);
+    thread::spawn(move || {
+        pass_on(name, reader, &kept, loud);
+        // The receiver may be gone: the service was started again meanwhile.
+        let _ = end.send(());
+    });
+    Ok((child, lines, lines_end))
 }
 
 impl Drop for Service {

@@ -6,8 +6,8 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::up::service::{Service, Start};
-use crate::up::signals::Signals;
 
 /// How long all services together may take to get ready.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -117,18 +117,27 @@ impl Services {
         }
     }
 
-    /// Watch all of them until one ends or we are asked to stop. The one
-    /// started last is the one that can be stopped by a request.
+    /// Watch all of them until we are asked to stop, and restart what ends. The
+    /// one started last is the one that can be stopped by a request.
+    ///
+    /// Errors: `Refused` where a service keeps ending soon after each start.
     pub(crate) fn watch(&mut self) -> Result<Ending, Failure> {
         loop {
+            let mut restarted = false;
             for (before, service) in self.started.iter_mut().rev().enumerate() {
                 match service.ended()? {
                     None => {}
                     Some(status) if before == 0 && status.success() => return Ok(Ending::Stopped),
-                    Some(status) => return Err(service.failure(status)),
+                    Some(status) => {
+                        if !service.restart(status, &self.signals)? {
+                            return Ok(Ending::Asked);
+                        }
+                        restarted = true;
+                    }
                 }
             }
-            if self.signals.wait(None)? {
+            // Another may have ended during the wait before a restart.
+            if !restarted && self.signals.wait(None)? {
                 return Ok(Ending::Asked);
             }
         }

@@ -8,7 +8,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal};
@@ -59,7 +59,7 @@ impl Tether {
 pub(crate) fn arguments(
     parent: u32,
     account: Option<&str>,
-    program: PathBuf,
+    program: &Path,
     arguments: &[&OsStr],
 ) -> Vec<OsString> {
     let mark = if account.is_some() { MARK_AS } else { MARK };

@@ -46,7 +46,7 @@ impl<'a> Server<'a> {
         };
         format!(
             "{why}\n\n  \
-             export WARRANT_CA_FILE={file} CURL_CA_BUNDLE={file} REQUESTS_CA_BUNDLE={file}\n\n"
+             export WARRANT_CA_FILE={file} CURL_CA_BUNDLE={file} SSL_CERT_FILE={file}\n\n"
         )
     }
 }

@@ -94,6 +94,8 @@ pub struct JobInfo {
     pub id: i64,
     /// The account it runs as.
     pub userid: u32,
+    /// The user who submitted it.
+    pub username: String,
     /// 0 to 31; 16 is the default.
     pub urgency: u8,
     /// What orders the queue.
@@ -173,6 +175,36 @@ pub struct JobInfo {
     pub dropped_bytes: i64,
     /// What went wrong.
     pub exception: ExceptionInfo,
+}
+
+/// One job, with what lists leave out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobDetails {
+    /// What lists say as well.
+    #[serde(flatten)]
+    pub info: JobInfo,
+    /// The program and its arguments; absent unless `details` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// What it used; absent unless `details` asks for it, and until its end is
+    /// on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageInfo>,
+}
+
+/// What a job used, over all its processes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageInfo {
+    /// Seconds of processor time in user mode.
+    pub user_s: f64,
+    /// Seconds of processor time in the kernel.
+    pub system_s: f64,
+    /// The most memory that one of its processes held at a time.
+    pub max_rss_bytes: i64,
+    /// Bytes of output that were kept.
+    pub output_bytes: i64,
+    /// Bytes of output that were not kept.
+    pub dropped_bytes: i64,
 }
 
 /// Notes of the scheduler.
@@ -311,6 +343,10 @@ pub struct Cancelled {
     /// The id as it was given.
     pub id: String,
 }
+
+/// The header that names the one stream of a job, `stdout` or `stderr`, that
+/// an answer holds; absent where it holds both.
+pub const OUTPUT_STREAM: &str = "output-stream";
 
 /// What a job has written so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

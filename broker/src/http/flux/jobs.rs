@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use warrant_api::flux::{BadParameters, Detail, JobInfo, JobList};
+use warrant_api::flux::{BadParameters, Detail, JobDetails, JobList};
 
 use super::fault::Fault;
 use super::params::Params;
@@ -34,6 +34,7 @@ const IDS: i64 = 4096;
         ("details" = Option<bool>, Query, description = "whole jobs, not just ids; `detail` is accepted too"),
         ("listing" = Option<bool>, Query, description = "with details: an array, not an object"),
         ("limit" = Option<i64>, Query, description = "with details: the most jobs to list; all if unset"),
+        ("mine" = Option<bool>, Query, description = "with details: the caller's own jobs alone, also where the caller may see all"),
     ),
     responses(
         (status = 200, body = JobList),
@@ -51,6 +52,7 @@ pub(super) async fn list_jobs(
     let mut params = Params::of_query(&uri);
     let details = params.truth(&["details", "detail"]).unwrap_or(false);
     let listing = params.truth(&["listing"]).unwrap_or(false);
+    let caller = super::seen_by(caller, &mut params);
     params.check()?;
     if !details {
         let ids = Ids {
@@ -164,10 +166,11 @@ impl Items for Ids {
 #[utoipa::path(get, path = "/jobs/{jobid}", tag = "jobs", operation_id = "get_job",
     params(
         ("jobid" = String, Path, description = "decimal, hexadecimal or F58"),
+        ("details" = Option<bool>, Query, description = "add the command, and what the job used"),
         ("legacy" = Option<bool>, Query, description = "add the wrapped form with numeric states, under `job`"),
     ),
     responses(
-        (status = 200, body = JobInfo),
+        (status = 200, body = JobDetails),
         (status = 400, body = Detail),
         (status = 401, body = Detail),
         (status = 403, body = Detail),
@@ -185,10 +188,17 @@ pub(super) async fn get_job(
     let id = id::parse(&jobid)?;
     let mut params = Params::of_query(&uri);
     let legacy = params.truth(&["legacy"]).unwrap_or(settings.legacy);
+    let details = params.truth(&["details"]).unwrap_or(false);
     params.check()?;
-    let job = jobs.find(&caller, id).await?;
+    let (job, more) = if details {
+        let (job, more) = jobs.details(&caller, id).await?;
+        (job, Some(more))
+    } else {
+        (jobs.find(&caller, id).await?, None)
+    };
     let mut info = map::info(&job, jobs.uid(), Micros::now());
     info.notes = jobs.remarks(&job).await?;
+    let info = map::details(info, more);
     let body = if legacy {
         map::with_legacy(&info, &job).and_then(|both| serde_json::to_vec(&both))
     } else {

@@ -1,8 +1,10 @@
 //! Between this dialect's bodies and the job model.
 
-use warrant_api::flux::{Annotations, ExceptionInfo, JobInfo, SchedAnnotation};
+use warrant_api::flux::{
+    Annotations, ExceptionInfo, JobDetails, JobInfo, SchedAnnotation, UsageInfo,
+};
 
-use crate::model::{Dialect, Job, JobSpec, Micros, State, TaskSpec};
+use crate::model::{Details, Dialect, Job, JobSpec, Micros, State, TaskSpec};
 
 /// Flux's urgency for a job that says nothing.
 const URGENCY: u8 = 16;
@@ -63,10 +65,26 @@ const fn result_number(state: State) -> Option<u32> {
     }
 }
 
-/// The states whose Flux names hold `text`, letter case aside.
+/// The everyday word for a state, as `warrant jobs` shows it.
+const fn everyday(state: State) -> &'static str {
+    match state {
+        State::Queued | State::Starting => "QUEUED",
+        State::Running => "RUNNING",
+        State::Completed => "COMPLETED",
+        State::Failed => "FAILED",
+        State::TimedOut => "TIMEOUT",
+        State::Cancelled => "CANCELLED",
+    }
+}
+
+/// The states whose names, Flux's or the everyday ones, hold `text`, letter
+/// case aside.
 pub(super) fn states_named(text: &str) -> Vec<State> {
     let text = text.to_uppercase();
-    let named = |s: &State| state(*s).contains(&text) || result(*s).contains(&text);
+    let named = |s: &State| {
+        let names = [state(*s), result(*s), everyday(*s)];
+        names.into_iter().any(|name| name.contains(&text))
+    };
     State::ALL.into_iter().filter(named).collect()
 }
 
@@ -104,6 +122,7 @@ pub(super) fn info(job: &Job, server: u32, now: Micros) -> JobInfo {
     JobInfo {
         id: job.id.get(),
         userid: job.owner.uid.unwrap_or(server),
+        username: job.owner.name.clone(),
         urgency: job.urgency,
         priority: job.urgency,
         t_submit: submitted,
@@ -168,9 +187,26 @@ fn annotations(placement: &str) -> Annotations {
     }
 }
 
+/// One job, with what lists leave out where that is asked for.
+pub(super) fn details(info: JobInfo, more: Option<Details>) -> JobDetails {
+    let seconds = |micros: i64| micros as f64 / 1e6;
+    let (command, usage) = more.map_or((None, None), |more| (Some(more.command), more.usage));
+    JobDetails {
+        info,
+        command,
+        usage: usage.map(|usage| UsageInfo {
+            user_s: seconds(usage.user_us),
+            system_s: seconds(usage.system_us),
+            max_rss_bytes: usage.max_rss_bytes,
+            output_bytes: usage.output_bytes,
+            dropped_bytes: usage.dropped_bytes,
+        }),
+    }
+}
+
 /// The form of the first user guide: wrapped, with states as numbers. It is
 /// added to the flat form under `job`.
-pub(super) fn with_legacy(info: &JobInfo, job: &Job) -> serde_json::Result<serde_json::Value> {
+pub(super) fn with_legacy(info: &JobDetails, job: &Job) -> serde_json::Result<serde_json::Value> {
     let mut flat = serde_json::to_value(info)?;
     let mut wrapped = flat.clone();
     if let Some(fields) = wrapped.as_object_mut() {

@@ -27,6 +27,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Shared;
+use crate::caller::Caller;
+use params::Params;
 
 /// The most bytes of a request's body.
 pub const BODY: usize = 1 << 20;
@@ -60,6 +62,14 @@ impl Default for Settings {
 
 /// Read option flags as an administrator writes them: `-okey=value -oother=x`.
 pub use options::from_flags;
+
+/// The caller, with a plain user's view where `mine` asks for it.
+fn seen_by(caller: Caller, params: &mut Params) -> Caller {
+    match params.truth(&["mine"]) {
+        Some(true) => caller.with_own_jobs_only(),
+        Some(false) | None => caller,
+    }
+}
 
 #[derive(OpenApi)]
 #[openapi(

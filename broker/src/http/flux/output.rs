@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse, Response};
-use warrant_api::flux::{BadParameters, Detail, Output};
+use warrant_api::flux::{BadParameters, Detail, OUTPUT_STREAM, Output};
 
 use super::fault::Fault;
 use super::id;
@@ -15,19 +15,26 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind, Result as Outcome};
 use crate::http::readers::PIECE_BYTES;
 use crate::http::stream::{Sender, Source};
-use crate::service::{Jobs, Lines, Sink, Tail};
+use crate::service::{Jobs, Lines, OutputStream, Sink, Tail, Wanted};
 
 const NONE_YET: &str = "The output does not exist yet, or the jobid is incorrect.";
 
 /// What a job has written so far, in lines. Unknown ids and jobs that have
-/// written nothing get the same answer.
+/// written nothing get the same answer. With `format=text` the bytes
+/// themselves; an unknown id is then 404.
 #[utoipa::path(get, path = "/jobs/{jobid}/output", tag = "jobs", operation_id = "get_output",
-    params(("jobid" = String, Path, description = "decimal, hexadecimal or F58")),
+    params(
+        ("jobid" = String, Path, description = "decimal, hexadecimal or F58"),
+        ("format" = Option<String>, Query, description = "json (lines; if unset) or text (bytes)"),
+        ("stream" = Option<String>, Query, description = "with format=text: stdout or stderr alone; both if unset"),
+    ),
     responses(
-        (status = 200, body = Output),
+        (status = 200, content((Output = "application/json"), (String = "text/plain"))),
         (status = 400, body = Detail),
         (status = 401, body = Detail),
         (status = 403, body = Detail),
+        (status = 404, body = Detail),
+        (status = 422, body = BadParameters),
         (status = 429, body = Detail),
         (status = 503, body = Detail),
     ))]
@@ -36,8 +43,23 @@ pub(super) async fn get_output(
     State(sender): State<Sender>,
     caller: Caller,
     Path(jobid): Path<String>,
+    uri: Uri,
 ) -> Result<Response, Fault> {
     let id = id::parse(&jobid)?;
+    let mut params = Params::of_query(&uri);
+    let format = params.word("format", &["json", "text"]);
+    let only = only(&mut params);
+    params.check()?;
+    if format == Some("text") {
+        let wanted = Wanted {
+            offset: 0,
+            only,
+            follow: false,
+        };
+        let tail = jobs.tail(&caller, id, wanted).await?;
+        let body = sender.body(caller, Followed { tail, ended: false })?;
+        return Ok(text(body, only));
+    }
     match jobs.lines(&caller, id).await {
         Ok(Some(lines)) => {
             let body = sender.body(caller, Written::new(lines))?;
@@ -128,12 +150,39 @@ impl Sink for Strings {
     }
 }
 
+/// The stream that `stream` names.
+fn only(params: &mut Params) -> Option<OutputStream> {
+    match params.word("stream", &["stdout", "stderr"]) {
+        Some("stdout") => Some(OutputStream::Stdout),
+        Some(_) => Some(OutputStream::Stderr),
+        None => None,
+    }
+}
+
+/// Bytes of output, as text whatever they are.
+fn text(body: Body, only: Option<OutputStream>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    let only = only.map(|only| match only {
+        OutputStream::Stdout => [(OUTPUT_STREAM, "stdout")],
+        OutputStream::Stderr => [(OUTPUT_STREAM, "stderr")],
+    });
+    match only {
+        Some(only) => (headers, only, body).into_response(),
+        None => (headers, body).into_response(),
+    }
+}
+
 /// What a job writes, as it comes, until the job ends: stdout and stderr as
 /// they were written. An unknown id gives nothing.
 #[utoipa::path(get, path = "/jobs/{jobid}/output/stream", tag = "jobs", operation_id = "stream_output",
     params(
         ("jobid" = String, Path, description = "decimal, hexadecimal or F58"),
-        ("offset" = Option<u64>, Query, description = "bytes to leave out, to go on after a broken connection"),
+        ("offset" = Option<u64>, Query, description = "bytes to leave out, to go on after a broken connection; of the stream, where `stream` is given"),
+        ("stream" = Option<String>, Query, description = "stdout or stderr alone, named by the header Output-Stream; both if unset"),
     ),
     responses(
         (status = 200, body = String, content_type = "text/plain"),
@@ -154,6 +203,7 @@ pub(super) async fn stream_output(
     let id = id::parse(&jobid)?;
     let mut params = Params::of_query(&uri);
     let offset = params.integer("offset").unwrap_or(0);
+    let only = only(&mut params);
     params.check()?;
     let offset = u64::try_from(offset).map_err(|_| {
         Fault::parameters(vec![warrant_api::flux::BadParameter {
@@ -163,17 +213,17 @@ pub(super) async fn stream_output(
             input: offset.into(),
         }])
     })?;
-    let body = match jobs.tail(&caller, id, offset).await {
+    let wanted = Wanted {
+        offset,
+        only,
+        follow: true,
+    };
+    let body = match jobs.tail(&caller, id, wanted).await {
         Ok(tail) => sender.body(caller, Followed { tail, ended: false })?,
         Err(error) if error.kind == Kind::NotFound => Body::empty(),
         Err(error) => return Err(error.into()),
     };
-    let headers = [
-        (CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, body).into_response())
+    Ok(text(body, only))
 }
 
 /// Output that is followed.

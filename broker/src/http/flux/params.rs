@@ -185,6 +185,19 @@ impl Params {
         None
     }
 
+    /// One of the words in `allowed`, if given. Source: a `Literal` of pydantic.
+    pub(super) fn word(&mut self, name: &str, allowed: &[&'static str]) -> Option<&'static str> {
+        let (_, value) = self.given.get(name)?.clone();
+        let given = value.as_str();
+        let found = allowed.iter().find(|word| given == Some(word));
+        if found.is_none() && !value.is_null() {
+            let quoted: Vec<String> = allowed.iter().map(|word| format!("'{word}'")).collect();
+            let msg = format!("Input should be {}", quoted.join(" or "));
+            self.refuse(name, "literal_error", &msg);
+        }
+        found.copied()
+    }
+
     /// Refuse a parameter, where it is given.
     pub(super) fn refuse(&mut self, name: &str, kind: &str, msg: &str) {
         if let Some((place, value)) = self.given.get(name).cloned() {

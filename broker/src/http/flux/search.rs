@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use serde_json::Value;
-use warrant_api::flux::{Detail, Found};
+use warrant_api::flux::{BadParameters, Detail, Found};
 
 use super::fault::Fault;
 use super::jobs::{JOBS, Listed};
@@ -26,18 +26,20 @@ const LONGEST: usize = 4096;
 /// Search the caller's jobs, or all for a superuser; newest first.
 ///
 /// The text is looked for as it stands, letter case aside, in ids, names,
-/// owners, commands, directories, states and results. It is no regular
-/// expression.
+/// owners, commands, directories, states and results (also by their everyday
+/// words: queued, running, cancelled). It is no regular expression.
 #[utoipa::path(get, path = "/jobs/search", tag = "jobs", operation_id = "search_jobs",
     params(
         ("query" = Option<String>, Query, description = "the text; `search` and `search[value]` are accepted too"),
         ("start" = Option<i64>, Query, description = "how many matches to skip; ignored beyond the last"),
         ("length" = Option<i64>, Query, description = "the most matches to give; all if unset"),
         ("draw" = Option<String>, Query, description = "given back as it is"),
+        ("mine" = Option<bool>, Query, description = "the caller's own jobs alone, also where the caller may see all"),
     ),
     responses(
         (status = 200, body = Found),
         (status = 401, body = Detail),
+        (status = 422, body = BadParameters),
         (status = 429, body = Detail),
         (status = 503, body = Detail),
     ))]
@@ -47,7 +49,9 @@ pub(super) async fn search_jobs(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Fault> {
-    let params = Params::of_query(&uri);
+    let mut params = Params::of_query(&uri);
+    let caller = super::seen_by(caller, &mut params);
+    params.check()?;
     let text = |names: &[&str]| {
         params
             .get(names)

@@ -4,6 +4,7 @@
 
 mod index;
 mod lines;
+mod picked;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -22,12 +23,16 @@ use warrant_wire::output::Stream;
 use warrant_wire::output::{ENTRY_BYTES, Entry};
 
 pub use self::lines::{Lines, Sink};
+use self::picked::Picked;
 use super::Jobs;
 use crate::caller::Caller;
 use crate::engine::{OutputFiles, OutputOwner};
 use crate::error::{Error, Kind, Result};
 use crate::live::Watch;
 use crate::model::{Job, JobId, RunKey};
+
+/// A stream that a process writes to.
+pub use warrant_wire::output::Stream as OutputStream;
 
 /// The most bytes read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -103,10 +108,10 @@ impl Jobs {
         }
     }
 
-    /// The bytes a job writes, from `offset` on, until it ends.
+    /// The bytes a job writes, as `wanted` says.
     ///
     /// Errors: as [`Jobs::lines`].
-    pub async fn tail(&self, caller: &Caller, id: JobId, offset: u64) -> Result<Tail> {
+    pub async fn tail(&self, caller: &Caller, id: JobId, wanted: Wanted) -> Result<Tail> {
         let watch = self.0.live.watch(id);
         let job = self.find_to_read(caller, id).await?;
         self.reads(caller, id).await?;
@@ -116,10 +121,25 @@ impl Jobs {
             watch,
             job,
             ended: false,
-            offset,
+            offset: wanted.offset,
+            picked: wanted.only.map(|only| Picked::new(only, wanted.offset)),
+            held: Vec::new(),
+            follow: wanted.follow,
             pause: Tail::SHORTEST,
         })
     }
+}
+
+/// Which of a job's bytes to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Bytes to leave out at the beginning.
+    pub offset: u64,
+    /// One stream of its processes; `None` for both, in the order in which
+    /// they were written.
+    pub only: Option<OutputStream>,
+    /// Whether to go on until the job ends, and not only to what is there now.
+    pub follow: bool,
 }
 
 /// A job's output as it comes.
@@ -133,6 +153,11 @@ pub struct Tail {
     /// Whether the job had ended before the latest read began.
     ended: bool,
     offset: u64,
+    /// The place in one stream, where only one is read.
+    picked: Option<Picked>,
+    /// The beginning of a character of that stream.
+    held: Vec<u8>,
+    follow: bool,
     pause: Duration,
 }
 
@@ -147,10 +172,13 @@ impl Tail {
     /// Errors: the output cannot be read.
     pub async fn read(&mut self) -> Result<Vec<u8>> {
         self.changed = self.watch.changed();
-        self.ended = self.job.state.is_final();
+        self.ended = self.job.state.is_final() || !self.follow;
         let Some((files, owner)) = self.jobs.files(&self.job) else {
             return Ok(Vec::new());
         };
+        if let Some(place) = self.picked {
+            return self.read_picked((files, owner), place).await;
+        }
         let offset = self.offset;
         let read = move || {
             let mut bytes = Vec::new();
@@ -172,6 +200,40 @@ impl Tail {
         }
         if !bytes.is_empty() {
             self.offset = self.offset.saturating_add(bytes.len() as u64);
+            self.pause = Self::SHORTEST;
+        }
+        Ok(bytes)
+    }
+
+    /// The same of one stream.
+    async fn read_picked(
+        &mut self,
+        of: (OutputFiles, OutputOwner),
+        mut place: Picked,
+    ) -> Result<Vec<u8>> {
+        let of = Arc::new(of);
+        let mut bytes = std::mem::take(&mut self.held);
+        let more = loop {
+            let reading = of.clone();
+            let read = move || {
+                let (files, owner) = &*reading;
+                owner.is_of_job()?.then(|| place.read(files)).transpose()
+            };
+            let Some(piece) = self.jobs.0.disk.read(read).await? else {
+                break false;
+            };
+            place = piece.place;
+            let found = !piece.bytes.is_empty();
+            bytes.extend(piece.bytes);
+            if found || !piece.more {
+                break piece.more;
+            }
+        };
+        self.picked = Some(place);
+        if more || !self.ended {
+            self.held = bytes.split_off(bytes.len() - text::begun(&bytes));
+        }
+        if !bytes.is_empty() {
             self.pause = Self::SHORTEST;
         }
         Ok(bytes)

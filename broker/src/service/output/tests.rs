@@ -224,3 +224,61 @@ async fn an_index_that_is_broken_is_an_error_and_no_endless_loop() {
     let mut lines = Lines::open(Disk::new(), broken).await.unwrap().unwrap();
     assert!(lines.read(Seen::default(), usize::MAX).await.is_err());
 }
+
+#[test]
+fn one_stream_is_read_without_the_other_from_any_byte_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = vec![b'x'; CHUNK + 7];
+    let wrote: [Wrote<'_>; 6] = [
+        (0, Stream::Stderr, b"e1 "),
+        (0, Stream::Stdout, b"o1 "),
+        (1, Stream::Stdout, &long),
+        (0, Stream::Stderr, b"e2 "),
+        (0, Stream::Stderr, b""),
+        (1, Stream::Stderr, b"e3"),
+    ];
+    let files = files(dir.path(), &wrote);
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        let of_it = wrote.iter().filter(|(_, of, _)| *of == stream);
+        let whole: Vec<u8> = of_it.flat_map(|(_, _, bytes)| bytes.to_vec()).collect();
+        for skip in [0, 1, 3, 4, whole.len() - 1, whole.len(), whole.len() + 9] {
+            let (mut read, mut place) = (Vec::new(), Picked::new(stream, skip as u64));
+            loop {
+                let piece = place.read(&files).unwrap();
+                assert!(piece.bytes.len() <= CHUNK);
+                read.extend(piece.bytes);
+                place = piece.place;
+                if !piece.more {
+                    break;
+                }
+            }
+            let left = whole.get(skip..).unwrap_or_default();
+            assert_eq!(read, left, "{stream:?} from {skip}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_goes_on_where_its_last_stretch_has_grown() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut place = Picked::new(Stream::Stdout, 0);
+    let mut read = Vec::new();
+    let grown: [&[Wrote<'_>]; 6] = [
+        &[],
+        &[(0, Stream::Stdout, b"ab")],
+        &[(0, Stream::Stdout, b"abcd")],
+        &[(0, Stream::Stdout, b"abcd"), (0, Stream::Stderr, b"!")],
+        &[(0, Stream::Stdout, b"abcd"), (0, Stream::Stderr, b"!!")],
+        &[
+            (0, Stream::Stdout, b"abcd"),
+            (0, Stream::Stderr, b"!!"),
+            (0, Stream::Stdout, b"ef"),
+        ],
+    ];
+    for wrote in grown {
+        let piece = place.read(&files(dir.path(), wrote)).unwrap();
+        read.extend(piece.bytes);
+        place = piece.place;
+    }
+    assert_eq!(read, b"abcdef");
+}
