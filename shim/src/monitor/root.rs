@@ -149,7 +149,8 @@ impl Root {
     /// Keeps this attempt, and those before it, from beginning while this
     /// monitor lives. No later one can be asked for what was asked of it.
     fn rule_out(&mut self, run: RunId) {
-        if self.ruled_out.len() >= MANY_RULED_OUT.max(2 * self.journal.waiting()) {
+        let waiting = usize::try_from(self.journal.waiting().jobs).unwrap_or(usize::MAX);
+        if self.ruled_out.len() >= MANY_RULED_OUT.max(waiting.saturating_mul(2)) {
             let journal = &self.journal;
             let waits = |task| {
                 journal
