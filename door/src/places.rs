@@ -43,7 +43,8 @@ struct Taken {
 
 #[derive(Debug)]
 struct Resting {
-    source: IpAddr,
+    /// `None` for a proxy's connection, which is of no single source.
+    source: Option<IpAddr>,
     asked: Arc<AtomicBool>,
     waker: Waker,
 }
@@ -53,6 +54,14 @@ struct Resting {
 pub struct Place {
     permit: Option<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
+    share: Option<Share>,
+}
+
+/// One of those that a source may have at a time: a connection of its own, or a
+/// request that a proxy sends for it. Dropped, it is free again.
+#[derive(Debug)]
+pub struct Share {
+    shared: Arc<Shared>,
     source: IpAddr,
 }
 
@@ -60,7 +69,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Idle {
     shared: Arc<Shared>,
-    source: IpAddr,
+    source: Option<IpAddr>,
     asked: Arc<AtomicBool>,
     resting: Option<u64>,
 }
@@ -75,7 +84,7 @@ impl Taken {
     /// Have the connection go that has been idle for longest, of `source`
     /// where one is given. Returns whether there is one.
     fn ask_oldest(&mut self, source: Option<IpAddr>) -> bool {
-        let fits = |resting: &Resting| source.is_none_or(|source| resting.source == source);
+        let fits = |resting: &Resting| source.is_none() || resting.source == source;
         let oldest = self.idle.iter().find(|(_, resting)| fits(resting));
         let Some(resting) = oldest
             .map(|(number, _)| *number)
@@ -145,29 +154,49 @@ impl Places {
     /// has as much as it may have, the connection goes that has been idle for
     /// longest; `None` where none is idle.
     pub async fn take(&self, permit: OwnedSemaphorePermit, source: IpAddr) -> Option<Place> {
-        let source = network(source);
         let latest = Instant::now() + LEAVE;
         let mut asked = false;
         loop {
             let left = self.shared.left.notified();
-            {
-                let mut taken = self.shared.taken();
-                let count = taken.of.entry(source).or_default();
-                if *count < self.of_one {
-                    *count += 1;
-                    return Some(Place {
-                        permit: Some(permit),
-                        shared: self.shared.clone(),
-                        source,
-                    });
-                }
-                asked = asked || taken.ask_oldest(Some(source));
+            if let Some(share) = self.share(source) {
+                return Some(Place {
+                    permit: Some(permit),
+                    shared: self.shared.clone(),
+                    share: Some(share),
+                });
             }
+            let source = Some(network(source));
+            asked = asked || self.shared.taken().ask_oldest(source);
             if !asked {
                 return None;
             }
             timeout_at(latest, left).await.ok()?;
         }
+    }
+
+    /// The room `permit`, for the connection of a proxy: each request on it is of
+    /// another source, which takes a [`Share`].
+    pub fn take_for_many(&self, permit: OwnedSemaphorePermit) -> Place {
+        Place {
+            permit: Some(permit),
+            shared: self.shared.clone(),
+            share: None,
+        }
+    }
+
+    /// One more for `source`; `None` where it has as much as it may have.
+    pub fn share(&self, source: IpAddr) -> Option<Share> {
+        let source = network(source);
+        let mut taken = self.shared.taken();
+        let count = taken.of.entry(source).or_default();
+        if *count >= self.of_one {
+            return None;
+        }
+        *count += 1;
+        Some(Share {
+            shared: self.shared.clone(),
+            source,
+        })
     }
 
     /// Returns once no connection is left.
@@ -181,14 +210,14 @@ impl Place {
     pub fn idle(&self) -> Idle {
         Idle {
             shared: self.shared.clone(),
-            source: self.source,
+            source: self.share.as_ref().map(|share| share.source),
             asked: Arc::default(),
             resting: None,
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.shared.taken();
         if let Some(count) = taken.of.get_mut(&self.source) {
@@ -197,7 +226,12 @@ impl Drop for Place {
                 taken.of.remove(&self.source);
             }
         }
-        drop(taken);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.share.take());
         drop(self.permit.take());
         self.shared.left.notify_waiters();
     }
