@@ -1,10 +1,12 @@
 //! How many wrong passwords are borne before answers are refused for a while.
 //!
 //! Only failures count. They drain three token buckets: one for the account
-//! and the source together, one for the source, one for the account. The
-//! first two refuse when empty. The third only slows, because whoever could
-//! empty it could otherwise lock the account's owner out. Nothing is locked
-//! for good, and a success pays nothing back.
+//! and the source together, one for the source, one for the account. The first
+//! refuses when empty. The third only slows, because whoever could empty it
+//! could otherwise lock the account's owner out. The second does both, because
+//! many users can share an address: accounts that logged in from there before
+//! are not concerned, all others take turns, one a second. Nothing is locked for
+//! good, and a success pays nothing back. See ADR 30.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -22,6 +24,14 @@ const SOURCE_PER_MINUTE: f64 = 100.0;
 const ACCOUNT_PER_MINUTE: f64 = 100.0;
 /// How much an attempt is slowed while an account's bucket is empty.
 const SLOWED_BY: Duration = Duration::from_secs(1);
+/// The time between two attempts of a source whose bucket is empty.
+const TURN: Duration = Duration::from_secs(1);
+/// The longest that an attempt waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The most turns of a source that were given and not taken.
+const MAX_GIVEN: u32 = 16;
+/// How long a login makes its account known at a source.
+const KNOWN: Duration = Duration::from_secs(30 * 86_400);
 /// Buckets of each sort. Twice what two hashes at once can fill in a minute.
 const MAX_BUCKETS: usize = 16_384;
 
@@ -46,6 +56,18 @@ struct Buckets {
     pairs: HashMap<(Option<UserName>, Source), Bucket>,
     sources: HashMap<Source, Bucket>,
     accounts: HashMap<Option<UserName>, Bucket>,
+    turns: HashMap<Source, Turns>,
+    /// Accounts that logged in from a source, and when they last did.
+    known: HashMap<(UserName, Source), Instant>,
+}
+
+/// The turns of a source whose bucket is empty.
+#[derive(Debug, Clone, Copy)]
+struct Turns {
+    /// When the next is free.
+    next: Instant,
+    /// Those that were given and not taken yet.
+    given: u32,
 }
 
 /// How many failures were recorded and not yet forgiven, as of `at`.
@@ -70,20 +92,59 @@ impl Throttle {
         source: &Source,
         now: Instant,
     ) -> Verdict {
-        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pair = (account.cloned(), source.clone());
-        let wait_s = wait_s(buckets.pairs.get(&pair), PAIR_PER_MINUTE, now).max(wait_s(
-            buckets.sources.get(source),
-            SOURCE_PER_MINUTE,
-            now,
-        ));
-        if wait_s > 0 {
-            return Verdict::Refuse(wait_s);
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refused) = buckets.pair_refuses(account, source, now) {
+            return refused;
         }
-        match wait_s_of_account(&buckets, &pair.0, now) {
+        if buckets.source_is_empty(source, now) && !buckets.knows(account, source, now) {
+            return buckets.give_turn(source, now);
+        }
+        match wait_s(
+            buckets.accounts.get(&account.cloned()),
+            ACCOUNT_PER_MINUTE,
+            now,
+        ) {
             0 => Verdict::Proceed,
             _ => Verdict::Slow(SLOWED_BY),
         }
+    }
+
+    /// Judge an attempt that [`Throttle::check`] let through, once it has waited
+    /// with others that may have failed meanwhile.
+    pub(crate) fn check_again(
+        &self,
+        account: Option<&UserName>,
+        source: &Source,
+        now: Instant,
+    ) -> Verdict {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refused) = buckets.pair_refuses(account, source, now) {
+            return refused;
+        }
+        if !buckets.source_is_empty(source, now) || buckets.knows(account, source, now) {
+            return Verdict::Proceed;
+        }
+        match buckets.turns.get_mut(source) {
+            Some(turns) if turns.given > 0 => {
+                turns.given -= 1;
+                Verdict::Proceed
+            }
+            Some(_) | None => Verdict::Refuse(1),
+        }
+    }
+
+    /// Record that an account logged in from a source.
+    pub(crate) fn succeed(&self, account: &UserName, source: &Source, now: Instant) {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut buckets.known;
+        let pair = (account.clone(), source.clone());
+        if known.len() >= MAX_BUCKETS && !known.contains_key(&pair) {
+            let oldest = known.iter().min_by_key(|(_, at)| **at);
+            if let Some(oldest) = oldest.map(|(pair, _)| pair.clone()) {
+                known.remove(&oldest);
+            }
+        }
+        known.insert(pair, now);
     }
 
     /// Record that an attempt failed.
@@ -101,8 +162,48 @@ impl Throttle {
     }
 }
 
-fn wait_s_of_account(buckets: &Buckets, account: &Option<UserName>, now: Instant) -> u64 {
-    wait_s(buckets.accounts.get(account), ACCOUNT_PER_MINUTE, now)
+impl Buckets {
+    /// The refusal, where the account failed too often from the source.
+    fn pair_refuses(
+        &self,
+        account: Option<&UserName>,
+        source: &Source,
+        now: Instant,
+    ) -> Option<Verdict> {
+        let pair = (account.cloned(), source.clone());
+        let wait_s = wait_s(self.pairs.get(&pair), PAIR_PER_MINUTE, now);
+        (wait_s > 0).then_some(Verdict::Refuse(wait_s))
+    }
+
+    fn source_is_empty(&self, source: &Source, now: Instant) -> bool {
+        wait_s(self.sources.get(source), SOURCE_PER_MINUTE, now) > 0
+    }
+
+    fn knows(&self, account: Option<&UserName>, source: &Source, now: Instant) -> bool {
+        let pair = account.map(|account| (account.clone(), source.clone()));
+        let at = pair.and_then(|pair| self.known.get(&pair));
+        at.is_some_and(|at| now.saturating_duration_since(*at) < KNOWN)
+    }
+
+    /// The next turn of a source; a refusal where too many wait for theirs.
+    fn give_turn(&mut self, source: &Source, now: Instant) -> Verdict {
+        if self.turns.len() >= MAX_BUCKETS && !self.turns.contains_key(source) {
+            self.turns.retain(|_, turns| turns.next > now);
+        }
+        let full = self.turns.len() >= MAX_BUCKETS;
+        let turns = self.turns.entry(source.clone()).or_insert(Turns {
+            next: now,
+            given: 0,
+        });
+        turns.next = turns.next.max(now);
+        let wait = turns.next.saturating_duration_since(now);
+        if full || wait > LONGEST_WAIT {
+            return Verdict::Refuse(wait.as_secs().max(1));
+        }
+        turns.next += TURN;
+        turns.given = (turns.given + 1).min(MAX_GIVEN);
+        Verdict::Slow(wait)
+    }
 }
 
 /// Seconds until one more failure fits below `limit` a minute; 0 when it does.
@@ -216,13 +317,65 @@ mod tests {
         for user in 0..100 {
             fail(&throttle, 1, &name(&format!("user{user}")), &from, now);
         }
-        assert!(matches!(
-            throttle.check(Some(&name("ann")), &from, now),
-            Verdict::Refuse(1)
-        ));
+        let strangers = |number: u32| {
+            let all = 0..number;
+            all.map(|stranger| throttle.check(Some(&name(&format!("s{stranger}"))), &from, now))
+                .collect::<Vec<_>>()
+        };
+        // All that come at once get eleven tries, a second apart.
+        for (second, verdict) in strangers(100).into_iter().enumerate() {
+            let wait = SECOND * u32::try_from(second).unwrap();
+            match verdict {
+                Verdict::Slow(slowed) => assert_eq!(slowed, wait),
+                Verdict::Refuse(wait_s) => assert!(second > 10 && wait_s == 11, "{second}"),
+                Verdict::Proceed => panic!("{second}"),
+            }
+        }
         assert_eq!(
             throttle.check(Some(&name("ann")), &source(2), now),
             Verdict::Proceed
+        );
+    }
+
+    #[test]
+    fn t131_users_behind_one_address_do_not_lock_each_other_out() {
+        let (throttle, from, now) = (Throttle::default(), source(1), Instant::now());
+        let (ann, bob) = (name("ann"), name("bob"));
+        throttle.succeed(&ann, &from, now);
+        for user in 0..110 {
+            fail(&throttle, 1, &name(&format!("user{user}")), &from, now);
+        }
+        // One who logged in from there before notices nothing.
+        assert_eq!(throttle.check(Some(&ann), &from, now), Verdict::Proceed);
+        assert_eq!(
+            throttle.check_again(Some(&ann), &from, now),
+            Verdict::Proceed
+        );
+        // One who did not has a turn.
+        assert_eq!(
+            throttle.check(Some(&bob), &from, now),
+            Verdict::Slow(Duration::ZERO)
+        );
+        assert_eq!(
+            throttle.check_again(Some(&bob), &from, now),
+            Verdict::Proceed
+        );
+        // Who came in before the bucket was empty has none.
+        assert_eq!(
+            throttle.check_again(Some(&bob), &from, now),
+            Verdict::Refuse(1)
+        );
+        // An account that was known for long is not any more.
+        assert_ne!(
+            throttle.check(Some(&ann), &from, now + KNOWN),
+            Verdict::Refuse(1)
+        );
+        assert!(
+            !throttle
+                .0
+                .lock()
+                .unwrap()
+                .knows(Some(&ann), &from, now + KNOWN)
         );
     }
 

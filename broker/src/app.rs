@@ -15,9 +15,10 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use warrant_door::Places;
 use warrant_door::origin::Origin;
 use warrant_door::tls::Tls;
+use warrant_door::unix::Socket;
+use warrant_door::{Places, Prefix};
 use warrant_dpop::Base;
 use warrant_migrations::{Db, Hold, Holder, Reserve, Schema};
 use warrant_upkeep::{
@@ -31,7 +32,7 @@ use crate::config::{Config, Mode, Obtained};
 use crate::engine::Engine;
 use crate::engine::local::{Local, Machine};
 use crate::http::flux::fault::Challenge;
-use crate::http::listen::{Entrance, serve as listen};
+use crate::http::listen::{Listeners, serve as listen};
 use crate::http::{self, Gate, Limits, Readers, Shared};
 use crate::live::Live;
 use crate::revocations::{Disabled, Revocations};
@@ -72,6 +73,12 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen.http)
         .await
         .context("listen.http")?;
+    let socket = config.listen.socket.as_deref();
+    let socket = socket.map(|path| Socket::bind(path, 0o660)).transpose();
+    let (unix, _file) = socket
+        .context("listen.socket")?
+        .map(Socket::into_parts)
+        .unzip();
 
     let memory = config
         .engine
@@ -172,13 +179,17 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         gpus = machine.capacity.gpus,
         "serving"
     );
-    let entrance = Entrance {
-        listener,
+    let listeners = Listeners {
+        tcp: listener,
         tls,
+        proxy_protocol: config.listen.proxy_protocol,
+        unix,
+        proxies: config.listen.trusted()?,
+        prefix: Prefix::of_url(&config.listen.url(address)),
         places,
         write_timeout: Duration::from_secs(config.limits.write_timeout_s.into()),
     };
-    let server = tokio::spawn(listen(entrance, router, stopped, pulse(&jobs)));
+    let server = tokio::spawn(listen(listeners, router, stopped, pulse(&jobs)));
     service_manager::tell_ready().context("NOTIFY_SOCKET")?;
     let grace = tokio::select! {
         grace = until_stopped(signals, &jobs, Duration::from_secs(config.stop.grace_s)) => grace?,
@@ -226,7 +237,7 @@ async fn until_stopped(
         _ = terminate.recv() => Duration::ZERO,
         _ = interrupt.recv() => Duration::ZERO,
         () = jobs.asked_to_stop() => grace,
-    })
+    }
 }
 
 /// End what waits in the names of accounts that were disabled, each by itself.

@@ -30,7 +30,7 @@ const KEPT: usize = 16;
 pub const NAME: &str = "authsvc";
 
 /// Who asks, for the auth service's throttle and its audit trail.
-pub const SOURCE: HeaderName = HeaderName::from_static("x-warrant-source");
+pub const SOURCE: HeaderName = warrant_door::proxies::SOURCE;
 
 type Connection = SendRequest<Full<Bytes>>;
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use warrant_api::credential::BASIC_CLIENT;
 use warrant_api::keys::KEY_SESSION;
 use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{AccessClaims, Role};
@@ -96,6 +97,7 @@ pub struct Bearer(Arc<Token>);
 struct Token {
     text: Box<str>,
     marks: Marks,
+    of_basic: bool,
 }
 
 /// By what a token can be revoked.
@@ -122,12 +124,18 @@ impl Bearer {
                 sub: claims.sub.as_str().into(),
                 iat: claims.iat,
             },
+            of_basic: claims.client_id == BASIC_CLIENT,
         }))
     }
 
     /// The token, to be shown to the auth service alone.
     pub fn reveal(&self) -> &str {
         &self.0.text
+    }
+
+    /// Whether it was given for HTTP Basic, which browsers send by themselves.
+    pub fn is_of_basic(&self) -> bool {
+        self.0.of_basic
     }
 
     /// By what it can be revoked.

@@ -9,6 +9,7 @@ use anyhow::Context;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use warrant_door::proxies::Proxies;
 use warrant_door::tls::Files;
 use warrant_upkeep::{has_password, read_argument, read_setting};
 use zeroize::Zeroizing;
@@ -99,6 +100,12 @@ pub struct Listen {
     /// A file to write the address into once it is listened on: with port 0
     /// the system chooses a port.
     pub address_file: Option<PathBuf>,
+    /// A Unix socket for the proxy in front.
+    pub socket: Option<PathBuf>,
+    /// The proxies that are trusted to name the client of a request.
+    pub proxies: Vec<String>,
+    /// Whether connections to the main listener begin with the PROXY protocol.
+    pub proxy_protocol: bool,
     /// TLS on the main listener; plain HTTP where nothing is set.
     pub tls: Tls,
 }
@@ -136,7 +143,15 @@ impl Listen {
         public.unwrap_or_else(|| format!("{scheme}://{address}"))
     }
 
+    /// The proxies that are trusted.
+    ///
+    /// Errors: names the entry that is none.
+    pub fn trusted(&self) -> anyhow::Result<Proxies> {
+        Proxies::parse(&self.proxies).map_err(|why| anyhow::anyhow!("listen.proxies: {why}"))
+    }
+
     fn check(&self) -> anyhow::Result<()> {
+        self.trusted()?;
         anyhow::ensure!(
             self.tls.certificate.is_some() == self.tls.key.is_some(),
             "listen.tls.certificate and listen.tls.key: both are needed, or neither"
@@ -156,6 +171,9 @@ impl Default for Listen {
             http: SocketAddr::from(([127, 0, 0, 1], 5000)),
             public_url: None,
             address_file: None,
+            socket: None,
+            proxies: vec!["user:www-data".into()],
+            proxy_protocol: false,
             tls: Tls::default(),
         }
     }

@@ -100,7 +100,9 @@ impl Drop for Turn {
 impl Turn {
     /// The answer as it is sent. It says for how long the connection is kept.
     pub fn answer<B>(self, mut answer: Response<B>) -> Response<Answer<B>> {
-        if self.keeps {
+        // An answer may end the connection by itself: its body was left unread.
+        let ends = answer.headers().get(CONNECTION);
+        if self.keeps && ends.is_none_or(|value| value != "close") {
             let headers = answer.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
             headers.insert(KEEP_ALIVE, KEPT.clone());

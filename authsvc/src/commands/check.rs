@@ -16,7 +16,7 @@ use warrant_upkeep::{
 
 use super::serve::broker_uid;
 use crate::clock;
-use crate::config::{Backend, Config, Grants, Mode, Settings};
+use crate::config::{Backend, Config, Grants, Listen, Mode, Settings};
 use crate::error::{Error, Result};
 use crate::http::check_parent;
 use crate::keys::{Purpose, Ring, State};
@@ -98,6 +98,11 @@ fn look_at_strength(settings: &Settings, findings: &mut Findings) {
         findings.warning("backend", "none: nobody has to prove who they are");
     }
     check_public_url("oauth.url", &config.oauth.url, findings);
+    if config.listen.proxies != Listen::default().proxies {
+        for name in settings.proxies.missing() {
+            findings.warning("listen.proxies", format!("there is no account {name:?}"));
+        }
+    }
     let beyond = config.listen.tcp.filter(|tcp| !tcp.ip().is_loopback());
     match (config.listen.tls.files().map(Tls::open), beyond) {
         (Some(Err(error)), _) => findings.error("listen.tls", error.to_string()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use warrant_door::Prefix;
 use warrant_migrations::{Db, Hold, Reserve, Schema};
 use warrant_upkeep::{check_database_writable, service_manager};
 
@@ -15,7 +16,7 @@ use crate::config::{self, Backend, Backends, Mode, Settings, Superuser};
 use crate::directory::{Directory, Roles};
 use crate::dpop::Proofs;
 use crate::error::{Error, Kind, Result};
-use crate::http::{self, Server, Service};
+use crate::http::{self, Callers, Given, Server, Service};
 use crate::keys::{self, Purpose, Ring};
 use crate::login::{Judge, Login, System};
 use crate::oauth::OAuth;
@@ -25,7 +26,7 @@ use crate::prune;
 use crate::rate::Rate;
 use crate::secret::Secret;
 use crate::sessions::{Counted, Sessions, end_account, until};
-use crate::source::Source;
+use crate::source::{Forwarders, Source};
 use crate::store;
 use crate::store::users::{self, By};
 use crate::throttle::Throttle;
@@ -155,9 +156,18 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         sessions.clone(),
         audit.clone(),
     )?;
+    let broker_uids = broker_uids(&settings.config)?;
+    let forwarders = Forwarders {
+        proxies: Arc::new(settings.proxies.clone()),
+        broker_uids: broker_uids.clone().into(),
+    };
     let server = Server::bind(&settings.config.listen)
         .await?
-        .recording(audit.clone());
+        .recording(audit.clone())
+        .reading(Callers {
+            forwarders: forwarders.clone(),
+            prefix: Prefix::of_url(&settings.config.oauth.url),
+        });
     tokio::spawn(keys::watch(dir, ring.clone()));
     tokio::spawn(prune::prune(db.clone()));
     tokio::spawn(prune::end_left_groups(sessions.clone()));
@@ -199,7 +209,9 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
             config: settings.config.api_keys,
             made: Rate::per(Duration::from_secs(60)),
         },
-        broker_uids: broker_uids(&settings.config)?,
+        broker_uids,
+        forwarders,
+        given: Given::new()?,
         web: Web::new(login.clone(), settings.config.web, pages, ways)?,
         login,
         ring,

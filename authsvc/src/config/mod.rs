@@ -126,6 +126,10 @@ pub(crate) struct Listen {
     pub(crate) tcp: Option<SocketAddr>,
     /// TLS on that address.
     pub(crate) tls: Tls,
+    /// Whether connections to that address begin with the PROXY protocol.
+    pub(crate) proxy_protocol: bool,
+    /// The proxies that are trusted to name the client of a request.
+    pub(crate) proxies: Vec<String>,
 }
 
 impl Default for Listen {
@@ -135,6 +139,8 @@ impl Default for Listen {
             socket_mode: SocketMode::Group,
             tcp: None,
             tls: Tls::default(),
+            proxy_protocol: false,
+            proxies: vec!["user:www-data".into()],
         }
     }
 }
@@ -409,6 +415,8 @@ mod tests {
             "socket",
             "socket_mode",
             "tcp",
+            "proxies",
+            "proxy_protocol",
             "certificate",
             "key",
             "client_ca",

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use argon2::Params;
+use warrant_door::proxies::Proxies;
 
 use super::{Backends, Config, Environment, MAX_TOKEN_MINUTES, Provider};
 use crate::certificates::Users;
@@ -36,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) hash_params: Params,
     /// The users of certificates, where users log in so.
     pub(crate) certificates: Option<Users>,
+    /// The proxies that are trusted to name the client of a request.
+    pub(crate) proxies: Proxies,
     /// Whatever needs no reading or reckoning.
     pub(crate) config: Config,
 }
@@ -119,6 +122,7 @@ impl Settings {
             superuser,
             hash_params: hash_params(&config)?,
             certificates: config.certificate_users()?,
+            proxies: proxies(&config)?,
             config,
         })
     }
@@ -220,6 +224,18 @@ fn check_numbers(config: &Config) -> Result<()> {
     range("passwords.parallel", passwords.parallel as u64, 1, 256)?;
     range("passwords.queue", passwords.queue as u64, 0, 65_536)?;
     Ok(())
+}
+
+fn proxies(config: &Config) -> Result<Proxies> {
+    let listen = &config.listen;
+    let proxies = Proxies::parse(&listen.proxies)
+        .map_err(|why| Error::invalid(format!("listen.proxies: {why}")))?;
+    if listen.proxy_protocol && listen.tcp.is_none() {
+        return Err(Error::invalid(
+            "listen.proxy_protocol: needs listen.tcp, the address that it is for",
+        ));
+    }
+    Ok(proxies)
 }
 
 fn hash_params(config: &Config) -> Result<Params> {

@@ -1,6 +1,7 @@
 //! What the service answers over HTTP.
 
 mod api_keys;
+mod basic;
 mod certificate;
 mod fault;
 mod info;
@@ -23,8 +24,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 
+pub(crate) use basic::Given;
 pub(crate) use fault::{Fault, not_possible};
-pub(crate) use server::{Server, check_parent};
+pub(crate) use server::{Callers, Server, check_parent};
 use warrant_door::{Misread, body};
 
 use warrant_api::oauth::FORWARDED_HEADER;
@@ -42,6 +44,7 @@ use crate::oauth::OAuth;
 use crate::oidc::Oidc;
 use crate::peer::Peer;
 use crate::secret::Secret;
+use crate::source::Forwarders;
 use crate::store;
 use crate::warrants::Warrants;
 use crate::web::{self, Web};
@@ -88,6 +91,10 @@ pub(crate) struct Service {
     pub(crate) web: Web,
     /// Who may ask what the broker alone may ask.
     pub(crate) broker_uids: Vec<u32>,
+    /// Who may say for whom a request is sent.
+    pub(crate) forwarders: Forwarders,
+    /// Tokens that were given for HTTP Basic.
+    pub(crate) given: Given,
     /// Where logins and warrants are recorded.
     pub(crate) audit: Audit,
 }
@@ -162,6 +169,7 @@ fn routes() -> Router<Arc<Service>> {
         )
         .route("/v1/keys/{id}", delete(api_keys::revoke))
         .route("/internal/credential", post(internal::exchange_credential))
+        .route("/internal/basic", get(basic::replace_basic))
         .route(
             "/oauth/authorize",
             get(web::show_authorize).post(web::decide_authorize),

@@ -1,47 +1,53 @@
 //! The sockets that the service listens on.
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::header::STRICT_TRANSPORT_SECURITY;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
-use nix::unistd::geteuid;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
 use tokio::time::Interval;
 use tower::Service;
+use warrant_door::received::{Holding, Received};
 use warrant_door::tls::{NotAccepted, STRICT_TRANSPORT, Tls, reason};
-use warrant_door::{Guarded, Idle, Paced, Place, Places, QuietStream, bound_unsent};
+use warrant_door::unix::{self, NotBound, Socket, SocketFile};
+use warrant_door::{
+    Guarded, Idle, Paced, Place, Places, Prefix, QuietStream, bound_unsent, proxy_protocol,
+};
 use warrant_upkeep::service_manager;
+
+use super::Fault;
 
 use crate::audit::{Audit, Event, Sort};
 use crate::certificates::Shown;
 use crate::config::Listen;
 use crate::error::{Error, Kind, Result};
 use crate::peer::Peer;
-use crate::source::Source;
+use crate::source::{Forwarders, Source};
 
-/// The longest head of a request, in bytes.
-const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The longest head of a request, in bytes: the same as the broker's, so that a
+/// proxy in front of both needs one limit.
+const MAX_HEAD_BYTES: usize = 128 * 1024;
 /// How long a client may take over the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once, on each of the two sockets.
 const MAX_CONNECTIONS: u32 = 1024;
-/// Of those, from one address, where clients come over TLS themselves: else
-/// all come from the proxy's.
+/// Of those, from one address where clients come over TLS themselves; and the
+/// requests under way for one client that the broker or a proxy names.
 const MAX_OF_ONE: u32 = 256;
 /// The most connections that wait for a place.
 const MAX_WAITING: u32 = 64;
@@ -58,19 +64,19 @@ pub(crate) struct Server {
     unix: UnixListener,
     tcp: Option<TcpListener>,
     tls: Option<Arc<Tls>>,
+    proxy_protocol: bool,
     audit: Option<Audit>,
+    callers: Callers,
     _socket: SocketFile,
 }
 
-/// The path of the Unix socket; removed in the end.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // If it cannot be removed, the next start replaces it.
-        let _ = fs::remove_file(&self.0);
-    }
+/// How a request is read that others send for somebody.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Callers {
+    /// Those who may say for whom they send it.
+    pub(crate) forwarders: Forwarders,
+    /// The path below which clients reach the service.
+    pub(crate) prefix: Prefix,
 }
 
 impl Server {
@@ -81,7 +87,8 @@ impl Server {
     pub(crate) async fn bind(listen: &Listen) -> Result<Self> {
         let tls = listen.tls.files().map(Tls::open).transpose();
         let tls = tls.map_err(|error| Error::new(Kind::Insecure, error.to_string()))?;
-        let unix = bind_unix(&listen.socket, listen.socket_mode.bits())?;
+        let socket = Socket::bind(&listen.socket, listen.socket_mode.bits()).map_err(not_bound)?;
+        let (unix, file) = socket.into_parts();
         let tcp = match listen.tcp {
             None => None,
             Some(address) => Some(TcpListener::bind(address).await.map_err(|source| {
@@ -92,8 +99,10 @@ impl Server {
             unix,
             tcp,
             tls,
+            proxy_protocol: listen.proxy_protocol,
             audit: None,
-            _socket: SocketFile(listen.socket.clone()),
+            callers: Callers::default(),
+            _socket: file,
         })
     }
 
@@ -105,6 +114,11 @@ impl Server {
         }
     }
 
+    /// Read requests as `callers` says.
+    pub(crate) fn reading(self, callers: Callers) -> Self {
+        Self { callers, ..self }
+    }
+
     /// The address on which TCP is accepted, if it is.
     pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
@@ -113,7 +127,7 @@ impl Server {
     /// Answer requests until `stop`, then let those under way end.
     pub(crate) async fn run(self, router: Router, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(());
-        let unix_door = Door::new(MAX_CONNECTIONS, &router, None);
+        let unix_door = Door::new(MAX_OF_ONE, &router, &self.callers, None);
         let over_tls = self.tls.map(|tls| {
             tokio::spawn(tls.clone().watch());
             OverTls {
@@ -126,7 +140,8 @@ impl Server {
             Some(_) => MAX_OF_ONE,
             None => MAX_CONNECTIONS,
         };
-        let tcp_door = Door::new(of_one, &router, over_tls);
+        let mut tcp_door = Door::new(of_one, &router, &self.callers, over_tls);
+        tcp_door.proxy_protocol = self.proxy_protocol;
         let graceful = GracefulShutdown::new();
         tokio::pin!(stop);
         let mut ticks = service_manager::alive_every().map(tokio::time::interval);
@@ -142,14 +157,14 @@ impl Server {
                     Ok((stream, _)) => {
                         let peer = stream.peer_cred().ok().map(|peer| peer.uid());
                         match QuietStream::new(stream) {
-                            Ok(stream) => unix_door.admit(stream, Peer::Unix(peer), &graceful),
+                            Ok(stream) => unix_door.admit_unix(stream, peer, graceful.watcher()),
                             Err(error) => tracing::warn!(%error, "a connection was not served"),
                         }
                     }
                     Err(error) => rest(&error).await,
                 },
                 accepted = accept_tcp(self.tcp.as_ref()) => match accepted {
-                    Ok((stream, from)) => tcp_door.admit_tcp(stream, from.ip(), &graceful),
+                    Ok((stream, from)) => tcp_door.admit_tcp(stream, from.ip(), graceful.watcher()),
                     Err(error) => rest(&error).await,
                 },
             }
@@ -189,6 +204,9 @@ struct Door {
     places: Places,
     router: Router,
     http: http1::Builder,
+    callers: Callers,
+    /// Whether connections begin with the PROXY protocol.
+    proxy_protocol: bool,
     over_tls: Option<OverTls>,
 }
 
@@ -202,7 +220,7 @@ struct OverTls {
 }
 
 impl Door {
-    fn new(of_one: u32, router: &Router, over_tls: Option<OverTls>) -> Self {
+    fn new(of_one: u32, router: &Router, callers: &Callers, over_tls: Option<OverTls>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(None::<Duration>)
@@ -212,21 +230,27 @@ impl Door {
             places: Places::new(MAX_CONNECTIONS, of_one),
             router: router.clone(),
             http,
+            callers: callers.clone(),
+            proxy_protocol: false,
             over_tls,
         }
     }
 
-    /// A place for a connection, if there is one soon: idle ones go for it.
+    /// A place for a connection, if there is one soon: idle ones go for it. The
+    /// connections of the broker and of proxies are counted request by request.
     async fn place(&self, peer: Peer) -> Option<Place> {
-        let source = match peer {
-            Peer::Tcp(address) => address,
-            Peer::Unix(_) | Peer::Forwarded => Ipv4Addr::UNSPECIFIED.into(),
-        };
         let mut place = None;
         if self.places.wanted() < MAX_WAITING
             && let Some(room) = self.places.room_soon().await
         {
-            place = self.places.take(room, source).await;
+            place = match peer {
+                Peer::Tcp(address) if !self.callers.forwarders.trusts(peer) => {
+                    self.places.take(room, address).await
+                }
+                Peer::Tcp(_) | Peer::Unix(_) | Peer::Forwarded => {
+                    Some(self.places.take_for_many(room))
+                }
+            };
         }
         if place.is_none() {
             tracing::warn!(?peer, "closed a connection: there are too many");
@@ -234,12 +258,10 @@ impl Door {
         place
     }
 
-    /// Serve a connection, or close it when there are too many.
-    fn admit<S>(&self, stream: S, peer: Peer, graceful: &GracefulShutdown)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (door, watcher) = (self.clone(), graceful.watcher());
+    /// Serve a connection over the Unix socket, or close it when there are too
+    /// many.
+    fn admit_unix(&self, stream: QuietStream, uid: Option<u32>, watcher: Watcher) {
+        let (door, peer) = (self.clone(), Peer::Unix(uid));
         tokio::spawn(async move {
             let Some(place) = door.place(peer).await else {
                 return;
@@ -251,44 +273,73 @@ impl Door {
         });
     }
 
-    /// As [`Door::admit`], over TLS where it is configured.
-    fn admit_tcp(&self, stream: TcpStream, from: IpAddr, graceful: &GracefulShutdown) {
+    /// As [`Door::admit_unix`], over TCP, and over TLS where it is configured.
+    fn admit_tcp(&self, stream: TcpStream, from: IpAddr, watcher: Watcher) {
         let peer = Peer::Tcp(from);
         if let Err(error) = bound_unsent(&stream, WRITE_TIMEOUT) {
             tracing::debug!(%from, %error, "a connection broke before it was served");
             return;
         }
-        let Some(over_tls) = self.over_tls.clone() else {
-            return self.admit(stream, peer, graceful);
-        };
-        let (door, watcher) = (self.clone(), graceful.watcher());
+        if self.proxy_protocol && !self.callers.forwarders.trusts(peer) {
+            tracing::debug!(%from, "closed a connection: it is not from a proxy");
+            return;
+        }
+        let door = self.clone();
         tokio::spawn(async move {
             if let Some(place) = door.place(peer).await {
-                door.converse(&over_tls, stream, from, watcher, place).await;
+                door.converse(stream, from, watcher, &place).await;
             }
         });
     }
 
     async fn converse(
         &self,
-        over_tls: &OverTls,
-        stream: TcpStream,
-        from: IpAddr,
+        mut stream: TcpStream,
+        mut from: IpAddr,
         watcher: Watcher,
-        place: Place,
+        place: &Place,
     ) {
-        let mut stopped = over_tls.stopped.clone();
-        let accepted = tokio::select! {
-            accepted = over_tls.tls.accept(stream) => accepted,
-            _ = stopped.changed() => return,
+        let mut share = None;
+        if self.proxy_protocol {
+            match proxy_protocol::read(&mut stream).await {
+                Ok(Some(client)) => {
+                    share = self.places.share(client);
+                    if share.is_none() {
+                        tracing::warn!(%client, "closed a connection: there are too many");
+                        return;
+                    }
+                    from = client;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%from, %error, "closed a connection of a proxy");
+                    return;
+                }
+            }
+        }
+        let peer = Peer::Tcp(from);
+        let served = match &self.over_tls {
+            None => {
+                let connection = self.connection(stream, peer, None, place.idle());
+                watcher.watch(connection).await
+            }
+            Some(over_tls) => {
+                let mut stopped = over_tls.stopped.clone();
+                let accepted = tokio::select! {
+                    accepted = over_tls.tls.accept(stream) => accepted,
+                    _ = stopped.changed() => return,
+                };
+                let (stream, chain) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => return over_tls.not_accepted(from, &error),
+                };
+                let shown = chain.map(|chain| Shown::new(chain, over_tls.tls.clone()));
+                let connection = self.connection(stream, peer, shown, place.idle());
+                watcher.watch(connection).await
+            }
         };
-        let (stream, chain) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => return over_tls.not_accepted(from, &error),
-        };
-        let shown = chain.map(|chain| Shown::new(chain, over_tls.tls.clone()));
-        let connection = self.connection(stream, Peer::Tcp(from), shown, place.idle());
-        if let Err(error) = watcher.watch(connection).await {
+        drop(share);
+        if let Err(error) = served {
             tracing::debug!(%error, "a connection ended early");
         }
     }
@@ -304,8 +355,7 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let router = self.router.clone();
-        let over_tls = self.over_tls.is_some();
+        let door = Arc::new(self.clone());
         let stream = Paced::new(stream, WRITE_TIMEOUT);
         let (stream, conversation) = Guarded::new(stream, HEAD_TIMEOUT, idle);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -315,17 +365,47 @@ impl Door {
             if let Some(shown) = &shown {
                 extensions.insert(shown.clone());
             }
-            let answer = router.clone().call(request.map(Body::new));
-            async move {
-                let mut answer = answer.await?;
-                if over_tls {
-                    let headers = answer.headers_mut();
-                    headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
-                }
-                Ok::<_, Infallible>(turn.answer(answer))
-            }
+            door.callers.prefix.strip_from(request.uri_mut());
+            let answer = door.clone().answer(peer, request);
+            async move { Ok::<_, Infallible>(turn.answer(answer.await?)) }
         });
         self.http.serve_connection(TokioIo::new(stream), service)
+    }
+
+    /// Answer a request, counted for the client that a broker or a proxy names.
+    async fn answer(
+        self: Arc<Self>,
+        peer: Peer,
+        mut request: hyper::Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let (client, source) = self.callers.forwarders.source(peer, request.headers());
+        request.extensions_mut().insert(source);
+        let share = match (client, peer) {
+            (None, _) => None,
+            // Its connection is counted.
+            (Some(client), Peer::Tcp(own)) if client == own.to_canonical() => None,
+            (Some(client), _) => match self.places.share(client) {
+                Some(share) => Some(share),
+                None => {
+                    let words =
+                        "Too many requests at once from one address. Try again in 1 second.";
+                    return Ok(Fault::too_many(words, 1).into_response());
+                }
+            },
+        };
+        let (head, body) = request.into_parts();
+        let (body, unread) = Received::new(body, &head.headers);
+        let request = Request::from_parts(head, Body::new(body));
+        let mut answer = self.router.clone().call(request).await?;
+        unread.write(answer.headers_mut());
+        if self.over_tls.is_some() {
+            let headers = answer.headers_mut();
+            headers.insert(STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT);
+        }
+        Ok(match share {
+            Some(share) => answer.map(|body| Body::new(Holding::new(body, share))),
+            None => answer,
+        })
     }
 }
 
@@ -345,69 +425,19 @@ impl OverTls {
     }
 }
 
-/// Bind `path` so that nobody can connect before its mode is set.
-fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener> {
-    let failed = |source: io::Error| {
-        Error::unavailable(
-            format!("listen.socket: cannot listen on {}", path.display()),
-            source,
-        )
-    };
-    let parent = path
-        .parent()
-        .filter(|parent| parent.is_absolute())
-        .ok_or_else(|| Error::invalid("listen.socket: an absolute path is needed"))?;
-    check_parent(parent)?;
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("listen.socket: {} exists and is no socket", path.display()),
-            ));
-        }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(Error::new(
-                Kind::Conflict,
-                format!(
-                    "listen.socket: another service answers on {}",
-                    path.display()
-                ),
-            ));
-        }
-        Ok(_) | Err(_) => {}
-    }
-    let hidden = parent.join(format!(".{}", std::process::id()));
-    let _ = fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden).map_err(failed)?;
-    fs::set_permissions(&hidden, Permissions::from_mode(mode))
-        .and_then(|()| fs::rename(&hidden, path))
-        .map_err(failed)?;
-    Ok(listener)
-}
-
-/// Whoever can write to the socket's directory can put another service in
-/// the place of this one.
+/// As [`unix::check_parent`], for the directory of `listen.socket`.
 ///
 /// Errors: others can write to it, or it is not there.
 pub(crate) fn check_parent(parent: &Path) -> Result<()> {
-    let found = fs::metadata(parent).map_err(|source| {
-        Error::unavailable(
-            format!("listen.socket: no directory {}", parent.display()),
-            source,
-        )
-    })?;
-    let own = geteuid().as_raw();
-    let mode = found.mode() & 0o7777;
-    if (found.uid() != own && found.uid() != 0) || mode & 0o022 != 0 {
-        return Err(Error::new(
-            Kind::Insecure,
-            format!(
-                "listen.socket: {} has mode {mode:04o} and owner {}; it must belong to root or uid \
-                 {own} and be writable by its owner alone",
-                parent.display(),
-                found.uid()
-            ),
-        ));
-    }
-    Ok(())
+    unix::check_parent(parent).map_err(not_bound)
+}
+
+fn not_bound(why: NotBound) -> Error {
+    let kind = match why {
+        NotBound::NotAbsolute => Kind::Invalid,
+        NotBound::Open(..) => Kind::Insecure,
+        NotBound::NoSocket(_) | NotBound::Taken(_) => Kind::Conflict,
+        NotBound::Failed(..) => Kind::Unavailable,
+    };
+    Error::new(kind, format!("listen.socket: {why}"))
 }

@@ -23,28 +23,14 @@ use crate::secret::Secret;
 use crate::source::Source;
 use crate::token::{Audience, LEGACY_CLIENT};
 
-/// Where the broker says a request came from.
-const SOURCE_HEADER: &str = "x-warrant-source";
-
 impl<S: Sync> FromRequestParts<S> for Source {
     type Rejection = Fault;
 
-    /// The TCP peer; over the Unix socket, what the broker says, if it says
-    /// one thing.
+    /// The source that was found when the request came in.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
-        let Some(peer) = parts.extensions.get().copied() else {
-            return Err(Fault::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Internal Server Error",
-            ));
-        };
-        Ok(match peer {
-            Peer::Tcp(address) => Self::of_address(address),
-            Peer::Unix(_) | Peer::Forwarded => {
-                let mut values = parts.headers.get_all(SOURCE_HEADER).iter();
-                let value = values.next().filter(|_| values.next().is_none());
-                Self::of_header(value.and_then(|value| value.to_str().ok()))
-            }
+        parts.extensions.get().cloned().ok_or_else(|| {
+            let words = "Internal Server Error";
+            Fault::new(StatusCode::INTERNAL_SERVER_ERROR, words)
         })
     }
 }

@@ -249,6 +249,8 @@ impl Login {
         };
         event.detail = by.map(|judge| judge.name().to_owned());
         let checked = checked?;
+        self.throttle
+            .succeed(&checked.name, &source, Instant::now());
         let directory = &self.sessions.directory;
         let user = directory
             .principal(&checked.name, checked.uid, checked.superuser)
@@ -271,7 +273,7 @@ impl Login {
 
     /// Those who waited with this one may have failed meanwhile.
     fn check_again(&self, name: Option<&UserName>, source: &Source) -> Result<(), Refusal> {
-        match self.throttle.check(name, source, Instant::now()) {
+        match self.throttle.check_again(name, source, Instant::now()) {
             Verdict::Refuse(wait_s) => Err(Refusal::Throttled(wait_s)),
             Verdict::Proceed | Verdict::Slow(_) => Ok(()),
         }

@@ -248,7 +248,7 @@ async fn a_token_endpoint_that_answers_nonsense_signs_nobody_in() {
 async fn no_more_browsers_are_waited_for_than_there_is_room_and_not_for_ever() {
     let provider = FakeProvider::start().await;
     let house = open(&provider, |_| {}).await;
-    let source = Source::of_header(Some("192.0.2.7"));
+    let source = Source::of_address([192, 0, 2, 7].into());
     let oidc = &house.service.oidc;
     for _ in 0..100 {
         oidc.begin("campus", "/", false, &source).await.unwrap();

@@ -182,20 +182,40 @@ async fn t99_whoever_is_throttled_takes_no_place_of_those_who_wait() {
 
 #[tokio::test]
 async fn t99_logins_of_ones_own_win_no_more_tries_at_the_accounts_of_others() {
-    let house = House::open().await;
-    let mut refused = false;
-    for number in 0..300 {
+    let house = std::sync::Arc::new(House::open().await);
+    for number in 0..110 {
         let user = format!("user{number}");
-        if house.login(&user, "wrong", "192.0.2.1").await.status == 429 {
-            refused = true;
-            break;
-        }
+        assert_eq!(house.login(&user, "wrong", "192.0.2.1").await.status, 400);
         if number % 10 == 0 {
-            // Where the limit has just been reached, this waits as well.
-            house.login("ann", "pw", "192.0.2.1").await;
+            house.login("ann", "pw", "192.0.2.1").await.token();
         }
     }
-    assert!(refused);
+    let mut guesses = tokio::task::JoinSet::new();
+    for number in 0..60 {
+        let house = house.clone();
+        let user = format!("other{number}");
+        guesses.spawn(async move { house.login(&user, "wrong", "192.0.2.1").await.status });
+    }
+    let answers = guesses.join_all().await;
+    let looked_at = answers.iter().filter(|status| **status == 400).count();
+    // Some more only where the machine is so slow that failures are forgiven.
+    assert!(looked_at < 40, "{looked_at}");
+    std::sync::Arc::into_inner(house).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn t131_many_wrong_guesses_behind_one_address_lock_nobody_else_out() {
+    let house = House::open().await;
+    house.add("bob", "pw").await;
+    house.login("ann", "pw", "192.0.2.1").await.token();
+    for number in 0..110 {
+        let user = format!("user{number}");
+        assert_eq!(house.login(&user, "wrong", "192.0.2.1").await.status, 400);
+    }
+    // At the same address: one who was there before, and one who was not.
+    house.login("ann", "pw", "192.0.2.1").await.token();
+    house.login("bob", "pw", "192.0.2.1").await.token();
+    house.login("bob", "pw", "192.0.2.2").await.token();
     house.close().await;
 }
 

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use warrant_api::credential::BASIC_CLIENT;
 use warrant_api::oauth::Granted;
 use warrant_api::scope::Scopes;
 
@@ -12,8 +13,6 @@ use crate::secret::Secret;
 use crate::source::Source;
 use crate::token::Audience;
 
-/// The client of those who show name and password with each request.
-const BASIC_CLIENT: &str = "basic";
 /// The life of a token that they are exchanged for, in seconds.
 const TOKEN_LIFE_S: u64 = 300;
 

@@ -14,7 +14,7 @@ use warrant_upkeep::{
 };
 
 use super::spool;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Listen, Mode};
 use crate::store;
 
 /// Look at everything, and tell what was found; the exit code.
@@ -61,6 +61,13 @@ async fn look(config: &Config, findings: &mut Findings) {
              proxy that speaks TLS before it, and name its address as listen.public_url",
         ),
         None => {}
+    }
+    if config.listen.proxies != Listen::default().proxies
+        && let Ok(proxies) = config.listen.trusted()
+    {
+        for name in proxies.missing() {
+            findings.warning("listen.proxies", format!("there is no account {name:?}"));
+        }
     }
     if std::env::var_os("PGPASSWORD").is_some_and(|value| !value.is_empty()) {
         findings.warning(

@@ -1,10 +1,10 @@
 //! Who may use which route: one table, looked at before any handler. A route
 //! that is not in it is nobody's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ALLOW, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
@@ -17,6 +17,7 @@ use super::Shared;
 use super::browser;
 use super::flux::fault::Fault;
 use super::limits::Allowance;
+use super::listen::Client;
 use super::possession::Asked;
 use crate::caller::Caller;
 use crate::service::check_role;
@@ -254,8 +255,8 @@ fn route(request: &Request) -> String {
 }
 
 fn source(request: &Request) -> Option<IpAddr> {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map(|ConnectInfo(address)| address.ip().to_canonical())
+    let client = request.extensions().get::<Client>();
+    client.and_then(|Client(address)| *address)
 }
 
 fn judge_shape(request: &Request) -> Result<(), Misread> {

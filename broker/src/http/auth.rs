@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use warrant_api::credential::CredentialKind;
+use warrant_api::credential::{CredentialKind, THROTTLED, UNANSWERED_SCHEME};
 use warrant_api::keys::KEY_PREFIX;
 use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role};
@@ -92,6 +92,8 @@ enum Shown<'a> {
     Key(&'a str),
     Cookie(&'a str),
     Basic(&'a str),
+    /// A password that the auth service could not check, as a proxy says.
+    Unanswered(&'a str),
 }
 
 #[derive(Debug, Clone)]
@@ -221,11 +223,14 @@ impl Gate {
             | Shown::Token(_)
             | Shown::Key(_)
             | Shown::Cookie(_)
-            | Shown::Basic(_) => Fault::bad_token(&self.challenge),
+            | Shown::Basic(_)
+            | Shown::Unanswered(_) => Fault::bad_token(&self.challenge),
         };
         let mut by = By::Program;
         let (kind, value) = match shown {
             Shown::Nothing => return Err(Fault::not_authenticated(&self.challenge).into()),
+            Shown::Unanswered(THROTTLED) => return Err(Fault::too_many().into()),
+            Shown::Unanswered(_) => return Err(away().into()),
             Shown::Token(token) | Shown::Bound(token) => (None, token),
             Shown::Key(key) => (Some(CredentialKind::Key), key),
             Shown::Cookie(cookie) => (Some(CredentialKind::Cookie), cookie),
@@ -262,6 +267,9 @@ impl Gate {
                 let words = "It cannot be told now whose tokens count.";
                 return Err(Fault::unavailable(words).into());
             }
+        }
+        if caller.bearer.as_ref().is_some_and(Bearer::is_of_basic) {
+            by = By::Basic;
         }
         match self.possessed(asked, shown, &caller, jkt.as_deref()) {
             Ok(()) => Ok((caller, by)),
@@ -510,6 +518,9 @@ fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
             None => Ok(Shown::Bound(token)),
             Some(_) => Err(Fault::detail(StatusCode::BAD_REQUEST, TWO)),
         };
+    }
+    if let Some(why) = authorization(UNANSWERED_SCHEME) {
+        return Ok(Shown::Unanswered(why));
     }
     match (bearer.or(basic), key) {
         (None, None) if headers.contains_key(AUTHORIZATION) => Ok(Shown::Nothing),

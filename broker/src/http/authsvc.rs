@@ -1,12 +1,11 @@
 //! Token requests, and the pages on which people sign in, are handed on to the
 //! auth service as they are, and nothing of them is kept.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE,
     HOST, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
@@ -23,6 +22,7 @@ use warrant_dpop::{HEADER as DPOP, NONCE_HEADER};
 
 use super::browser;
 use super::flux::fault::Fault;
+use super::listen::Client;
 use super::{Gate, Shared};
 use crate::authsvc::{self, SOURCE};
 
@@ -93,7 +93,7 @@ pub(super) fn routes(own_warrants: bool) -> Router<Shared> {
 
 pub(super) async fn hand_on(
     State(gate): State<Arc<Gate>>,
-    source: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    client: Option<axum::Extension<Client>>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     let (head, body) = request.into_parts();
@@ -117,8 +117,8 @@ pub(super) async fn hand_on(
     if let Some(cookies) = browser::our_cookies(&head.headers) {
         ask = ask.header(COOKIE, cookies);
     }
-    if let Some(axum::Extension(ConnectInfo(address))) = source
-        && let Ok(value) = HeaderValue::from_str(&address.ip().to_string())
+    if let Some(axum::Extension(Client(Some(address)))) = client
+        && let Ok(value) = HeaderValue::from_str(&address.to_string())
     {
         ask = ask.header(SOURCE, value);
     }

@@ -3,12 +3,11 @@
 //! caller showed. A key is made for a proof of its user: such a request is forwarded
 //! as it is, or, where users get their warrants themselves, not at all.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Request, Response, StatusCode};
 use axum::routing::{delete, post};
@@ -16,6 +15,7 @@ use http_body_util::Full;
 
 use super::authsvc::{self as authsvc_routes, away, forward, whole};
 use super::flux::fault::Fault;
+use super::listen::Client;
 use super::{Gate, Shared};
 use crate::authsvc::{self, SOURCE};
 use crate::caller::Caller;
@@ -45,7 +45,7 @@ async fn not_here() -> Fault {
 async fn hand_on(
     State(gate): State<Arc<Gate>>,
     caller: Caller,
-    source: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    client: Option<axum::Extension<Client>>,
     request: Request<Body>,
 ) -> Result<Response<Body>, Fault> {
     let Some(bearer) = &caller.bearer else {
@@ -65,8 +65,8 @@ async fn hand_on(
     if let Some(value) = head.headers.get(CONTENT_TYPE) {
         ask = ask.header(CONTENT_TYPE, value);
     }
-    if let Some(axum::Extension(ConnectInfo(address))) = source {
-        ask = ask.header(SOURCE, address.ip().to_string());
+    if let Some(axum::Extension(Client(Some(address)))) = client {
+        ask = ask.header(SOURCE, address.to_string());
     }
     let ask = ask.body(Full::new(body)).map_err(|_| away())?;
     forward(&gate, ask).await

@@ -18,6 +18,22 @@ pub const WEB_COOKIE: &str = "__Host-warrant";
 /// the browser shows the cookie: [`Exchanged::csrf`].
 pub const CSRF_HEADER: &str = "x-warrant-csrf";
 
+/// The header in which the auth service answers a proxy that asks about HTTP
+/// Basic: the value that replaces `Authorization`.
+pub const REPLACEMENT_HEADER: &str = "x-warrant-authorization";
+
+/// The scheme of a replacement where nobody could say whether the password was
+/// right: [`THROTTLED`] or [`UNAVAILABLE`] follows.
+pub const UNANSWERED_SCHEME: &str = "Warrant-Unanswered";
+/// Too many passwords were wrong.
+pub const THROTTLED: &str = "throttled";
+/// Passwords cannot be checked now.
+pub const UNAVAILABLE: &str = "unavailable";
+
+/// The client of tokens that were given for HTTP Basic. Browsers send that by
+/// themselves, so that pages of other servers can make them use it.
+pub const BASIC_CLIENT: &str = "basic";
+
 /// What sort of credential it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
