@@ -162,6 +162,7 @@ impl House {
                 "BROKER__LISTEN__ADDRESS_FILE",
                 text(self.path("run/address")),
             ),
+            ("BROKER__LISTEN__SOCKET", text(self.path("run/broker.sock"))),
             ("BROKER__AUTH__SOCKET", text(self.path("run/auth.sock"))),
             ("BROKER__SPOOL__DIR", text(self.state("spool"))),
             (

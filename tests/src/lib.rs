@@ -30,6 +30,7 @@ pub mod fake_auth;
 pub mod flux;
 pub mod handshake;
 pub mod house;
+pub mod nginx;
 pub mod openid;
 pub mod processes;
 pub mod python;

@@ -424,9 +424,20 @@ def proxy():
         text = text.replace(placeholder, name)
     with open("/etc/nginx/sites-enabled/warrant.conf", "w") as file:
         file.write(text)
+    for name, section, setting in [
+        ("broker", "[listen]", 'socket = "/run/warrant/broker.sock"'),
+        ("broker", "[listen]", 'public_url = "https://jobs.example.org"'),
+        ("authsvc", "[oauth]", 'url = "https://jobs.example.org"'),
+    ]:
+        path = f"/etc/warrant/{name}.toml"
+        settings = open(path).read()
+        assert settings.count(section + "\n") == 1, path
+        with open(path, "w") as file:
+            file.write(settings.replace(section + "\n", f"{section}\n{setting}\n"))
     run("cp", f"{doc}/warrant-nginx.conf", "/etc/tmpfiles.d/")
     run("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/warrant-nginx.conf")
-    run("systemctl", "restart", "warrant-authsvc", "nginx")
+    run("systemctl", "restart", "warrant-authsvc", "warrant-broker", "nginx")
+    until("the broker to answer", answering)
     https = ssl.create_default_context()
     https.check_hostname, https.verify_mode = False, ssl.CERT_NONE
 

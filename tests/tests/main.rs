@@ -24,6 +24,7 @@ mod hostile;
 mod injection;
 mod numbers;
 mod operations;
+mod proxy;
 mod reading;
 mod secrets;
 mod shares;
