@@ -237,7 +237,7 @@ async fn until_stopped(
         _ = terminate.recv() => Duration::ZERO,
         _ = interrupt.recv() => Duration::ZERO,
         () = jobs.asked_to_stop() => grace,
-    }
+    })
 }
 
 /// End what waits in the names of accounts that were disabled, each by itself.

@@ -19,7 +19,7 @@ use warrant_migrations::{Db, Tx};
 use warrant_trail::{Allowance, Row, Trail};
 
 use crate::clock;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Part, Result};
 use crate::source::Source;
 
 /// Rows that wait to be written.
@@ -208,7 +208,10 @@ impl Audit {
     ///
     /// Errors: there is none, or the database is away: do not grant it.
     pub(crate) fn place(&self) -> Result<Place<'_>> {
-        let full = || Error::new(Kind::Unavailable, "the audit trail cannot be written now");
+        let full = || {
+            Error::new(Kind::Unavailable, "the audit trail cannot be written now")
+                .of(Part::Database)
+        };
         if !self.writable.load(Ordering::Relaxed) {
             return Err(full());
         }

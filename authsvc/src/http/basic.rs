@@ -104,7 +104,11 @@ pub(super) async fn replace_basic(
             Err(Refusal::Throttled(_)) => format!("{UNANSWERED_SCHEME} {THROTTLED}"),
             Err(Refusal::Busy | Refusal::Failed(_)) => format!("{UNANSWERED_SCHEME} {UNAVAILABLE}"),
             Err(
-                Refusal::Wrong(_) | Refusal::Payload(_) | Refusal::Scope | Refusal::Possession(_),
+                Refusal::Wrong(_)
+                | Refusal::Barred(_)
+                | Refusal::Payload(_)
+                | Refusal::Scope
+                | Refusal::Possession(_),
             ) => REFUSED.to_owned(),
         },
     };

@@ -21,8 +21,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Interval;
 use tower::Service;
-use warrant_door::received::{Holding, Received};
 use warrant_door::proxies::{Hop, Proxies};
+use warrant_door::received::{Holding, Received};
 use warrant_door::tls::{STRICT_TRANSPORT, Tls};
 use warrant_door::{
     Guarded, Idle, Paced, Place, Places, Prefix, QuietStream, bound_unsent, proxy_protocol,
@@ -256,7 +256,10 @@ impl Server {
             }
         }
         match tls {
-            None => self.converse(stream, Hop::Address(from), place.idle()).await,
+            None => {
+                self.converse(stream, Hop::Address(from), place.idle())
+                    .await
+            }
             Some(tls) => {
                 let mut stop = self.stop.clone();
                 let accepted = tokio::select! {
@@ -265,7 +268,8 @@ impl Server {
                 };
                 match accepted {
                     Ok((stream, _)) => {
-                        self.converse(stream, Hop::Address(from), place.idle()).await;
+                        self.converse(stream, Hop::Address(from), place.idle())
+                            .await;
                     }
                     Err(error) => tracing::debug!(%from, %error, "no connection over TLS"),
                 }

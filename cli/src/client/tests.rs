@@ -154,7 +154,7 @@ fn a_wrong_password_is_tried_once() {
     let server = guarded(|_| Reply::json(400, r#"{"detail":"Incorrect user or password"}"#));
     assert_eq!(
         server.client().answer(&nodes()).unwrap_err(),
-        Failure::Refused("login of ann failed: Incorrect user or password".to_owned())
+        Failure::Refused("login of ann failed: Wrong user name or password".to_owned())
     );
     assert_eq!(server.requests(), 2);
 }
