@@ -200,7 +200,9 @@ fn t121_a_job_number_far_beyond_all_others_is_refused() {
 
 #[test]
 fn t135_a_second_monitor_on_a_spool_does_not_serve() {
-    let house = House::open();
+    let mut house = House::open();
+    // It has the spool once it answers.
+    name(&mut house, OURS, true);
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let second = Command::new(PROGRAM)
         .args(["monitor", "--spool"])
