@@ -17,6 +17,7 @@ use nix::unistd::Uid;
 
 use crate::database::{Created, Database};
 use crate::flux::{Address, Flux};
+use crate::house::House;
 use crate::service::{self, Service, Variables};
 use crate::wait::{until, until_within};
 
@@ -389,6 +390,10 @@ impl Village {
 
     /// The password of an account.
     pub fn password(account: Account) -> String {
+        if account.name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+            return House::password(account.name);
+        }
+        // What a name holds is no part of a password's test.
         format!("canary-password-of-{}", account.uid)
     }
 

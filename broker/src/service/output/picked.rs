@@ -3,9 +3,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 
-use warrant_wire::output::{ENTRY_BYTES, Entry, Stream};
-
-use super::{CHUNK, open};
+use super::{CHUNK, ENTRY_BYTES, Entry, OutputStream, open};
 use crate::engine::OutputFiles;
 
 const SIZE: u64 = ENTRY_BYTES as u64;
@@ -29,7 +27,7 @@ pub(super) struct Piece {
 /// much of it was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Picked {
-    stream: Stream,
+    stream: OutputStream,
     /// Bytes of the stream that are left out before the first.
     skip: u64,
     stretch: u64,
@@ -38,7 +36,7 @@ pub(super) struct Picked {
 
 impl Picked {
     /// The bytes of `stream`, without the first `skip`.
-    pub(super) fn new(stream: Stream, skip: u64) -> Self {
+    pub(super) fn new(stream: OutputStream, skip: u64) -> Self {
         Self {
             stream,
             skip,

@@ -132,7 +132,8 @@ impl Site {
         };
         let files = std::fs::read_dir(dir).unwrap();
         let mut paths = files.map(|file| file.unwrap().path());
-        let path = paths.next().unwrap();
+        let path = paths.find(|path| path.extension().is_some_and(|end| end == "pem"));
+        let path = path.unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         let (_, kid) = name.split_once('-').unwrap();
         let pem = std::fs::read_to_string(&path).unwrap();
