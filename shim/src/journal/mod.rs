@@ -428,7 +428,7 @@ impl Index {
     fn waits(&self, task: Task) -> Option<(u32, u64)> {
         let admission = self.admissions.get(&task)?;
         let is_waiting = admission.state == State::Waiting;
-        is_waiting.then(|| (admission.identity.uid, admission.launch_bytes as u64))
+        is_waiting.then_some((admission.identity.uid, admission.launch_bytes as u64))
     }
 
     fn count(&mut self, whose: Option<(u32, u64)>, change: fn(&mut Waiting, u64)) {
