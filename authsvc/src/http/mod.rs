@@ -100,12 +100,13 @@ pub(crate) struct Service {
 }
 
 /// The paths of all routes.
-const PATHS: [&str; 25] = [
+const PATHS: [&str; 26] = [
     "/v1/auth",
     "/v1/token",
     "/v1/login/access-token",
     "/v1/keys",
     "/v1/keys/{id}",
+    "/internal/basic",
     "/internal/credential",
     "/internal/revocations",
     "/oauth/token",
