@@ -125,7 +125,7 @@ impl Cli {
             return check::run(read(), options).await;
         }
         if matches!(self.command, Command::DatabaseRoles) {
-            say(ROLES.trim_end())?;
+            ROLES.lines().try_for_each(say)?;
             return Ok(0);
         }
         let settings = read()?;
