@@ -332,13 +332,13 @@ impl Keeper {
             Ok(_) => Ok(self.exchange(socket, decoder, waiting).await),
             Err(error) => {
                 drop(socket);
-                Err(error)
+                match error.kind() {
+                    std::io::ErrorKind::TimedOut => Ok(Served::Silent),
+                    _ => Err(error),
+                }
             }
         };
-        let silent = match &served {
-            Ok(served) => matches!(served, Served::Silent),
-            Err(error) => error.kind() == std::io::ErrorKind::TimedOut,
-        };
+        let silent = matches!(served, Ok(Served::Silent));
         self.contact
             .set(if silent { Found::Silent } else { Found::Away });
         // Nobody answers these any more.
