@@ -36,7 +36,13 @@ def children(pid):
     """The processes that this one has started, by name."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         numbers = file.read().split()
-    return {os.path.basename(os.readlink(f"/proc/{number}/exe")): int(number) for number in numbers}
+    found = {}
+    for number in numbers:
+        try:
+            found[os.path.basename(os.readlink(f"/proc/{number}/exe"))] = int(number)
+        except FileNotFoundError:
+            pass  # It has ended.
+    return found
 
 
 def read(pid, name):
