@@ -489,7 +489,7 @@ def purge():
 
 STEPS = [install, configure, places, documents, logins, clients, credentials, running, restarts,
          every_order, hang, upgrade, ends,
-         removal, proxy, *directory.STEPS, journal, scores, purge]
+         removal, *directory.STEPS, proxy, journal, scores, purge]
 
 
 def said():
