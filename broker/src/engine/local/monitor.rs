@@ -332,9 +332,10 @@ impl Keeper {
             Ok(_) => Ok(self.exchange(socket, decoder, waiting).await),
             Err(error) => {
                 drop(socket);
-                match error.kind() {
-                    std::io::ErrorKind::TimedOut => Ok(Served::Silent),
-                    _ => Err(error),
+                if error.kind() == std::io::ErrorKind::TimedOut {
+                    Ok(Served::Silent)
+                } else {
+                    Err(error)
                 }
             }
         };
