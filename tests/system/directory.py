@@ -1,4 +1,4 @@
-"""People in a directory (slapd, asked by nslcd) that stops and stalls while
+"""People in a directory (slapd, asked by nslcd) that stalls while
 their jobs wait, start and run. For the machine of the system test."""
 
 import grp
