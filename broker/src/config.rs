@@ -9,6 +9,8 @@ use anyhow::Context;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use warrant_api::address::listen_address;
+use warrant_api::environment::passed_through;
 use warrant_door::proxies::Proxies;
 use warrant_door::tls::Files;
 use warrant_upkeep::{has_password, read_argument, read_setting};
@@ -452,28 +454,17 @@ impl Config {
             self.flux.legacy_job = truth("FLUX_LEGACY_JOB", &word)?;
         }
         if let Some(list) = variable("FLUX_JOB_ENV_PASSTHROUGH") {
-            let names = list
-                .split(',')
-                .map(str::trim)
-                .filter(|name| !name.is_empty());
-            self.engine.env_passthrough.extend(names.map(str::to_owned));
+            let names = passed_through(&list).map(str::to_owned);
+            self.engine.env_passthrough.extend(names);
         }
         self.take_address(variable)
     }
 
     /// `HOST` and `PORT` of the container images.
     fn take_address(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
-        if let Some(port) = variable("PORT") {
-            let port = port.trim().parse();
-            self.listen
-                .http
-                .set_port(port.map_err(|_| anyhow::anyhow!("PORT must be a number"))?);
-        }
-        if let Some(host) = variable("HOST")
-            && let Ok(address) = host.trim().parse()
-        {
-            self.listen.http.set_ip(address);
-        }
+        let (host, port) = (variable("HOST"), variable("PORT"));
+        let address = listen_address(self.listen.http, host.as_deref(), port.as_deref());
+        self.listen.http = address.map_err(anyhow::Error::msg)?;
         Ok(())
     }
 

@@ -320,9 +320,10 @@ pub(crate) struct Up {
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 
-    /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
-    pub(crate) listen: SocketAddr,
+    /// Address and port to listen on; port 0 takes a free one [default: HOST and
+    /// PORT, else 127.0.0.1:5000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
 
     /// Speak TLS, with the certificate in this file, followed by those between
     /// it and its root

@@ -68,9 +68,9 @@ def up(state=STATE, listen="127.0.0.1:0", options=(), **variables):
         )
 
 
-def start(options=()):
+def start(options=(), **variables):
     open(LOG, "w").close()
-    process = server["process"] = up(options=options)
+    process = server["process"] = up(options=options, **variables)
 
     def url():
         assert process.poll() is None, open(LOG).read()
@@ -252,6 +252,49 @@ def tls():
     assert server["process"].wait(30) == 0
 
 
+def settings():
+    """Variables that are named reach jobs; the files of the directory are honoured."""
+    files = {
+        "broker.toml": '[engine]\nenv_passthrough = ["CAMPUS"]\n',
+        "authsvc.toml": '[oauth]\nurl = "https://jobs.example.org/w"\n',
+    }
+    for name, text in files.items():
+        with open(f"{STATE}/{name}", "w") as file:
+            file.write(text)
+        os.chmod(f"{STATE}/{name}", 0o644)
+    start(LANG="de_DE.UTF-8", LC_TIME="C", TZ="Asia/Tokyo", CAMPUS="north", MPI_HOME="/opt/mpi",
+          SITE_NAME="lab", OTHER="hidden", FLUX_TOKEN=CANARY, FLUX_USER="olga",
+          FLUX_JOB_ENV_PASSTHROUGH="MPI_HOME, SITE_*, FLUX_TOKEN, BROKER__*",
+          BROKER__FLUX__LEGACY_JOB="true")
+    environment = read(server["children"]["warrant-broker"], "environ")
+    assert CANARY not in environment and "OTHER" not in environment, environment
+    told = urllib.request.urlopen(server["url"] + "/.well-known/oauth-authorization-server").read()
+    assert b'"https://jobs.example.org/w/oauth/token"' in told, told
+    # Clients do not send a password to another server than they were given.
+    server["process"].terminate()
+    assert server["process"].wait(30) == 0
+    os.unlink(f"{STATE}/authsvc.toml")
+    start(LANG="de_DE.UTF-8", LC_TIME="C", TZ="Asia/Tokyo", CAMPUS="north", MPI_HOME="/opt/mpi",
+          SITE_NAME="lab", FLUX_TOKEN=CANARY,
+          FLUX_JOB_ENV_PASSTHROUGH="MPI_HOME, SITE_*, FLUX_TOKEN, BROKER__*",
+          BROKER__FLUX__LEGACY_JOB="true")
+    password = open(f"{PLACE}/passwords/alice").read().strip()
+    alice = User("alice", password, server["url"], WARRANT)
+    seen = alice.warrant("submit", "--wait", "--", "env").splitlines()
+    for line in ["LANG=de_DE.UTF-8", "LC_TIME=C", "TZ=Asia/Tokyo", "CAMPUS=north",
+                 "MPI_HOME=/opt/mpi", "SITE_NAME=lab"]:
+        assert line in seen, (line, seen)
+    assert CANARY not in " ".join(seen) and "BROKER__" not in " ".join(seen), seen
+    server["process"].terminate()
+    assert server["process"].wait(30) == 0
+    said = refused(1, BROKER__SPOOL__DIR="/tmp")
+    assert "BROKER__SPOOL__DIR: `warrant up` decides this" in said, said
+    with open(f"{STATE}/authsvc.toml", "w") as file:
+        file.write('backends = ["none"]\n')
+    assert "must log in" in refused(1)
+    os.unlink(f"{STATE}/authsvc.toml")
+
+
 def damaged():
     """A place with another owner or mode than it should have is not used."""
     os.chmod(f"{STATE}/spool", 0o2775)
@@ -259,7 +302,8 @@ def damaged():
     assert f"{STATE}/spool must be" in said, said
 
 
-STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, restarted, tls, damaged]
+STEPS = [refusals, accounts, environments, places, jobs_live_on, killed, restarted, tls, settings,
+         damaged]
 
 os.mkdir(f"{PLACE}/bin")
 for program in ("warrant", *ACCOUNTS):

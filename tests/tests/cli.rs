@@ -2,6 +2,7 @@
 
 mod jobs;
 mod login;
+mod up;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

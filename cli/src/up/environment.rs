@@ -1,7 +1,10 @@
 //! What a service finds in its environment.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
+
+use warrant_api::environment::matches;
 
 /// The environment of a service.
 pub(crate) enum Environment {
@@ -20,17 +23,30 @@ pub(crate) enum Environment {
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Environment {
-    /// A search path, and those of our variables that are named or begin with
-    /// a prefix (a name that ends with `_`); then `with`.
+    /// A search path, and those of our variables whose names fit one of `ours`, in
+    /// which `*` stands for anything; then `with`.
     pub(crate) fn only(ours: &[&str], with: Vec<(&'static str, OsString)>) -> Self {
-        let wanted = |name: &str| {
-            ours.iter()
-                .any(|known| name == *known || (known.ends_with('_') && name.starts_with(known)))
+        let wanted = |name: &OsString| {
+            let fits = |pattern: &&str| matches(pattern.as_bytes(), name.as_bytes());
+            ours.iter().any(fits)
         };
         let mut all = vec![("PATH".into(), PATH.into())];
-        all.extend(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));
+        all.extend(std::env::vars_os().filter(|(name, _)| wanted(name)));
         all.extend(with.into_iter().map(|(name, value)| (name.into(), value)));
         Self::Only(all)
+    }
+
+    /// The same with those of our variables whose names are `wanted`, where no
+    /// variable has that name yet.
+    pub(crate) fn and_ours(mut self, wanted: impl Fn(&OsString) -> bool) -> Self {
+        if let Self::Only(all) = &mut self {
+            for (name, value) in std::env::vars_os().filter(|(name, _)| wanted(name)) {
+                if !all.iter().any(|(known, _)| *known == name) {
+                    all.push((name, value));
+                }
+            }
+        }
+        self
     }
 
     /// Make it the environment of a process to be.
@@ -60,7 +76,7 @@ mod tests {
         let home = std::env::var_os("HOME");
         assert!(home.is_some(), "the test needs a variable to leave out");
         let Environment::Only(all) = Environment::only(
-            &["CARGO_MANIFEST_DIR", "CARGO__"],
+            &["CARGO_MANIFEST_DIR", "CARGO__*"],
             vec![("MINE", "1".into())],
         ) else {
             panic!("it inherits");

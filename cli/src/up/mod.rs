@@ -24,6 +24,7 @@ mod state_dir;
 pub(crate) mod tether;
 mod tls;
 mod welcome;
+mod written;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -31,6 +32,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use warrant_api::address::listen_address;
 use warrant_api::token::AuthInfo;
 
 use crate::args::Up;
@@ -42,6 +44,10 @@ use crate::server::Server;
 use crate::terminal::complain;
 use crate::trust::Trust;
 use crate::up::tls::Tls;
+use crate::up::written::Written;
+
+/// Where the server listens if nothing is said. Source: the Flux RESTful server.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
 
 /// Whose jobs run.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,18 +113,20 @@ struct Place {
     listen: SocketAddr,
     /// Its TLS, where it speaks that.
     tls: Option<Tls>,
-    /// Its address for clients.
+    /// Its address for clients on this machine.
     url: String,
+    /// Its address for all clients, where a setting names one.
+    public_url: Option<String>,
 }
 
 impl Place {
     /// What was asked for, with its true port.
     ///
     /// Errors: `Refused` where it cannot be listened on, or the files of TLS
-    /// cannot be used.
-    fn of(options: &Up) -> Result<Self, Failure> {
+    /// cannot be used; `Usage` where `HOST` or `PORT` is malformed.
+    fn of(options: &Up, written: &Files) -> Result<Self, Failure> {
         let tls = Tls::of(options)?;
-        let listen = free_address(options.listen)?;
+        let listen = free_address(listen(options, &written.broker)?)?;
         let url = match &tls {
             Some(tls) => tls.url(listen),
             None => format!(
@@ -133,23 +141,40 @@ impl Place {
                  in front, or listen on 127.0.0.1"
             ));
         }
-        Ok(Self { listen, tls, url })
+        let public_url = [
+            (&written.authsvc, "oauth.url"),
+            (&written.broker, "listen.public_url"),
+        ]
+        .into_iter()
+        .find_map(|(service, key)| service.text(key));
+        Ok(Self {
+            listen,
+            tls,
+            url,
+            public_url,
+        })
     }
 
     /// What the auth service is told of it, with these files of TLS.
-    fn of_authsvc(&self, tls: Option<&Tls>) -> Vec<(&'static str, OsString)> {
-        match tls {
-            Some(tls) => tls.of_authsvc(&self.url),
-            None => unless_set("AUTHSVC__OAUTH__URL", &self.url)
-                .into_iter()
-                .collect(),
+    fn of_authsvc(&self, tls: Option<&Tls>, written: &Files) -> Vec<(&'static str, OsString)> {
+        let mut told = tls.map_or_else(Vec::new, Tls::of_authsvc);
+        if written.authsvc.text("oauth.url").is_none() {
+            let url = self.public_url.as_ref().unwrap_or(&self.url);
+            told.push(("AUTHSVC__OAUTH__URL", url.into()));
         }
+        told
     }
 
     /// What the broker is told of it, with these files of TLS.
-    fn of_broker(&self, tls: Option<&Tls>) -> Vec<(&'static str, OsString)> {
-        let mut told = tls.map_or_else(Vec::new, |tls| tls.of_broker(&self.url));
+    fn of_broker(&self, tls: Option<&Tls>, written: &Files) -> Vec<(&'static str, OsString)> {
+        let mut told = tls.map_or_else(Vec::new, Tls::of_broker);
         told.push(("BROKER__LISTEN__HTTP", self.listen.to_string().into()));
+        let of_tls = tls.map(|_| &self.url);
+        if written.broker.text("listen.public_url").is_none()
+            && let Some(url) = self.public_url.as_ref().or(of_tls)
+        {
+            told.push(("BROKER__LISTEN__PUBLIC_URL", url.into()));
+        }
         told
     }
 
@@ -173,10 +198,76 @@ impl Place {
     }
 }
 
-/// A variable for a service, unless our environment says otherwise.
-fn unless_set(name: &'static str, value: &str) -> Option<(&'static str, OsString)> {
-    let ours = std::env::var_os(name).is_none();
-    ours.then(|| (name, value.into()))
+/// What a person has set for the two services.
+struct Files {
+    authsvc: Written,
+    broker: Written,
+}
+
+/// What `warrant up` decides for the broker in both modes, and what to do instead
+/// of setting it.
+const DECIDED_FOR_BROKER: [(&str, &str); 6] = [
+    ("mode", "set FLUX_SERVER_MODE"),
+    ("database.url", "give --database"),
+    ("auth.socket", DIRECTORY),
+    ("spool.dir", DIRECTORY),
+    ("listen.tls.certificate", "give --tls-cert"),
+    ("listen.tls.key", "give --tls-key"),
+];
+/// The same for the auth service.
+const DECIDED_FOR_AUTHSVC: [(&str, &str); 5] = [
+    ("mode", "set FLUX_SERVER_MODE"),
+    ("database.url", "give --database"),
+    ("listen.socket", DIRECTORY),
+    ("keys.dir", DIRECTORY),
+    (
+        "shared_secret_file",
+        "put the secret into secrets/flux_secret_key of the state directory, or set \
+         FLUX_SECRET_KEY",
+    ),
+];
+/// What there is instead of the places of sockets, databases and keys.
+const DIRECTORY: &str = "it is in the state directory (--state-dir)";
+
+impl Files {
+    /// Read both files of a state directory, of which `path` gives a path.
+    ///
+    /// Errors: `Refused` where one cannot be read, or sets what `warrant up`
+    /// decides.
+    fn read(options: &Up, path: impl Fn(&str) -> PathBuf) -> Result<Self, Failure> {
+        let authsvc = Written::read(path("authsvc.toml"), "AUTHSVC__")?;
+        let broker = Written::read(path("broker.toml"), "BROKER__")?;
+        broker.refuse(&DECIDED_FOR_BROKER)?;
+        authsvc.refuse(&DECIDED_FOR_AUTHSVC)?;
+        if options.tls_cert.is_some() {
+            authsvc.refuse(&[
+                ("listen.tls.certificate", "leave out --tls-cert to set it"),
+                ("listen.tls.key", "leave out --tls-key to set it"),
+            ])?;
+        }
+        Ok(Self { authsvc, broker })
+    }
+}
+
+/// Where to listen: by the option, else by `HOST` and `PORT`, else by
+/// `listen.http` of the broker.
+///
+/// Errors: `Usage` where a variable is malformed, `Refused` where the setting is.
+fn listen(options: &Up, broker: &Written) -> Result<SocketAddr, Failure> {
+    if let Some(listen) = options.listen {
+        return Ok(listen);
+    }
+    let set = match broker.text("listen.http") {
+        None => DEFAULT_LISTEN,
+        Some(text) => text.parse().map_err(|_| {
+            Failure::Refused(format!(
+                "listen.http: an IP address and a port are needed, found {text:?}"
+            ))
+        })?,
+    };
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let (host, port) = (variable("HOST"), variable("PORT"));
+    listen_address(set, host.as_deref(), port.as_deref()).map_err(Failure::Usage)
 }
 
 /// Where programs on this machine reach what listens at `listen`.

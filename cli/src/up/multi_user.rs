@@ -4,8 +4,11 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+
+use warrant_api::environment::{OF_EVERY_JOB, allows, passed_through};
 
 use crate::args::Up;
 use crate::failure::Failure;
@@ -20,18 +23,21 @@ use crate::up::services::{Ending, Services};
 use crate::up::single_user::cores;
 use crate::up::state_dir::keep_secret;
 use crate::up::tls::Tls;
-use crate::up::{Place, database, leave_directory, print, programs, serve, welcome};
+use crate::up::written::Written;
+use crate::up::{
+    DIRECTORY, Files, Place, database, leave_directory, print, programs, serve, welcome,
+};
 
 /// Those of our variables that the auth service reads.
 const AUTHSVC_VARIABLES: [&str; 12] = [
-    "AUTHSVC__",
+    "AUTHSVC__*",
     "AUTHSVC_LOG",
     "FLUX_ACCESS_TOKEN_EXPIRES_MINUTES",
     "FLUX_ADMIN_USERS",
     "FLUX_OPERATOR_USERS",
     "FLUX_MAX_UID",
     "FLUX_MIN_UID",
-    "FLUX_OIDC_",
+    "FLUX_OIDC_*",
     "FLUX_PAM_SERVICE",
     "FLUX_TOKEN",
     "FLUX_USER",
@@ -39,10 +45,11 @@ const AUTHSVC_VARIABLES: [&str; 12] = [
 ];
 
 /// Those of our variables that the broker reads.
-const BROKER_VARIABLES: [&str; 8] = [
-    "BROKER__",
+const BROKER_VARIABLES: [&str; 9] = [
+    "BROKER__*",
     "FLUX_HAS_GPU",
     "FLUX_HAS_GPUS",
+    "FLUX_JOB_ENV_PASSTHROUGH",
     "FLUX_LEGACY_JOB",
     "FLUX_NUMBER_NODES",
     "FLUX_OPTION_FLAGS",
@@ -55,6 +62,7 @@ struct Plan<'a> {
     options: &'a Up,
     programs: Programs,
     accounts: Accounts,
+    written: Files,
     backend: Backend,
     secret_key: Kept,
     place: Place,
@@ -89,28 +97,42 @@ impl Programs {
     }
 }
 
-/// How users prove who they are: `FLUX_AUTH_BACKEND`, else by PAM.
+/// How users prove who they are: backends, separated by commas.
 struct Backend(String);
 
 impl Backend {
-    /// Errors: `Refused` where nobody would have to.
-    fn of_environment() -> Result<Self, Failure> {
+    /// `FLUX_AUTH_BACKEND`, if it is set.
+    ///
+    /// Errors: `Refused` where it lets everybody in, or `FLUX_REQUIRE_AUTH` does.
+    fn of_environment() -> Result<Option<Self>, Failure> {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let backend = set("FLUX_AUTH_BACKEND").unwrap_or_else(|| "pam".to_owned());
         let waived = set("FLUX_REQUIRE_AUTH").is_some_and(|word| {
             matches!(
                 word.to_ascii_lowercase().as_str(),
                 "0" | "false" | "no" | "off"
             )
         });
-        if backend.split(',').any(|name| name.trim() == "none") || waived {
-            return Err(Failure::Refused(
-                "in multi-user mode everybody must log in: FLUX_AUTH_BACKEND=none and \
-                 FLUX_REQUIRE_AUTH=false are for single-user mode"
-                    .to_owned(),
-            ));
+        if waived {
+            return Err(everybody());
         }
-        Ok(Self(backend))
+        set("FLUX_AUTH_BACKEND").map(Self::checked).transpose()
+    }
+
+    /// What the auth service's settings say, else PAM.
+    ///
+    /// Errors: `Refused` where that lets everybody in.
+    fn written(authsvc: &Written) -> Result<Self, Failure> {
+        let written = ["backends", "backend"].map(|key| authsvc.text(key));
+        let mut written = written.into_iter().flatten();
+        let named = written.find(|names| !names.is_empty());
+        Self::checked(named.unwrap_or_else(|| "pam".to_owned()))
+    }
+
+    fn checked(names: String) -> Result<Self, Failure> {
+        match names.split(',').any(|name| name.trim() == "none") {
+            true => Err(everybody()),
+            false => Ok(Self(names)),
+        }
     }
 
     fn is_pam(&self) -> bool {
@@ -118,16 +140,33 @@ impl Backend {
     }
 }
 
+fn everybody() -> Failure {
+    Failure::Refused(
+        "in multi-user mode everybody must log in: the backend none and FLUX_REQUIRE_AUTH=false \
+         are for single-user mode"
+            .to_owned(),
+    )
+}
+
 /// Run a server until it is stopped.
 pub(super) fn up(options: &Up) -> Result<(), Failure> {
-    let backend = Backend::of_environment()?;
+    let asked = Backend::of_environment()?;
     let accounts = Accounts::find()?;
     let programs = Programs::find()?;
-    check_port(options.listen)?;
+    options.listen.map_or(Ok(()), check_port)?;
     let state_dir = options.state_dir.clone();
     let state_dir = state_dir.unwrap_or_else(|| root_dir::DEFAULT.into());
     let dir = RootDir::open(&state_dir, &accounts)?;
-    let place = Place::of(options)?;
+    let written = Files::read(options, |name| dir.path(name))?;
+    written
+        .broker
+        .refuse(&[("shim.socket", DIRECTORY), ("shim.spool", DIRECTORY)])?;
+    written
+        .authsvc
+        .refuse(&[("warrants.keys_dir", DIRECTORY), ("pam.socket", DIRECTORY)])?;
+    let backend = asked.map_or_else(|| Backend::written(&written.authsvc), Ok)?;
+    let place = Place::of(options, &written)?;
+    check_port(place.listen)?;
     leave_directory()?;
     let lend = |tls: &Tls| -> Result<[Tls; 2], Failure> {
         Ok([
@@ -140,6 +179,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
         options,
         programs,
         accounts,
+        written,
         backend,
         secret_key: Kept::secret_key(|name| keep_secret(dir.path("secrets").join(name)))?,
         tls,
@@ -257,7 +297,7 @@ impl Plan<'_> {
             ("FLUX_SECRET_KEY", self.secret_key.secret.reveal().into()),
         ];
         let tls = self.tls.as_ref().map(|[authsvc, _]| authsvc);
-        with.extend(self.place.of_authsvc(tls));
+        with.extend(self.place.of_authsvc(tls, &self.written));
         Ok(Start {
             name: "authsvc",
             program: self.programs.authsvc.clone(),
@@ -282,13 +322,13 @@ impl Plan<'_> {
             ("FLUX_AUTH_BACKEND", self.backend.0.clone().into()),
         ];
         let tls = self.tls.as_ref().map(|[_, broker]| broker);
-        with.extend(self.place.of_broker(tls));
+        with.extend(self.place.of_broker(tls, &self.written));
         with.extend(cores(self.options));
         Ok(Start {
             name: "broker",
             program: self.programs.broker.clone(),
             arguments: serve(self.dir.path("broker.toml")),
-            environment: Environment::only(&BROKER_VARIABLES, with),
+            environment: broker_environment(&self.written.broker, with),
             account: Some(BROKER),
         })
     }
@@ -343,6 +383,17 @@ fn check_port(listen: SocketAddr) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The broker's environment: what it reads itself, and what jobs get of ours.
+fn broker_environment(broker: &Written, with: Vec<(&'static str, OsString)>) -> Environment {
+    let set = std::env::var("FLUX_JOB_ENV_PASSTHROUGH").unwrap_or_default();
+    let written = broker.text("engine.env_passthrough").unwrap_or_default();
+    let lists = [set, written];
+    let named = lists.iter().flat_map(|list| passed_through(list));
+    let of_jobs: Vec<_> = OF_EVERY_JOB.into_iter().chain(named).collect();
+    let reaches_jobs = |name: &OsString| allows(of_jobs.iter().copied(), name.as_bytes());
+    Environment::only(&BROKER_VARIABLES, with).and_ours(reaches_jobs)
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
+/// What there is instead of naming a program in a setting.
+pub(crate) const INSTEAD: &str = "the programs are found beside this one, or in PATH";
+
 /// Find a program beside this one, or where a package puts those that people
 /// do not call (`bin/../lib/warrant`), else in `PATH`.
 ///

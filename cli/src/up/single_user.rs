@@ -19,10 +19,17 @@ use crate::up::identity::{Identity, Kept};
 use crate::up::service::Start;
 use crate::up::services::{Ending, Services};
 use crate::up::state_dir::StateDir;
-use crate::up::{Place, client, database, leave_directory, print, programs, serve, welcome};
+use crate::up::{Files, Place, client, database, leave_directory, print, programs, serve, welcome};
 
-/// What the broker has no use for, and so must not know.
-const SECRETS: [&str; 3] = ["FLUX_TOKEN", "FLUX_SECRET_KEY", "FLUX_SECREY_KEY"];
+/// Variables that the broker must not have: secrets that it does not need, and
+/// those that would move it from where it is told to listen.
+const WITHOUT: [&str; 5] = [
+    "FLUX_TOKEN",
+    "FLUX_SECRET_KEY",
+    "FLUX_SECREY_KEY",
+    "HOST",
+    "PORT",
+];
 
 /// The programs of the product.
 struct Programs {
@@ -40,7 +47,18 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     };
     let mut dir = StateDir::open(&state_dir(options)?)?;
     let identity = Identity::gather(|name| dir.secret(name))?;
-    let place = Place::of(options)?;
+    let written = Files::read(options, |name| dir.path(name))?;
+    written
+        .broker
+        .refuse(&[("engine.shim", programs::INSTEAD)])?;
+    written.authsvc.refuse(&[
+        ("superuser.name", "set FLUX_USER"),
+        (
+            "superuser.password_file",
+            "put the password into secrets/flux_token of the state directory, or set FLUX_TOKEN",
+        ),
+    ])?;
+    let place = Place::of(options, &written)?;
     leave_directory()?;
     let server: Server = place.url.parse()?;
     dir.announce(&server.to_string())?;
@@ -49,7 +67,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
     let mut ready = false;
     let served = (|| {
         let socket = dir.path("run/auth.sock");
-        let told = place.of_authsvc(place.tls.as_ref());
+        let told = place.of_authsvc(place.tls.as_ref(), &written);
         services.start(authsvc(options, programs.authsvc, &dir, &identity, told)?)?;
         let listening = || UnixStream::connect(&socket).is_ok().then_some(());
         if services.wait_ready(listening)?.is_none() {
@@ -64,7 +82,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
             ("BROKER__SPOOL__DIR", dir.path("spool").into()),
             ("BROKER__ENGINE__SHIM", programs.shim.into()),
         ];
-        broker.extend(place.of_broker(place.tls.as_ref()));
+        broker.extend(place.of_broker(place.tls.as_ref(), &written));
         broker.extend(cores(options));
         services.start(Start {
             name: "broker",
@@ -72,7 +90,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
             arguments: serve(dir.path("broker.toml")),
             environment: Environment::Ours {
                 with: broker,
-                without: &SECRETS,
+                without: &WITHOUT,
             },
             account: None,
         })?;

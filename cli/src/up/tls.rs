@@ -14,7 +14,7 @@ use x509_parser::parse_x509_certificate;
 
 use crate::args::Up;
 use crate::failure::Failure;
-use crate::up::{reachable_ip, unless_set};
+use crate::up::reachable_ip;
 
 /// The largest file of certificates or of a key, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -80,30 +80,26 @@ impl Tls {
         self.names.self_signed.then_some(&*self.certificate)
     }
 
-    /// What the auth service is told, where `url` is the server's address.
-    pub(crate) fn of_authsvc(&self, url: &str) -> Vec<(&'static str, OsString)> {
-        let mut told = vec![
+    /// What the auth service is told.
+    pub(crate) fn of_authsvc(&self) -> Vec<(&'static str, OsString)> {
+        vec![
             (
                 "AUTHSVC__LISTEN__TLS__CERTIFICATE",
                 self.certificate.clone().into(),
             ),
             ("AUTHSVC__LISTEN__TLS__KEY", self.key.clone().into()),
-        ];
-        told.extend(unless_set("AUTHSVC__OAUTH__URL", url));
-        told
+        ]
     }
 
-    /// What the broker is told, where `url` is its address.
-    pub(crate) fn of_broker(&self, url: &str) -> Vec<(&'static str, OsString)> {
-        let mut told = vec![
+    /// What the broker is told.
+    pub(crate) fn of_broker(&self) -> Vec<(&'static str, OsString)> {
+        vec![
             (
                 "BROKER__LISTEN__TLS__CERTIFICATE",
                 self.certificate.clone().into(),
             ),
             ("BROKER__LISTEN__TLS__KEY", self.key.clone().into()),
-        ];
-        told.extend(unless_set("BROKER__LISTEN__PUBLIC_URL", url));
-        told
+        ]
     }
 
     /// The same with copies in `files` (certificate and key), for a service

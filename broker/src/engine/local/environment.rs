@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use warrant_api::environment::{OF_EVERY_JOB, allows, matches};
+
 use super::Shim;
 use crate::model::TaskSpec;
 
@@ -34,10 +36,6 @@ const USUAL: [&str; 20] = [
     "FLUX_PMI_LIBRARY_PATH",
 ];
 
-/// The same where jobs run as other users, who have a home, a shell and a
-/// name of their own.
-const NEUTRAL: [&str; 4] = ["LANG", "LANGUAGE", "LC_*", "TZ"];
-
 /// Variables that no job sets for itself: who the user is, which job it is, and
 /// what a service manager or sudo would say. Where jobs run as other users, the
 /// shim leaves them out.
@@ -65,7 +63,7 @@ impl Base {
     pub(super) fn from_server(shim: &Shim, passthrough: &[String]) -> Self {
         let (usual, reserved) = match shim {
             Shim::Own(_) => (USUAL.as_slice(), RESERVED.as_slice()),
-            Shim::Root(_) => (NEUTRAL.as_slice(), [].as_slice()),
+            Shim::Root(_) => (OF_EVERY_JOB.as_slice(), [].as_slice()),
         };
         Self {
             variables: Self::choose(std::env::vars_os(), usual, passthrough),
@@ -80,9 +78,7 @@ impl Base {
     ) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let allowed = |name: &[u8]| {
             let usual = usual.iter().copied();
-            usual
-                .chain(passthrough.iter().map(String::as_str))
-                .any(|pattern| matches(pattern.as_bytes(), name))
+            allows(usual.chain(passthrough.iter().map(String::as_str)), name)
         };
         variables
             .map(|(name, value)| (name.into_vec(), value.into_vec()))
@@ -101,19 +97,6 @@ impl Base {
             env.insert(name.clone().into_bytes(), value.clone().into_bytes());
         }
         env.into_iter().collect()
-    }
-}
-
-/// Whether `name` fits `pattern`, in which each `*` stands for any bytes.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => name.is_empty(),
-        Some((b'*', rest)) => {
-            (0..=name.len()).any(|at| name.get(at..).is_some_and(|tail| matches(rest, tail)))
-        }
-        Some((letter, rest)) => name
-            .split_first()
-            .is_some_and(|(first, tail)| first == letter && matches(rest, tail)),
     }
 }
 
@@ -139,7 +122,9 @@ mod tests {
             "PATH",
             "LC_ALL",
         ];
-        assert_eq!(chosen(&names, &[]), ["LC_ALL", "PATH"]);
+        for passthrough in [&[][..], &["*"], &["FLUX_TOKEN", "AUTHSVC__*"]] {
+            assert_eq!(chosen(&names, passthrough), ["LC_ALL", "PATH"]);
+        }
     }
 
     #[test]
