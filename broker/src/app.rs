@@ -148,6 +148,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
             "authentication is off: whoever can connect may run anything as this account"
         );
     }
+    let prefix = Prefix::of_url(&config.listen.url(address));
     let flux = Arc::new(config.flux_dialect(machine.capacity.gpus)?);
     let router = http::router(Shared {
         jobs: jobs.clone(),
@@ -163,6 +164,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         flux,
         own_warrants: config.mode == Mode::MultiUser && config.shim.warrants == Obtained::Client,
         origin: Arc::new(origin(&config, address)?),
+        prefix: prefix.clone(),
     });
     let places = Places::new(
         config.limits.connections,
@@ -185,7 +187,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         proxy_protocol: config.listen.proxy_protocol,
         unix,
         proxies: config.listen.trusted()?,
-        prefix: Prefix::of_url(&config.listen.url(address)),
+        prefix,
         places,
         write_timeout: Duration::from_secs(config.limits.write_timeout_s.into()),
     };

@@ -2,6 +2,8 @@
 //! host. Routes are written without it; it is taken off what comes in and put
 //! before each path that goes out.
 
+use std::fmt;
+
 use http::Uri;
 use http::uri::PathAndQuery;
 
@@ -69,6 +71,12 @@ impl Prefix {
             parts.path_and_query = Some(target);
             *uri = Uri::from_parts(parts).unwrap_or_default();
         }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

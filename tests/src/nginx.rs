@@ -17,12 +17,17 @@ use crate::{House, Setup};
 /// The file that the package ships.
 const SHIPPED: &str = include_str!("../../packaging/nginx/warrant.conf");
 
-/// Where an nginx will listen.
+/// What puts the shipped file's locations below the path `/warrant`, as
+/// `docs/PROXY.md` tells administrators.
+pub const BELOW_A_PATH: &str = r"/\.warrant/!s#location (= )?/#location \1/warrant/#";
+
+/// Where an nginx will listen, and the path that Warrant is below there.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
     /// For TLS.
     pub tls: u16,
     plain: u16,
+    path: &'static str,
 }
 
 impl Ports {
@@ -35,12 +40,21 @@ impl Ports {
         Self {
             tls: free(),
             plain: free(),
+            path: "",
+        }
+    }
+
+    /// The same, with Warrant below the path `/warrant` of the host.
+    pub fn below_a_path(self) -> Self {
+        Self {
+            path: "/warrant",
+            ..self
         }
     }
 
     /// The URL of the server.
     pub fn url(self) -> String {
-        format!("https://localhost:{}", self.tls)
+        format!("https://localhost:{}{}", self.tls, self.path)
     }
 
     /// What the services are told of the nginx in front of them.
@@ -110,6 +124,11 @@ impl Nginx {
             text = text.replace(shipped, &here);
         }
         fs::write(path("warrant.conf"), text).unwrap();
+        if !ports.path.is_empty() {
+            let mut sed = Command::new("sed");
+            sed.args(["-i", "-E", BELOW_A_PATH, &path("warrant.conf")]);
+            assert!(sed.status().unwrap().success());
+        }
         let log = listen_to(&dir.path().join("log"));
         fs::write(path("nginx.conf"), main_file(dir.path())).unwrap();
         let mut child = Command::new("/usr/sbin/nginx")

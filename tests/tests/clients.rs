@@ -102,15 +102,27 @@ fn t113_t116_a_browser_walks_every_page_and_other_pages_cannot_use_it() {
     if Client::Browser.environment().is_none() {
         return;
     }
+    walk_in_a_browser("");
+    walk_in_a_browser("/warrant");
+}
+
+/// Every page of a server below `path` of its host, in a browser.
+fn walk_in_a_browser(path: &str) {
     let address = format!("127.0.0.1:{}", free_port());
+    let url = format!("http://{address}{path}");
     let house = Setup::on(Database::Sqlite)
         .set("BROKER__LISTEN__HTTP", &address)
-        .set("AUTHSVC__OAUTH__URL", &format!("http://{address}"))
+        .set("BROKER__LISTEN__PUBLIC_URL", &url)
+        .set("AUTHSVC__OAUTH__URL", &url)
         .open();
     house.user("ann");
     let password = House::password("ann");
-    let person = [("PERSON", "ann"), ("PERSON_PASSWORD", password.as_str())];
-    Client::Browser.run(&house, "browser.py", &person);
+    let variables = [
+        ("PERSON", "ann"),
+        ("PERSON_PASSWORD", password.as_str()),
+        ("FLUX_RESTFUL_HOST", &url),
+    ];
+    Client::Browser.run(&house, "browser.py", &variables);
     house.close();
 }
 

@@ -13,6 +13,7 @@ mod access;
 mod architecture;
 mod audit;
 mod away;
+mod below;
 mod cli;
 mod clients;
 mod crash;

@@ -156,6 +156,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         sessions.clone(),
         audit.clone(),
     )?;
+    let prefix = Prefix::of_url(&settings.config.oauth.url);
     let broker_uids = broker_uids(&settings.config)?;
     let forwarders = Forwarders {
         proxies: Arc::new(settings.proxies.clone()),
@@ -166,7 +167,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         .recording(audit.clone())
         .reading(Callers {
             forwarders: forwarders.clone(),
-            prefix: Prefix::of_url(&settings.config.oauth.url),
+            prefix: prefix.clone(),
         });
     tokio::spawn(keys::watch(dir, ring.clone()));
     tokio::spawn(prune::prune(db.clone()));
@@ -211,6 +212,7 @@ pub(crate) async fn start(settings: Settings, db: Db) -> Result<(Server, Arc<Ser
         },
         broker_uids,
         forwarders,
+        prefix,
         given: Given::new()?,
         web: Web::new(login.clone(), settings.config.web, pages, ways)?,
         login,

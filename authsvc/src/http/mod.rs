@@ -27,7 +27,7 @@ use axum::routing::{delete, get, post};
 pub(crate) use basic::Given;
 pub(crate) use fault::{Fault, not_possible};
 pub(crate) use server::{Callers, Server, check_parent};
-use warrant_door::{Misread, body};
+use warrant_door::{Misread, Prefix, body};
 
 use warrant_api::oauth::FORWARDED_HEADER;
 
@@ -93,6 +93,8 @@ pub(crate) struct Service {
     pub(crate) broker_uids: Vec<u32>,
     /// Who may say for whom a request is sent.
     pub(crate) forwarders: Forwarders,
+    /// The path below which clients reach the service.
+    pub(crate) prefix: Prefix,
     /// Tokens that were given for HTTP Basic.
     pub(crate) given: Given,
     /// Where logins and warrants are recorded.
@@ -143,6 +145,10 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         ))
         .layer(middleware::from_fn(readable))
         .layer(middleware::from_fn_with_state(service.clone(), in_time))
+        .layer(middleware::from_fn_with_state(
+            service.prefix.clone(),
+            web::page::below,
+        ))
         .layer(middleware::from_fn(in_shape))
         .layer(middleware::map_request(as_forwarded))
         .with_state(service)
@@ -228,14 +234,15 @@ fn too_long() -> Body {
     Body::from(vec![b' '; MAX_BODY_BYTES + 1])
 }
 
-/// 404 for a path that nothing serves; 307 where it has a slash too many.
+/// 404 for a path that no route has; 307 to the route where the path has a slash
+/// at its end that the route has not.
 /// Source: Starlette's `redirect_slashes`.
 async fn no_route(uri: Uri) -> Response {
     let Some(path) = warrant_door::without_slash(uri.path(), PATHS) else {
         return Fault::new(StatusCode::NOT_FOUND, "Not Found").into_response();
     };
     let query = uri.query().map(|query| format!("?{query}"));
-    let there = format!("{path}{}", query.unwrap_or_default());
+    let there = web::page::at(&format!("{path}{}", query.unwrap_or_default()));
     (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response()
 }
 

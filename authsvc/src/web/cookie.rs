@@ -3,23 +3,22 @@
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use warrant_api::credential::WEB_COOKIE;
+use warrant_api::credential::web_cookie;
 
+use super::page;
 use crate::opaque;
 use crate::secret::Secret;
 
-/// The cookie of a browser that shows the form to sign in. The prefix makes
-/// browsers refuse one that another server, or the way, put there. Source: RFC
-/// 6265bis §4.1.3.2.
-const BEFORE: &str = "__Host-warrant-login";
-/// The cookie of a browser that is away, at a provider.
-const AWAY: &str = "__Host-warrant-oidc";
+/// The end of the name of the cookie of a browser that shows the form to sign in.
+const BEFORE: &str = "-login";
+/// The end of the name of the cookie of a browser that is at a provider's.
+const AWAY: &str = "-oidc";
 /// How long that form is good, in seconds.
 const BEFORE_S: u64 = 3600;
 
 /// What a browser shows that somebody signed in with.
 pub(super) fn session(headers: &HeaderMap) -> Option<Secret> {
-    find(headers, WEB_COOKIE)
+    find(headers, "")
 }
 
 /// What a browser shows that was given the form to sign in.
@@ -42,15 +41,23 @@ pub(super) fn forget_away(response: &mut Response) {
     set(response, AWAY, "", 0);
 }
 
-/// The cookie called `name`, if there is one of that name and it can be ours.
-fn find(headers: &HeaderMap, name: &str) -> Option<Secret> {
+/// The name of the cookie with this end. Its beginning makes browsers refuse one
+/// that was set without TLS and, at the root of a host, one that was set for
+/// several hosts. Source: RFC 6265bis, section 4.1.3.
+fn name(end: &str) -> String {
+    format!("{}{end}", web_cookie(page::prefix().as_str()))
+}
+
+/// The cookie whose name has this end, if there is one and it can be ours.
+fn find(headers: &HeaderMap, end: &str) -> Option<Secret> {
+    let name = name(end);
     let mut found = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(known, _)| *known == name)
+        .filter(|(known, _)| *known == name.as_str())
         .map(|(_, value)| Secret::new(value));
     let value = found.next().filter(|_| found.next().is_none())?;
     opaque::read(opaque::WEB, &value).map(|_| value)
@@ -59,12 +66,12 @@ fn find(headers: &HeaderMap, name: &str) -> Option<Secret> {
 /// Have the browser keep `value` for `life_s` seconds, to show it when somebody
 /// signed in.
 pub(super) fn keep_session(response: &mut Response, value: &Secret, life_s: u64) {
-    set(response, WEB_COOKIE, value.expose(), life_s);
+    set(response, "", value.expose(), life_s);
 }
 
 /// Have the browser forget it.
 pub(super) fn forget_session(response: &mut Response) {
-    set(response, WEB_COOKIE, "", 0);
+    set(response, "", "", 0);
 }
 
 /// Have the browser keep `value` while it shows the form to sign in.
@@ -78,8 +85,15 @@ pub(super) fn forget_before(response: &mut Response) {
 }
 
 /// Source: RFC 6265 §4.1.
-fn set(response: &mut Response, name: &str, value: &str, life_s: u64) {
-    let text = format!("{name}={value}; Path=/; Max-Age={life_s}; Secure; HttpOnly; SameSite=Lax");
+fn set(response: &mut Response, end: &str, value: &str, life_s: u64) {
+    let prefix = page::prefix();
+    let path = match prefix.as_str() {
+        "" => "/",
+        path => path,
+    };
+    let name = name(end);
+    let text =
+        format!("{name}={value}; Path={path}; Max-Age={life_s}; Secure; HttpOnly; SameSite=Lax");
     if let Ok(mut value) = HeaderValue::from_str(&text) {
         value.set_sensitive(true);
         response.headers_mut().append(header::SET_COOKIE, value);
@@ -88,6 +102,8 @@ fn set(response: &mut Response, name: &str, value: &str, life_s: u64) {
 
 #[cfg(test)]
 mod tests {
+    use warrant_api::credential::WEB_COOKIE;
+
     use super::*;
 
     #[test]
@@ -113,7 +129,7 @@ mod tests {
             vec![format!("{}={one}", WEB_COOKIE.to_lowercase())],
             vec![format!("{own}x")],
             vec![format!("{WEB_COOKIE}=\"{one}\"")],
-            vec![format!("{BEFORE}={one}")],
+            vec![format!("{WEB_COOKIE}{BEFORE}={one}")],
         ] {
             assert_eq!(shown(&other), None, "{other:?}");
         }

@@ -181,10 +181,11 @@ async fn decide(
             "You can close this page.",
         ),
     };
+    let account = page::at(Local::account().as_str());
     let message = page::Message {
         title: &title,
         text,
-        link: Some(("/account", "Your account")),
+        link: Some((&account, "Your account")),
         goes_on: None,
     };
     Ok(message.page(StatusCode::OK))

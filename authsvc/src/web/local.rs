@@ -1,6 +1,8 @@
 //! Where a browser may be sent after somebody signed in: to a page of this
 //! server, and nowhere else.
 
+use super::page;
+
 /// The longest address, in bytes.
 const LONGEST: usize = 8192;
 
@@ -30,7 +32,10 @@ impl Local {
             && query
                 .bytes()
                 .all(|byte| byte.is_ascii_graphic() && !b"#\\\"<>^`{|}".contains(&byte));
-        (good && text.len() <= LONGEST).then(|| Self(text.to_owned()))
+        // With the prefix, as browsers show it, it is the same address.
+        let prefix = page::prefix();
+        let route = prefix.strip(path).to_owned() + text.get(path.len()..)?;
+        (good && text.len() <= LONGEST).then_some(Self(route))
     }
 
     /// The path.

@@ -19,7 +19,7 @@ mod csrf;
 mod device;
 mod keys;
 mod local;
-mod page;
+pub(crate) mod page;
 mod password;
 mod proof;
 mod provider;

@@ -3,11 +3,14 @@
 use std::sync::LazyLock;
 
 use askama::Template;
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use warrant_door::Prefix;
 
 /// The one style sheet, part of every page.
 pub(crate) const STYLE: &str = include_str!("../../templates/style.css");
@@ -26,6 +29,27 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 
 const RESOURCES: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
+tokio::task_local! {
+    /// The path that the server of the request being answered is reached below.
+    static PREFIX: Prefix;
+}
+
+/// Middleware that answers for a server below `prefix`: every link, redirect and
+/// cookie of a page names a path of this server.
+pub(crate) async fn below(State(prefix): State<Prefix>, request: Request, next: Next) -> Response {
+    PREFIX.scope(prefix, next.run(request)).await
+}
+
+/// The path that the server is reached below.
+pub(crate) fn prefix() -> Prefix {
+    PREFIX.try_with(Clone::clone).unwrap_or_default()
+}
+
+/// The path by which a browser asks for a route of this server.
+pub(crate) fn at(route: &str) -> String {
+    prefix().add(route)
+}
+
 /// A page that says one thing.
 #[derive(Template)]
 #[template(path = "message.html")]
@@ -34,7 +58,7 @@ pub(crate) struct Message<'a> {
     pub(crate) title: &'a str,
     /// The thing.
     pub(crate) text: &'a str,
-    /// Where one can go on: address and words.
+    /// A link to go on by: the address, as a browser is to ask for it, and words.
     pub(crate) link: Option<(&'a str, &'a str)>,
     /// Where the browser goes on by itself.
     pub(crate) goes_on: Option<&'a str>,
@@ -119,9 +143,9 @@ pub(crate) fn page(status: StatusCode, template: &impl Template) -> Response {
     response
 }
 
-/// 303 to a path of this server.
-pub(crate) fn see_other(path: &str) -> Response {
-    let Ok(location) = HeaderValue::from_str(path) else {
+/// 303 to a route of this server.
+pub(crate) fn see_other(route: &str) -> Response {
+    let Ok(location) = HeaderValue::try_from(at(route)) else {
         return refusal(StatusCode::BAD_REQUEST, "There is no such address.");
     };
     let uncached = HeaderValue::from_static("no-store");

@@ -365,10 +365,10 @@ mod tests {
     #[test]
     fn where_users_get_their_own_warrants_the_document_leaves_out_what_is_not_served() {
         let (_, dialect) = super::super::flux::routes();
-        let document = super::super::document::complete(dialect, true);
+        let document = super::super::document::complete(dialect, true, &Default::default());
         let document = serde_json::to_value(document).unwrap();
         let told: BTreeSet<_> = document["paths"].as_object().unwrap().keys().collect();
-        let printed = format!("{:?}", super::super::routes(true));
+        let printed = format!("{:?}", super::super::routes(true, &Default::default()));
         let served = |path: &str| printed.contains(&format!("\"{path}\""));
         assert!(served("/v1/session") && !served("/oauth/token"));
         for (_, path) in table() {
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn t110_the_table_has_exactly_the_routers_paths() {
         // What axum prints of a router names its paths.
-        let printed = format!("{:?}", super::super::routes(false));
+        let printed = format!("{:?}", super::super::routes(false, &Default::default()));
         let served: BTreeSet<&str> = printed
             .split('"')
             // Both are axum's own, for what no route serves.

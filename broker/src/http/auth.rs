@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
-use warrant_api::credential::{CredentialKind, THROTTLED, UNANSWERED_SCHEME};
+use warrant_api::credential::{CredentialKind, THROTTLED, UNANSWERED_SCHEME, web_cookie};
 use warrant_api::keys::KEY_PREFIX;
 use warrant_api::scope::{Scope, Scopes};
 use warrant_api::token::{ACCESS_TOKEN_TYPE, AccessClaims, BROKER_AUDIENCE, Role};
@@ -55,6 +55,8 @@ pub struct Gate {
     anonymous: Option<Caller>,
     /// Whether a caller must be an account of the machine.
     accounts: bool,
+    /// The name of the cookie of a browser that somebody signed in with.
+    cookie: &'static str,
     keys: RwLock<HashMap<String, Arc<DecodingKey>>>,
     fetched: tokio::sync::Mutex<Option<Instant>>,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
@@ -179,6 +181,7 @@ impl Gate {
             challenge,
             anonymous,
             accounts,
+            cookie: web_cookie(base.path()),
             keys: RwLock::default(),
             fetched: tokio::sync::Mutex::default(),
             verified: Mutex::default(),
@@ -216,7 +219,7 @@ impl Gate {
             return Ok((caller.clone(), By::Program));
         }
         let away = || Fault::unavailable("The auth service cannot be reached.");
-        let shown = shown(asked.headers)?;
+        let shown = shown(asked.headers, self.cookie)?;
         let bad = || match shown {
             Shown::Bound(_) => Fault::unproven(None),
             Shown::Nothing
@@ -498,11 +501,11 @@ fn now_s() -> u64 {
 
 const TWO: &str = "Authorization and X-API-Key hold different credentials: send one of them.";
 
-/// The credential in a request's head. What a browser shows by itself counts
-/// only where nothing else is shown.
+/// The credential in a request's head. The cookie of that name, which a browser
+/// sends by itself, counts only where there is nothing else.
 ///
 /// Errors: there are two that differ.
-fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
+fn shown<'a>(headers: &'a HeaderMap, cookie: &str) -> Result<Shown<'a>, Fault> {
     let authorization = |scheme: &str| {
         let header = headers.get(AUTHORIZATION)?;
         let (known, value) = header.to_str().ok()?.split_once(' ')?;
@@ -524,7 +527,7 @@ fn shown(headers: &HeaderMap) -> Result<Shown<'_>, Fault> {
     }
     match (bearer.or(basic), key) {
         (None, None) if headers.contains_key(AUTHORIZATION) => Ok(Shown::Nothing),
-        (None, None) => Ok(browser::cookie(headers).map_or(Shown::Nothing, Shown::Cookie)),
+        (None, None) => Ok(browser::cookie(headers, cookie).map_or(Shown::Nothing, Shown::Cookie)),
         (Some(value), None) if basic.is_some() => Ok(Shown::Basic(value)),
         (Some(one), Some(other)) if one != other || basic.is_some() => {
             Err(Fault::detail(StatusCode::BAD_REQUEST, TWO))

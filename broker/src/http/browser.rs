@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::header::{COOKIE, ORIGIN};
 use axum::http::{HeaderMap, Method};
 use sha2::{Digest, Sha256};
-use warrant_api::credential::{CSRF_HEADER, WEB_COOKIE};
+use warrant_api::credential::{CSRF_HEADER, WEB_COOKIE, WEB_COOKIE_BELOW};
 use warrant_door::origin::{FETCH_MODE, Origin, Sender};
 
 /// What a caller was let in by.
@@ -85,12 +85,12 @@ pub(super) fn check(
     }
 }
 
-/// The cookie of a browser that somebody signed in with, where it is there
-/// once.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// The cookie called `name` of a browser that somebody signed in with, where it is
+/// there once.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut found = pairs(headers)
         .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == WEB_COOKIE)
+        .filter(|(known, _)| *known == name)
         .map(|(_, value)| value);
     found.next().filter(|_| found.next().is_none())
 }
@@ -98,7 +98,7 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
 /// Cookies of ours, to be handed on to the auth service.
 pub(super) fn our_cookies(headers: &HeaderMap) -> Option<String> {
     let ours: Vec<_> = pairs(headers)
-        .filter(|pair| pair.starts_with(WEB_COOKIE))
+        .filter(|pair| pair.starts_with(WEB_COOKIE) || pair.starts_with(WEB_COOKIE_BELOW))
         .collect();
     (!ours.is_empty()).then(|| ours.join("; "))
 }
@@ -240,15 +240,18 @@ mod tests {
             ("cookie", "a=b; __Host-warrant=one; c"),
             ("cookie", "__Host-warrant-login=two; __host-warrant=x"),
         ]);
-        assert_eq!(cookie(&map), Some("one"));
+        assert_eq!(cookie(&map, WEB_COOKIE), Some("one"));
         assert_eq!(
             our_cookies(&map).as_deref(),
             Some("__Host-warrant=one; __Host-warrant-login=two")
         );
         let twice = headers(&[("cookie", "__Host-warrant=one; __Host-warrant=two")]);
-        assert_eq!(cookie(&twice), None);
+        assert_eq!(cookie(&twice, WEB_COOKIE), None);
         assert_eq!(
-            (cookie(&headers(&[])), our_cookies(&headers(&[]))),
+            (
+                cookie(&headers(&[]), WEB_COOKIE),
+                our_cookies(&headers(&[]))
+            ),
             (None, None)
         );
     }

@@ -12,23 +12,28 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
+use warrant_door::Prefix;
 
 use super::Shared;
 use super::flux::fault::Fault;
 
-/// `/openapi.json`, and `/docs` with its assets.
-pub(super) fn routes(document: OpenApi) -> Router<Shared> {
+/// `/openapi.json`, and `/docs` with its assets, of a server below `prefix`.
+pub(super) fn routes(document: &OpenApi, prefix: &Prefix) -> Router<Shared> {
     let json: Arc<str> = document.to_json().unwrap_or_default().into();
-    let config = Arc::new(Config::from("/openapi.json"));
+    let config = Arc::new(Config::from(prefix.add("/openapi.json")));
     let document = move || {
         let json = json.clone();
         async move { ([(CONTENT_TYPE, "application/json")], json.to_string()) }
     };
-    let to_docs = || async { (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, "/docs/")]) };
     let front = config.clone();
+    let docs = prefix.add("/docs/");
+    let to_docs = move || {
+        let docs = docs.clone();
+        async move { (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, docs)]) }
+    };
     Router::new()
         .route("/openapi.json", get(document))
-        .route("/docs", get(to_docs))
+        .route("/docs", get(to_docs.clone()))
         .route("/redoc", get(to_docs))
         .route(
             "/docs/",

@@ -12,7 +12,7 @@ use utoipa::openapi::path::{
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{OpenApi as Document, Ref, Required};
+use utoipa::openapi::{OpenApi as Document, Ref, Required, Server};
 use warrant_api::credential::SessionInfo;
 use warrant_api::flux::Detail;
 use warrant_api::keys::{CreatedKey, KeyInfo, KeyList, NewKey, RevokedKeys};
@@ -20,6 +20,7 @@ use warrant_api::oauth::{
     Authorized, DeviceDecided, DeviceStart, Granted, Introspection, Metadata, MtlsAliases,
 };
 use warrant_api::token::{AuthInfo, Confirmation, OAuthError, OidcInfo, Role, TokenAnswer};
+use warrant_door::Prefix;
 
 use super::{access, answers, schemes};
 
@@ -346,7 +347,7 @@ static TOLD: [Told; 28] = [
 
 /// `dialect`, and everything else that is served beside it; `own_warrants` as
 /// in [`super::Shared`].
-pub(super) fn complete(mut dialect: Document, own_warrants: bool) -> Document {
+pub(super) fn complete(mut dialect: Document, own_warrants: bool, prefix: &Prefix) -> Document {
     let mut whole = Schemas::openapi();
     let there = |told: &&Told| told.there == There::Always || !own_warrants;
     for told in TOLD.iter().filter(there) {
@@ -356,7 +357,10 @@ pub(super) fn complete(mut dialect: Document, own_warrants: bool) -> Document {
     }
     dialect.merge(whole);
     answers::describe(&mut dialect);
-    schemes::add(&mut dialect, own_warrants);
+    schemes::add(&mut dialect, own_warrants, prefix);
+    if !prefix.is_empty() {
+        dialect.servers = Some(vec![Server::new(prefix.as_str())]);
+    }
     dialect
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
+use warrant_door::Prefix;
 use warrant_door::origin::Origin;
 
 pub use auth::Gate;
@@ -47,11 +48,19 @@ pub struct Shared {
     pub own_warrants: bool,
     /// Where the pages are that browsers show.
     pub origin: Arc<Origin>,
+    /// The path below which clients reach the service.
+    pub prefix: Prefix,
 }
 
 impl FromRef<Shared> for Jobs {
     fn from_ref(shared: &Shared) -> Self {
         shared.jobs.clone()
+    }
+}
+
+impl FromRef<Shared> for Prefix {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.prefix.clone()
     }
 }
 
@@ -69,7 +78,7 @@ impl FromRef<Shared> for Arc<flux::Settings> {
 
 /// Everything the main listener serves.
 pub fn router(shared: Shared) -> Router {
-    routes(shared.own_warrants)
+    routes(shared.own_warrants, &shared.prefix)
         .fallback(flux::fault::no_route)
         .layer(axum::middleware::from_fn_with_state(
             shared.clone(),
@@ -79,19 +88,23 @@ pub fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// The routes alone, open to everybody; `own_warrants` as in [`Shared`].
-fn routes(own_warrants: bool) -> Router<Shared> {
+/// The routes alone, before anything is checked; `own_warrants` and `prefix` as
+/// in [`Shared`].
+fn routes(own_warrants: bool, prefix: &Prefix) -> Router<Shared> {
     let (flux, document) = flux::routes();
     Router::new()
         .merge(flux)
         .merge(authsvc::routes(own_warrants))
         .merge(keys::routes(own_warrants))
         .merge(session::routes())
-        .merge(docs::routes(document::complete(document, own_warrants)))
+        .merge(docs::routes(
+            &document::complete(document, own_warrants, prefix),
+            prefix,
+        ))
 }
 
 /// The document of the Flux dialect and of what is served beside it, for
 /// printing it without a server.
 pub fn document() -> utoipa::openapi::OpenApi {
-    document::complete(flux::document(), false)
+    document::complete(flux::document(), false, &Prefix::default())
 }

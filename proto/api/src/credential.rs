@@ -14,6 +14,21 @@ use crate::token::Role;
 /// Source: RFC 6265bis §4.1.3.2.
 pub const WEB_COOKIE: &str = "__Host-warrant";
 
+/// The cookie of a browser at a server below a path of its host. One whose name
+/// begins with `__Host-` is sent to the whole host, and so to other servers there.
+/// Source: RFC 6265bis, section 4.1.3.
+pub const WEB_COOKIE_BELOW: &str = "__Secure-warrant";
+
+/// The name of a browser's cookie at a server below the path `prefix` of its host,
+/// which is empty for the root.
+pub const fn web_cookie(prefix: &str) -> &'static str {
+    if prefix.is_empty() {
+        WEB_COOKIE
+    } else {
+        WEB_COOKIE_BELOW
+    }
+}
+
 /// The header that a page of ours sends with whatever changes something, where
 /// the browser shows the cookie: [`Exchanged::csrf`].
 pub const CSRF_HEADER: &str = "x-warrant-csrf";

@@ -64,6 +64,11 @@ impl Base {
         })
     }
 
+    /// The path, without a slash at its end: empty at the root of the host.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The address of the route at `path`, which begins with a slash; `None`
     /// where it is no path.
     pub fn at(&self, path: &str) -> Option<At> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode, Uri};
 use axum::response::IntoResponse;
@@ -12,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsubmitted};
 use warrant_api::scope::Scope;
+use warrant_door::Prefix;
 use warrant_dpop::{ALGORITHMS, Refused, SCHEME};
 
 use crate::error::{Error, Kind};
@@ -235,13 +237,14 @@ impl IntoResponse for Fault {
     }
 }
 
-/// 404 for a path that nothing serves; 307 where it has a slash too many.
-pub async fn no_route(uri: Uri) -> axum::response::Response {
+/// 404 for a path that no route has; 307 to the route where the path has a slash
+/// at its end that the route has not.
+pub async fn no_route(State(prefix): State<Prefix>, uri: Uri) -> axum::response::Response {
     let Some(path) = crate::http::access::without_slash(uri.path()) else {
         return Fault::detail(StatusCode::NOT_FOUND, "Not Found").into_response();
     };
     let query = uri.query().map(|query| format!("?{query}"));
-    let there = format!("{path}{}", query.unwrap_or_default());
+    let there = format!("{prefix}{path}{}", query.unwrap_or_default());
     (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response()
 }
 
