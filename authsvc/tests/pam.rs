@@ -214,6 +214,8 @@ fn write_accounts(dir: &Path) {
         dir.join("count").display()
     );
     write("pam.d/rules", &rules, 0o644);
+    let closed = "auth required pam_deny.so\naccount required pam_deny.so\n";
+    write("pam.d/closed", closed, 0o644);
 }
 
 fn is_token(answer: &str) -> bool {
@@ -349,6 +351,28 @@ fn the_right_password_of_an_account_out_of_range_is_told_what_is_the_matter() {
     let answers = machine.login_all(&[("last", "right+horse"), ("last", "wrong")]);
     assert!(answers[0].contains("outside the range"), "{}", answers[0]);
     assert!(is_refused(&answers[1]), "{}", answers[1]);
+}
+
+#[test]
+fn the_variables_bound_whose_passwords_count() {
+    let Some(machine) = Machine::start(&[("FLUX_MIN_UID", "1501")]) else {
+        return;
+    };
+    let answers = machine.login_all(&[("ann", "right+horse"), ("bob", "right+horse")]);
+    assert!(!is_token(&answers[0]), "{}", answers[0]);
+    assert!(is_token(&answers[1]), "{}", answers[1]);
+}
+
+#[test]
+fn the_variable_names_the_service_of_pam() {
+    let Some(machine) = Machine::start(&[("FLUX_PAM_SERVICE", "closed")]) else {
+        return;
+    };
+    assert!(is_refused(&machine.login(
+        "ann",
+        "right+horse",
+        "192.0.2.1"
+    )));
 }
 
 #[test]

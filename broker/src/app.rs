@@ -80,11 +80,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         .map(Socket::into_parts)
         .unzip();
 
-    let memory = config
-        .engine
-        .memory_mib
-        .map(|mib| mib.saturating_mul(1 << 20));
-    let machine = Machine::detect(config.engine.cores, config.engine.gpus, memory);
+    let machine = Machine::detect(config.engine.cores, config.engine.gpus);
     let (sightings, seen) = mpsc::unbounded_channel();
     let ours = spool::our_store(&db, &holder.name).await?;
     let local = Local::open(config.local(), ours, machine.clone(), sightings)?;

@@ -267,8 +267,6 @@ pub struct Engine {
     pub cores: Option<u32>,
     /// GPUs to share out; all that are found if unset.
     pub gpus: Option<u32>,
-    /// Memory to share out, MiB; all of the machine's if unset.
-    pub memory_mib: Option<u64>,
     /// Between a job's warning signal and SIGKILL, milliseconds.
     pub grace_ms: u32,
     /// How much output of a job is kept, MiB.
@@ -283,7 +281,6 @@ impl Default for Engine {
             shim: "/usr/lib/warrant/warrant-shim".into(),
             cores: None,
             gpus: None,
-            memory_mib: None,
             grace_ms: 5000,
             output_cap_mib: 1024,
             env_passthrough: Vec::new(),
@@ -554,6 +551,13 @@ impl Config {
     ///
     /// Errors: options for every job that cannot be read or honoured.
     pub fn flux_dialect(&self, gpus: u32) -> anyhow::Result<flux::Settings> {
+        if self.flux.nodes > 1 {
+            tracing::warn!(
+                "flux.nodes (or FLUX_NUMBER_NODES) is {}, but there is one machine: jobs that ask \
+                 for more are refused",
+                self.flux.nodes
+            );
+        }
         Ok(flux::Settings {
             nodes: self.flux.nodes.min(1),
             gpus: self.flux.has_gpus.unwrap_or(gpus > 0),

@@ -28,6 +28,7 @@ mod operations;
 mod proxy;
 mod reading;
 mod secrets;
+mod settings;
 mod shares;
 mod stores;
 mod tls;

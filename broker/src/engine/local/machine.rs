@@ -28,7 +28,7 @@ impl Machine {
 
     /// Look at this machine. What is given as `Some` is taken instead of what
     /// is found; asking for more cores than there are leaves jobs unbound.
-    pub fn detect(cores: Option<u32>, gpus: Option<u32>, memory_bytes: Option<u64>) -> Self {
+    pub fn detect(cores: Option<u32>, gpus: Option<u32>) -> Self {
         let own = own_cores();
         let count = cores.unwrap_or_else(|| u32::try_from(own.len()).unwrap_or(1).max(1));
         let numbers = if usize::try_from(count).is_ok_and(|count| count <= own.len()) {
@@ -45,7 +45,7 @@ impl Machine {
             capacity: Capacity {
                 cores: count,
                 gpus: gpus.unwrap_or_else(gpus_found),
-                memory_bytes: memory_bytes.unwrap_or_else(memory_found),
+                memory_bytes: memory_found(),
             },
             cores: numbers,
             boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")
