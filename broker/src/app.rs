@@ -6,7 +6,7 @@ mod spool;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ use crate::http::flux::fault::Challenge;
 use crate::http::listen::{Listeners, serve as listen};
 use crate::http::{self, Gate, Limits, Readers, Shared};
 use crate::live::Live;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::revocations::{Disabled, Revocations};
 use crate::scheduler::{Parts, Scheduler};
 use crate::service::Jobs;
@@ -73,6 +75,10 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen.http)
         .await
         .context("listen.http")?;
+    let admin = match config.listen.admin {
+        Some(address) => Some(TcpListener::bind(address).await.context("listen.admin")?),
+        None => None,
+    };
     let socket = config.listen.socket.as_deref();
     let socket = socket.map(|path| Socket::bind(path, 0o660)).transpose();
     let (unix, _file) = socket
@@ -89,7 +95,8 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     if let Some(reserve) = &reserve {
         tokio::spawn(reserve.clone().keep());
     }
-    let store = Store::new(db.clone(), reserve, config.limits.queue());
+    let metrics = Metrics::new();
+    let store = Store::new(db.clone(), reserve, config.limits.queue(), metrics.clone());
     store.count_waiting().await?;
     let joining = spool::Joining {
         engine: local,
@@ -129,6 +136,7 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     }
     let (disabled, accounts) = mpsc::unbounded_channel();
     let revocations = Revocations::new(authsvc.clone(), disabled);
+    let asked = config.auth.required.then(|| authsvc.clone());
     let gate = Arc::new(gate(&config, authsvc, revocations.clone(), address)?);
     if config.auth.required {
         tokio::spawn(gate.clone().keep_fresh());
@@ -167,6 +175,14 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         config.limits.connections_per_source,
     );
     let (stop, stopped) = watch::channel(false);
+    if let Some(admin) = admin {
+        let disks = disks(&config, &url);
+        let readiness = Readiness::new(jobs.clone(), asked, disks, places.clone(), metrics.clone());
+        let router = http::admin::router(metrics, Arc::new(readiness));
+        tracing::info!(listen = %admin.local_addr()?, "serving health and metrics");
+        let listeners = Listeners::of_admin(admin);
+        tokio::spawn(listen(listeners, router, stopped.clone(), None));
+    }
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().watch());
     }
@@ -207,6 +223,18 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
     db.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The directories that must have room, and what for.
+fn disks(config: &Config, url: &str) -> Vec<(&'static str, PathBuf)> {
+    let spool = match config.mode {
+        Mode::SingleUser => config.spool.dir.clone(),
+        Mode::MultiUser => config.shim.spool.clone(),
+    };
+    let database = url.strip_prefix("sqlite:").map(Path::new);
+    let database = database.and_then(Path::parent).map(Path::to_path_buf);
+    let database = database.map(|dir| ("database", dir));
+    [("spool", spool)].into_iter().chain(database).collect()
 }
 
 /// Where the service manager ends a process that hangs: how it is told that this

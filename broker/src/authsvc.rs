@@ -149,6 +149,17 @@ impl AuthService {
         }
     }
 
+    /// See that the service answers, and its database does.
+    ///
+    /// Errors: it is away, does not answer in time, or says that it cannot work.
+    pub async fn check(&self) -> anyhow::Result<()> {
+        let request = Request::get("/healthz").header(HOST, NAME);
+        let answer = self.send_safely(request.body(Full::default())?).await?;
+        let told = || said(answer.body()).unwrap_or_else(|| answer.status().to_string());
+        anyhow::ensure!(answer.status() == StatusCode::OK, "{}", told());
+        Ok(())
+    }
+
     /// Get a JSON document.
     ///
     /// Errors: the service is away, refuses, or answers something else.

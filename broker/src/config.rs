@@ -104,6 +104,9 @@ pub struct Listen {
     pub address_file: Option<PathBuf>,
     /// A Unix socket for the proxy in front.
     pub socket: Option<PathBuf>,
+    /// Address and port of the listener for `/healthz`, `/readyz` and `/metrics`; a
+    /// loopback address, since it asks nobody who they are. None where it is not set.
+    pub admin: Option<SocketAddr>,
     /// The proxies that are trusted to name the client of a request.
     pub proxies: Vec<String>,
     /// Whether connections to the main listener begin with the PROXY protocol.
@@ -155,6 +158,11 @@ impl Listen {
     fn check(&self) -> anyhow::Result<()> {
         self.trusted()?;
         anyhow::ensure!(
+            self.admin.is_none_or(|admin| admin.ip().is_loopback()),
+            "listen.admin: must be a loopback address, such as 127.0.0.1:5001: whoever reaches it \
+             is answered. Have a proxy or an agent on this machine pass the metrics on"
+        );
+        anyhow::ensure!(
             self.tls.certificate.is_some() == self.tls.key.is_some(),
             "listen.tls.certificate and listen.tls.key: both are needed, or neither"
         );
@@ -173,6 +181,7 @@ impl Default for Listen {
             http: SocketAddr::from(([127, 0, 0, 1], 5000)),
             public_url: None,
             address_file: None,
+            admin: None,
             socket: None,
             proxies: vec!["user:www-data".into()],
             proxy_protocol: false,

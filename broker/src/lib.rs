@@ -3,7 +3,8 @@
 //!
 //! Arrows point one way: `http/* → service → {store, engine, model}` and
 //! `scheduler → {store, engine, model}`; `model` needs nobody. `service` asks
-//! for warrants, `http` for tokens and keys: `→ authsvc`, the way there.
+//! for warrants, `http` for tokens and keys: `→ authsvc`, the way there. What
+//! happens is counted in `metrics`; `readiness` looks at `service` and `authsvc`.
 
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,9 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod live;
+pub mod metrics;
 pub mod model;
+pub mod readiness;
 pub mod revocations;
 pub mod scheduler;
 pub mod service;

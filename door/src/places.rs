@@ -145,6 +145,12 @@ impl Places {
             .flatten()
     }
 
+    /// How many connections have room.
+    pub fn taken(&self) -> u32 {
+        let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
+        self.all.saturating_sub(free)
+    }
+
     /// How many wait for room.
     pub fn wanted(&self) -> u32 {
         self.shared.taken().wanted

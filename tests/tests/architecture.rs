@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// Modules of the broker: what each may use besides itself. The four files
 /// that put everything together (app, main, lib, config) may use all.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     (
         "http",
         &[
@@ -17,6 +17,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "error",
             "authsvc",
             "revocations",
+            "metrics",
+            "readiness",
         ],
     ),
     ("warrants", &["authsvc", "caller", "error"]),
@@ -34,13 +36,16 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "error",
             "vital",
             "warrants",
+            "metrics",
         ],
     ),
     (
         "scheduler",
         &["store", "engine", "model", "live", "error", "vital"],
     ),
-    ("store", &["model", "error", "vital"]),
+    ("store", &["model", "error", "vital", "metrics"]),
+    ("readiness", &["service", "authsvc", "metrics"]),
+    ("metrics", &["model"]),
     ("engine", &["model", "error", "vital"]),
     ("live", &["model"]),
     ("model", &[]),

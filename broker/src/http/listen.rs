@@ -35,6 +35,10 @@ const HEAD: Duration = Duration::from_secs(15);
 /// The most bytes of a request's head: the existing clients put whole
 /// submissions into the URL, which may have 64 KiB by itself.
 const HEAD_BYTES: usize = 128 * 1024;
+/// The most connections to the admin listener.
+const ADMIN_CONNECTIONS: u32 = 16;
+/// How long a client of the admin listener may leave a response unread.
+const ADMIN_WRITE: Duration = Duration::from_secs(10);
 /// How long requests in progress may take once the service stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -60,6 +64,22 @@ pub struct Listeners {
     pub places: Places,
     /// How long a client may leave a response unread.
     pub write_timeout: Duration,
+}
+
+impl Listeners {
+    /// The listener for those who look after the server, which few use.
+    pub fn of_admin(tcp: TcpListener) -> Self {
+        Self {
+            tcp,
+            tls: None,
+            proxy_protocol: false,
+            unix: None,
+            proxies: Proxies::default(),
+            prefix: Prefix::default(),
+            places: Places::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS),
+            write_timeout: ADMIN_WRITE,
+        }
+    }
 }
 
 /// The address of the client that a request is from, where that is known.

@@ -1,6 +1,7 @@
 //! What listens: the dialects, the token endpoints, the documents.
 
 pub mod access;
+pub mod admin;
 mod answers;
 pub mod auth;
 mod authsvc;
@@ -20,8 +21,13 @@ mod stream;
 
 use std::sync::Arc;
 
+use std::time::Instant;
+
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
 use warrant_door::Prefix;
 use warrant_door::origin::Origin;
 
@@ -29,6 +35,7 @@ pub use auth::Gate;
 pub use limits::Limits;
 pub use readers::Readers;
 
+use crate::metrics::Metrics;
 use crate::service::Jobs;
 
 /// What every handler can reach.
@@ -78,6 +85,7 @@ impl FromRef<Shared> for Arc<flux::Settings> {
 
 /// Everything the main listener serves.
 pub fn router(shared: Shared) -> Router {
+    let metrics = shared.jobs.metrics().clone();
     routes(shared.own_warrants, &shared.prefix)
         .fallback(flux::fault::no_route)
         .layer(axum::middleware::from_fn_with_state(
@@ -85,7 +93,26 @@ pub fn router(shared: Shared) -> Router {
             access::check,
         ))
         .layer(axum::middleware::map_response(flux::fault::plain_to_fault))
+        .layer(axum::middleware::from_fn_with_state(metrics, count))
         .with_state(shared)
+}
+
+/// Count a request and its answer, and measure the time between their heads.
+async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    };
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    metrics.answered(method, route, response.status().as_u16(), begun.elapsed());
+    response
 }
 
 /// The routes alone, before anything is checked; `own_warrants` and `prefix` as

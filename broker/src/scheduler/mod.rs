@@ -170,6 +170,8 @@ struct Running {
     cancel: bool,
     origin: Origin,
     stamp: Stamp,
+    /// When this process chose it to start; none where it was found on record.
+    chosen: Option<Instant>,
 }
 
 /// How a run came to be begun.
@@ -271,6 +273,7 @@ impl Desk {
                 self.see(sighting);
             }
             self.fill();
+            self.parts.store.metrics().running(self.running.len());
             self.check_stop();
         }
     }
@@ -360,6 +363,7 @@ impl Desk {
                     cancel: false,
                     origin,
                     stamp: job.stamp,
+                    chosen: Some(Instant::now()),
                 },
             );
             tokio::spawn(begin::begin(

@@ -25,7 +25,10 @@ impl Desk {
                 self.ended(run, ending);
             }
             Sighting::NotStarted { run, why, hope } => self.not_started(run, why, hope),
-            Sighting::Reconnected => self.ask_again(),
+            Sighting::Reconnected => {
+                self.parts.store.metrics().reconnected();
+                self.ask_again();
+            }
         }
     }
 
@@ -34,6 +37,10 @@ impl Desk {
     fn started(&mut self, run: RunKey, at: Micros) {
         self.pause.failures = 0;
         self.ahead.settle(run.job);
+        let running = self.running.get_mut(&run.job);
+        if let Some(chosen) = running.and_then(|running| running.chosen.take()) {
+            self.parts.store.metrics().started(chosen.elapsed());
+        }
         let placement = self.running.get(&run.job).and_then(|running| {
             let given = &running.holder.placement;
             (running.origin == Origin::Ahead).then(|| placement::spell(given))

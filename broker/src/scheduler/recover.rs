@@ -97,6 +97,7 @@ impl Desk {
                 cancel,
                 origin: Origin::Adopted,
                 stamp,
+                chosen: None,
             },
         );
         let same_boot = unfinished.boot == self.parts.boot;

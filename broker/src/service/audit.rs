@@ -82,6 +82,7 @@ impl Trace {
         if count == 0 {
             return;
         }
+        self.store.metrics().counted_refusals(count);
         let row = Row {
             time_us: Micros::now().get(),
             kind: "unrecorded".into(),

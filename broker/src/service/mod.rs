@@ -24,8 +24,9 @@ pub use submit::Submission;
 use crate::engine::{Engine, Node};
 use crate::error::{Error, Kind, Result};
 use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
-use crate::store::Store;
+use crate::store::{Load, Store};
 use crate::warrants::Warrants;
 
 pub use crate::store::{Matches, Page, is_part};
@@ -100,6 +101,31 @@ impl Jobs {
     pub async fn ready(&self) -> Result<()> {
         self.accepting()?;
         self.0.store.ping().await
+    }
+
+    /// See that the engine answers and what it keeps is known.
+    ///
+    /// Errors: not so.
+    pub fn check_engine(&self) -> Result<()> {
+        self.0.engine.check()?;
+        self.0.engine.check_settled()
+    }
+
+    /// See that the clock can be right.
+    ///
+    /// Errors: what is wrong, in words.
+    pub async fn check_clock(&self) -> std::result::Result<(), String> {
+        self.0.store.check_clock().await
+    }
+
+    /// What is told what happens, for the metrics.
+    pub fn metrics(&self) -> &Metrics {
+        self.0.store.metrics()
+    }
+
+    /// How many jobs wait, and the bytes of their definitions.
+    pub fn load(&self) -> Load {
+        self.0.store.shares().load()
     }
 
     /// Have `then` called once the scheduler has come round.

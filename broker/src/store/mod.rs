@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use warrant_migrations::{Db, Reserve};
-use warrant_trail::Row;
+use warrant_trail::{Row, Trail};
+use warrant_upkeep::{Findings, check_clock};
 
 pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
 use changes::{Change, Done};
@@ -37,7 +38,8 @@ pub use skip::skip_ids;
 use writer::Writer;
 
 use crate::error::{Error, Kind, Result, Sort};
-use crate::model::JobId;
+use crate::metrics::Metrics;
+use crate::model::{JobId, State};
 
 /// The job store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,14 +53,16 @@ pub struct Store {
     /// Held by who asks for more ids.
     asking: Arc<Mutex<()>>,
     shares: Shares,
+    metrics: Metrics,
 }
 
 impl Store {
-    /// A store over an open, migrated database, in which `most` may wait.
-    /// Starts the writer's task, and begins to copy what is searched.
-    pub fn new(db: Db, reserve: Option<Arc<Reserve>>, most: Load) -> Self {
+    /// A store over an open, migrated database, in which `most` may wait, and which
+    /// tells `metrics` what becomes of jobs. Starts the writer's task, and begins to
+    /// copy what is searched.
+    pub fn new(db: Db, reserve: Option<Arc<Reserve>>, most: Load, metrics: Metrics) -> Self {
         let ids = submit::IdPool::default();
-        let writer = Writer::start(db.clone(), reserve.clone(), ids.clone());
+        let writer = Writer::start(db.clone(), reserve.clone(), ids.clone(), metrics.clone());
         let texts = search::Texts::start(db.clone());
         Self {
             db,
@@ -68,6 +72,7 @@ impl Store {
             ids,
             asking: Arc::default(),
             shares: Shares::new(most),
+            metrics,
         }
     }
 
@@ -119,7 +124,10 @@ impl Store {
     pub async fn submit(&self, job: NewJob) -> Result<JobId> {
         self.check_room()?;
         match self.writer.write(Change::Submit(job)).await? {
-            Done::Submitted(id) => Ok(id),
+            Done::Submitted(id) => {
+                self.metrics.submitted();
+                Ok(id)
+            }
             Done::Stepped(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
         }
     }
@@ -140,7 +148,15 @@ impl Store {
         // more until the next start.
         let (Step::Started { job, .. } | Step::Ended { job, .. } | Step::Requeued { job, .. }) =
             step;
+        let end = match &step {
+            Step::Ended { ending, .. } => Some((ending.state, ending.usage.dropped_bytes)),
+            Step::Started { .. } | Step::Requeued { .. } => None,
+        };
         let stepped = self.stepped(Change::Step(step)).await?;
+        if let Some((state, dropped_bytes)) = end.filter(|_| stepped) {
+            let dropped_bytes = u64::try_from(dropped_bytes).unwrap_or(0);
+            self.metrics.ended(state, dropped_bytes);
+        }
         self.shares.left(job);
         Ok(stepped)
     }
@@ -161,6 +177,7 @@ impl Store {
             Done::Cancel(answer) => {
                 if answer == CancelAnswer::Cancelled {
                     self.shares.left(job);
+                    self.metrics.ended(State::Cancelled, 0);
                 }
                 Ok(answer)
             }
@@ -180,6 +197,24 @@ impl Store {
     /// Errors: the store is too busy to take it.
     pub fn note(&self, row: Row) -> Result<()> {
         self.writer.leave(Change::Note(Box::new(row)))
+    }
+
+    /// What is told what becomes of jobs.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// See that the clock is neither behind the audit trail nor far from the
+    /// database's.
+    ///
+    /// Errors: what is wrong, in words.
+    pub async fn check_clock(&self) -> std::result::Result<(), String> {
+        let mut findings = Findings::default();
+        check_clock(&Trail::BROKER, Some(&self.db), &mut findings).await;
+        match findings.all().first() {
+            None => Ok(()),
+            Some(finding) => Err(finding.message.clone()),
+        }
     }
 
     /// See that the database answers.

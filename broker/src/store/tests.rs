@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use warrant_migrations::{Db, Schema, on};
 
 use super::*;
+use crate::metrics::Metrics;
 use crate::model::{
     Dialect, Ending, Exception, Footprint, Job, Micros, Owner, RunKey, State, Usage,
 };
@@ -47,7 +48,7 @@ async fn run(url: &str, test: &impl AsyncFn(&Store, &str)) {
     let db = Db::open(url).await.unwrap();
     Schema::Broker.migrate(&db).await.unwrap();
     Schema::Broker.check(&db).await.unwrap();
-    test(&Store::new(db.clone(), None, PLENTY), url).await;
+    test(&Store::new(db.clone(), None, PLENTY, Metrics::new()), url).await;
     db.close().await;
 }
 

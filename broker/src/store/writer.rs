@@ -3,7 +3,7 @@
 //! carries.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use warrant_migrations::{Db, Driven, Reserve, Tx};
@@ -14,6 +14,7 @@ use super::submit::{self, IdPool, IdSource};
 use super::text::is_one_chunk;
 use super::{audit, identity, late, steps};
 use crate::error::{Error, Kind, Result, Sort, Sorted};
+use crate::metrics::Metrics;
 use crate::vital;
 
 /// The most changes in one transaction.
@@ -39,7 +40,12 @@ struct Ask {
 
 impl Writer {
     /// Start the task. It ends when the last handle is dropped.
-    pub(super) fn start(db: Db, reserve: Option<Arc<Reserve>>, ids: IdPool) -> Self {
+    pub(super) fn start(
+        db: Db,
+        reserve: Option<Arc<Reserve>>,
+        ids: IdPool,
+        metrics: Metrics,
+    ) -> Self {
         let (queue, asks) = mpsc::channel(WAITING);
         let doubt = Arc::new(Notify::new());
         let pen = Pen {
@@ -51,6 +57,7 @@ impl Writer {
             // An earlier process may have left some.
             late: late::MOST,
             doubt: doubt.clone(),
+            metrics,
         };
         vital::spawn("writer", run(pen, asks));
         Self { queue, doubt }
@@ -159,6 +166,7 @@ struct Pen {
     /// About how many texts wait for their index.
     late: usize,
     doubt: Arc<Notify>,
+    metrics: Metrics,
 }
 
 impl Pen {
@@ -218,6 +226,7 @@ impl Pen {
                     .and_then(|done| done.first().copied().ok_or_else(busy))
             };
             if let (Change::Note(row), Err(error)) = (&change, &done) {
+                self.metrics.lost_row();
                 tracing::error!(%error, kind = row.kind, "a row of the audit trail is lost");
             }
             let _ = answer.send(done);
@@ -227,12 +236,16 @@ impl Pen {
     /// Apply all changes and make them durable, or none.
     async fn commit(&mut self, changes: &[Change]) -> warrant_migrations::Result<Vec<Done>> {
         let known = self.head.is_some() && changes.iter().any(Change::is_audited);
-        match self.try_commit(changes).await {
+        let begun = Instant::now();
+        let committed = match self.try_commit(changes).await {
             // A command that prunes may have added a row to the audit trail.
             // Now that the head is not known any more, it is read anew.
             Err(error) if known && sort(&error) == Sort::Refused => self.try_commit(changes).await,
             committed => committed,
-        }
+        };
+        self.metrics
+            .committed(changes.len(), begun.elapsed(), committed.is_ok());
+        committed
     }
 
     /// After an error the connection is replaced, and with it goes whatever

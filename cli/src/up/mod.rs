@@ -117,6 +117,8 @@ struct Place {
     url: String,
     /// Its address for all clients, where a setting names one.
     public_url: Option<String>,
+    /// Where it tells its health and its metrics.
+    admin: SocketAddr,
 }
 
 impl Place {
@@ -147,11 +149,20 @@ impl Place {
         ]
         .into_iter()
         .find_map(|(service, key)| service.text(key));
+        let admin = match written.broker.text("listen.admin") {
+            Some(text) => text.parse().map_err(|_| {
+                Failure::Refused(format!(
+                    "listen.admin: an IP address and a port are needed, found {text:?}"
+                ))
+            })?,
+            None => free_address(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?,
+        };
         Ok(Self {
             listen,
             tls,
             url,
             public_url,
+            admin,
         })
     }
 
@@ -169,6 +180,7 @@ impl Place {
     fn of_broker(&self, tls: Option<&Tls>, written: &Files) -> Vec<(&'static str, OsString)> {
         let mut told = tls.map_or_else(Vec::new, Tls::of_broker);
         told.push(("BROKER__LISTEN__HTTP", self.listen.to_string().into()));
+        told.push(("BROKER__LISTEN__ADMIN", self.admin.to_string().into()));
         let of_tls = tls.map(|_| &self.url);
         if written.broker.text("listen.public_url").is_none()
             && let Some(url) = self.public_url.as_ref().or(of_tls)

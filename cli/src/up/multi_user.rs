@@ -239,7 +239,7 @@ fn start_all(plan: &Plan<'_>, server: &Server, services: &mut Services) -> Resul
     if plan.options.quiet {
         say(&server.to_string())?;
     } else {
-        let server = welcome::Server::new(server, plan.place.tls.as_ref());
+        let server = welcome::Server::new(server, plan.place.tls.as_ref(), plan.place.admin);
         print(&welcome::multi_user(
             &server,
             plan.dir.root(),

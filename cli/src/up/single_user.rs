@@ -101,7 +101,7 @@ pub(super) fn up(options: &Up) -> Result<(), Failure> {
         if options.quiet {
             say(&server.to_string())?;
         } else {
-            let server = welcome::Server::new(&server, place.tls.as_ref());
+            let server = welcome::Server::new(&server, place.tls.as_ref(), place.admin);
             let text = welcome::text(&server, dir.root(), &identity, &auth);
             print(&text)?;
         }

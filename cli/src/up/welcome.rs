@@ -2,6 +2,7 @@
 //! read the secrets from their files and so show none.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use warrant_api::token::AuthInfo;
@@ -19,14 +20,21 @@ pub(crate) struct Server<'a> {
     url: String,
     /// With TLS, the file that clients have to believe, where it is known.
     authority: Option<Option<&'a Path>>,
+    /// Where it tells its health and its metrics.
+    admin: SocketAddr,
 }
 
 impl<'a> Server<'a> {
-    /// A server at an address, with this TLS.
-    pub(crate) fn new(address: &crate::server::Server, tls: Option<&'a Tls>) -> Self {
+    /// A server at an address, with this TLS, and its admin listener.
+    pub(crate) fn new(
+        address: &crate::server::Server,
+        tls: Option<&'a Tls>,
+        admin: SocketAddr,
+    ) -> Self {
         Self {
             url: address.to_string(),
             authority: tls.map(Tls::authority),
+            admin,
         }
     }
 
@@ -63,6 +71,11 @@ pub(crate) fn text(
     let login = auth.backend != "none";
     // Writing to a String cannot fail.
     let _ = write_facts(&mut text, state_dir, identity, auth, login);
+    let admin = server.admin;
+    let _ = writeln!(
+        text,
+        "  Health    http://{admin}/readyz, and metrics at /metrics\n"
+    );
     text.push_str(&server.trust());
     let _ = write_commands(&mut text, url, identity, auth, login);
     if !login || auth.password_login {
@@ -91,7 +104,8 @@ pub(crate) fn multi_user(
          Mode      multi-user: each job runs as the user who submits it\n  \
          Login     {login}\n  \
          Secret    {}; users of the Flux RESTful clients need it\n  \
-         State     in {}\n\n\
+         State     in {}\n  \
+         Health    http://{}/readyz, and metrics at /metrics\n\n\
          {}\
          As any user of this machine:\n\n  \
          export FLUX_RESTFUL_HOST={}\n  \
@@ -103,6 +117,7 @@ pub(crate) fn multi_user(
          Ctrl-C stops the server; jobs that are running then go on.\n\n",
         place(secret_key, "FLUX_SECRET_KEY"),
         state_dir.display(),
+        server.admin,
         server.trust(),
         quoted(url),
     )
@@ -129,7 +144,7 @@ fn write_facts(
         let place = place(&identity.secret_key, "FLUX_SECRET_KEY");
         writeln!(text, "  Secret    {place}")?;
     }
-    writeln!(text, "  State     in {}\n", state_dir.display())
+    writeln!(text, "  State     in {}", state_dir.display())
 }
 
 fn place(kept: &Kept, variable: &str) -> String {
@@ -233,6 +248,7 @@ mod tests {
         Server {
             url: format!("{scheme}://127.0.0.1:5000"),
             authority,
+            admin: "127.0.0.1:5001".parse().unwrap(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod metrics;
 mod readonly;
 mod roles;
 mod supervised;

@@ -33,6 +33,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "tests/tests/proxy.rs::t131_the_shipped_nginx_names_each_client_whatever_the_client_says",
     ),
     (
+        "broker listen.admin",
+        "tests/tests/operations/metrics.rs::t136_the_admin_listener_is_apart_from_the_main_one_and_of_this_machine_alone",
+    ),
+    (
         "broker listen.proxies",
         "tests/tests/proxy.rs::t131_headers_that_name_a_client_count_from_proxies_alone",
     ),

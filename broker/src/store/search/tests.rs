@@ -6,6 +6,7 @@ use std::time::Duration;
 use warrant_migrations::{Db, Schema};
 
 use super::*;
+use crate::metrics::Metrics;
 use crate::model::Micros;
 use crate::store::tests::{PLENTY, by, job, matching, on_both};
 use crate::store::{Cancel, late::MOST};
@@ -292,7 +293,7 @@ async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a
     };
     for round in 0..3 {
         // Each leaves some that wait.
-        let store = Store::new(db.clone(), None, PLENTY);
+        let store = Store::new(db.clone(), None, PLENTY, Metrics::new());
         for n in 0..200 {
             let owner = if n % 2 == 0 { "ann" } else { "bob" };
             let command = if n % 3 == 0 { "größe needle" } else { "hay" };
@@ -313,7 +314,7 @@ async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a
             assert_eq!(found, expected, "from {start} in round {round}");
         }
     }
-    let store = Store::new(db.clone(), None, PLENTY);
+    let store = Store::new(db.clone(), None, PLENTY, Metrics::new());
     let taken = async {
         while late(&store).await > 0 {
             tokio::task::yield_now().await;
