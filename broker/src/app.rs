@@ -96,8 +96,16 @@ pub async fn serve(config: Config, migrate: bool) -> anyhow::Result<()> {
         tokio::spawn(reserve.clone().keep());
     }
     let metrics = Metrics::new();
-    let store = Store::new(db.clone(), reserve, config.limits.queue(), metrics.clone());
+    let store = Store::new(
+        db.clone(),
+        reserve,
+        config.limits.queue(),
+        config.limits.idempotency_keys,
+        metrics.clone(),
+    );
     store.count_waiting().await?;
+    store.count_keys().await?;
+    tokio::spawn(store.clone().expire_keys());
     let joining = spool::Joining {
         engine: local,
         store: store.clone(),

@@ -352,6 +352,9 @@ pub struct Limits {
     pub queued_jobs: u64,
     /// MiB of the definitions of jobs that wait, shared in the same way.
     pub queued_mib: u64,
+    /// Idempotency keys that are kept, of all users, each for 24 hours; shared in
+    /// the same way.
+    pub idempotency_keys: u64,
 }
 
 impl Limits {
@@ -376,6 +379,7 @@ impl Default for Limits {
             write_timeout_s: 30,
             queued_jobs: 200_000,
             queued_mib: 4096,
+            idempotency_keys: 1_000_000,
         }
     }
 }
@@ -518,8 +522,10 @@ impl Config {
              limits.write_timeout_s 1 to 86400"
         );
         anyhow::ensure!(
-            self.limits.queued_jobs > 0 && self.limits.queued_mib > 0,
-            "limits.queued_jobs and limits.queued_mib must be from 1"
+            self.limits.queued_jobs > 0
+                && self.limits.queued_mib > 0
+                && self.limits.idempotency_keys > 0,
+            "limits.queued_jobs, limits.queued_mib and limits.idempotency_keys must be from 1"
         );
         self.listen.check()
     }

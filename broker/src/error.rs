@@ -11,6 +11,10 @@ pub enum Kind {
     Denied,
     /// The job is in a state that does not allow this.
     Conflict,
+    /// Another request with the same idempotency key is still being answered.
+    InProgress,
+    /// The idempotency key was used for another request.
+    KeyReused,
     /// The caller asks for more than one user may have; trying again later works.
     TooMany,
     /// The service cannot do it now; trying again later may work.

@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// No answer could be had from the server. Exit code 3.
     Unreachable(String),
+    /// The same, and the server may have had the request. Exit code 3.
+    Unanswered(String),
     /// Whoever read our output has gone (`warrant jobs | head`). Said by the
     /// exit code of a program ended by SIGPIPE, and by no words.
     ReaderGone,
@@ -23,7 +25,7 @@ impl Failure {
         match self {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
-            Self::Unreachable(_) => 3,
+            Self::Unreachable(_) | Self::Unanswered(_) => 3,
             Self::ReaderGone => 128 + 13,
         }
     }
@@ -31,7 +33,10 @@ impl Failure {
     /// The line to print, if there is anything to say.
     pub(crate) fn message(&self) -> Option<&str> {
         match self {
-            Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text) => Some(text),
+            Self::Refused(text)
+            | Self::Usage(text)
+            | Self::Unreachable(text)
+            | Self::Unanswered(text) => Some(text),
             Self::ReaderGone => None,
         }
     }

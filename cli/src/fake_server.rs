@@ -41,6 +41,11 @@ impl Reply {
         ))
     }
 
+    /// No answer: the connection ends.
+    pub(crate) fn lost() -> Self {
+        Self(String::new())
+    }
+
     /// A stream with its proper end.
     pub(crate) fn chunked(text: &str) -> Self {
         Self(Self::broken(text).0 + "0\r\n\r\n")

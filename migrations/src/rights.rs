@@ -76,13 +76,14 @@ const AUTH: [Use; 19] = [
 ];
 
 /// By the broker.
-const BROKER: [Use; 10] = [
+const BROKER: [Use; 11] = [
     held("job_store"),
     table("jobs", KEPT),
     table("tasks", ADDED),
     table("runs", ALL),
     table("events", ADDED),
     table("job_counts", KEPT),
+    table("submit_keys", ALL),
     table("job_text", ADDED),
     table("job_audit", ADDED),
     head("job_audit_head"),

@@ -113,6 +113,35 @@ pub fn execute(url: &str, sql: &str) {
     });
 }
 
+/// The one number that a statement gives in the database at `url`.
+///
+/// Errors: panics with what the database says.
+pub fn number(url: &str, sql: &str) -> i64 {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // These are texts of tests alone.
+    let sql = AssertSqlSafe(sql.to_owned());
+    runtime.block_on(async {
+        match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let options = SqliteConnectOptions::new().filename(path);
+                let mut connection = options.connect().await.unwrap();
+                let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+                connection.close().await.unwrap();
+                number.unwrap()
+            }
+            None => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                let number = sqlx::query_scalar(sql).fetch_one(&mut connection).await;
+                connection.close().await.unwrap();
+                number.unwrap()
+            }
+        }
+    })
+}
+
 fn administer(server: &str, sql: String) -> sqlx::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

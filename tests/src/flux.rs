@@ -41,7 +41,8 @@ pub struct Answer {
     /// The status code.
     pub status: u16,
     headers: Vec<(String, String)>,
-    body: Vec<u8>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 impl Answer {

@@ -10,6 +10,7 @@ mod credentials;
 mod docs;
 mod document;
 pub mod flux;
+mod idempotency;
 mod keys;
 pub mod limits;
 pub mod listen;

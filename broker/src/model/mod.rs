@@ -3,6 +3,7 @@
 
 mod ids;
 mod job;
+mod request_key;
 mod shape;
 mod spec;
 mod stamp;
@@ -11,6 +12,7 @@ mod time;
 
 pub use ids::{Attempt, JobId, RunKey};
 pub use job::{Details, Ending, Exception, Job, Owner, Usage};
+pub use request_key::RequestKey;
 pub use shape::{Capacity, Footprint};
 pub use spec::{JobSpec, TaskSpec};
 pub use stamp::Stamp;

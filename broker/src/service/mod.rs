@@ -29,7 +29,7 @@ use crate::scheduler::Scheduler;
 use crate::store::{Load, Store};
 use crate::warrants::Warrants;
 
-pub use crate::store::{Matches, Page, is_part};
+pub use crate::store::{Matches, Page, Submitted as Keyed, UnderWay, is_part};
 
 /// Jobs, as callers deal with them. Cheap to clone.
 #[derive(Debug, Clone)]

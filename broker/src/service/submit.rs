@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Jobs, audit};
 use crate::caller::Caller;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RunKey, Stamp};
+use crate::model::{Exception, JobId, JobSpec, Micros, Owner, RequestKey, RunKey, Stamp};
 use crate::scheduler::Waiting;
-use crate::store::{Cancel, CancelAnswer, NewJob, Taken};
+use crate::store::{Cancel, CancelAnswer, NewJob, Submitted, Taken, UnderWay};
 use crate::warrants;
 
 /// What came of a submission.
@@ -25,9 +25,19 @@ pub enum Submission {
 }
 
 impl Jobs {
+    /// What is known of a submission of the caller's with an idempotency key: the
+    /// job that it became, or that it is new.
+    ///
+    /// Errors: a submission with the same key is not yet answered, or the key was
+    /// used for another; the caller's share of keys is used up; the store is away.
+    pub async fn begin_keyed(&self, caller: &Caller, of: RequestKey) -> Result<Submitted> {
+        self.0.store.begin_keyed(&owner(caller), of).await
+    }
+
     /// Accept a job of the caller's. Where jobs run as the users who ask for
     /// them, its warrant is admitted with it: the one given, or one that is
-    /// obtained on the caller's behalf, where that is allowed.
+    /// obtained on the caller's behalf, where that is allowed. With `key`, the
+    /// idempotency key is on record as soon as the job is.
     ///
     /// Errors: the service is stopping; the task can never be started, with
     /// the field's name; the caller may not run it, or has as much waiting as
@@ -38,8 +48,9 @@ impl Jobs {
         caller: &Caller,
         spec: JobSpec,
         warrant: Option<String>,
+        key: Option<UnderWay>,
     ) -> Result<Submission> {
-        let submitted = self.try_submit(caller, spec, warrant).await;
+        let submitted = self.try_submit(caller, spec, warrant, key).await;
         if let Err(error) = &submitted
             && error.kind == Kind::Denied
         {
@@ -55,6 +66,7 @@ impl Jobs {
         caller: &Caller,
         spec: JobSpec,
         warrant: Option<String>,
+        key: Option<UnderWay>,
     ) -> Result<Result<Submission>> {
         self.accepting()?;
         self.0.engine.check_settled()?;
@@ -76,10 +88,7 @@ impl Jobs {
             .map_err(|e| Error::caused(Kind::Internal, "The job cannot be recorded.", e))?;
         let job = NewJob {
             id: None,
-            owner: Owner {
-                name: caller.name.clone(),
-                uid: caller.uid,
-            },
+            owner: owner(caller),
             name: spec.name,
             dialect: spec.dialect,
             urgency: spec.urgency,
@@ -93,6 +102,7 @@ impl Jobs {
             source: audit::source(caller),
             token: caller.token_id(),
             job_sha256,
+            key: key.as_ref().map(UnderWay::row),
         };
         let taken = match waits {
             true => Some(
@@ -129,7 +139,7 @@ impl Jobs {
         };
         let waiting = waits.then_some(waiting);
         // A caller who goes away now leaves a job behind, not half of one.
-        let accepted = tokio::spawn(self.clone().accept(job, admission, waiting, taken));
+        let accepted = tokio::spawn(self.clone().accept(job, admission, waiting, taken, key));
         let cut_off = |e| Error::caused(Kind::Internal, "The submission was cut off.", e);
         let accepted = accepted.await.map_err(cut_off)??;
         Ok(accepted.map(Submission::Accepted))
@@ -143,6 +153,7 @@ impl Jobs {
         admission: Option<(String, Vec<u8>)>,
         waiting: Option<impl FnOnce(JobId) -> Waiting>,
         taken: Option<Taken>,
+        key: Option<UnderWay>,
     ) -> Result<Result<JobId>> {
         let accepted = match admission {
             Some((warrant, launch)) => self.accept_admitted(job, warrant, launch).await?,
@@ -153,6 +164,9 @@ impl Jobs {
         }
         if let (Ok(id), Some(waiting)) = (&accepted, waiting) {
             self.0.scheduler.submitted(waiting(*id));
+        }
+        if let (Ok(_), Some(key)) = (&accepted, key) {
+            key.keep();
         }
         Ok(accepted)
     }
@@ -166,6 +180,7 @@ impl Jobs {
         launch: Vec<u8>,
     ) -> Result<Result<JobId>> {
         let engine = &self.0.engine;
+        let key = job.key.clone();
         let (owner, source, token) = (job.owner.clone(), job.source.clone(), job.token.clone());
         let id = self.0.store.reserve().await?;
         let first = RunKey {
@@ -178,14 +193,27 @@ impl Jobs {
             id: Some(id),
             ..job
         });
-        if engine.check().is_err() {
-            // It may take long, and most likely fails: nothing to record yet.
+        if key.is_some() || engine.check().is_err() {
+            // Where the engine is away it may take long, and most likely fails:
+            // nothing to record yet. And a key must never name a job that has no
+            // admission, also where the broker is killed in between.
             admit.await?;
-            if let Err(error) = record.await {
-                engine.revoke(first).await?;
-                return Err(error);
-            }
-            return Ok(Ok(id));
+            let Err(error) = record.await else {
+                return Ok(Ok(id));
+            };
+            let found = match &key {
+                Some(key) => self.0.store.find_key(&owner, key).await,
+                None => Ok(None),
+            };
+            return match found {
+                Ok(Some(found)) if found == id => Ok(Ok(id)),
+                Ok(_) => {
+                    engine.revoke(first).await?;
+                    Err(error)
+                }
+                // It may be on record: whoever sends the key again will know.
+                Err(_) => Err(error),
+            };
         }
         let held = self.0.scheduler.hold(id);
         let (admitted, recorded) = tokio::join!(admit, record);
@@ -233,5 +261,12 @@ impl Jobs {
                 false
             }
         }
+    }
+}
+
+fn owner(caller: &Caller) -> Owner {
+    Owner {
+        name: caller.name.clone(),
+        uid: caller.uid,
     }
 }

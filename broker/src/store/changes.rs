@@ -2,6 +2,7 @@
 
 use warrant_trail::Row;
 
+use super::keys::KeyRow;
 use crate::model::{Attempt, Dialect, Ending, Exception, Footprint, JobId, Micros, Owner, State};
 
 /// A job to be accepted.
@@ -37,6 +38,8 @@ pub struct NewJob {
     pub token: Option<String>,
     /// The SHA-256 of what it runs, in hexadecimal, for the audit trail.
     pub job_sha256: String,
+    /// The idempotency key of the request, where it had one.
+    pub key: Option<KeyRow>,
 }
 
 impl NewJob {
@@ -165,6 +168,8 @@ pub(super) enum Change {
     Cancel(Cancel),
     /// Add a row to the audit trail.
     Note(Box<Row>),
+    /// Remove some of the idempotency keys from before this time.
+    RemoveKeys(i64),
 }
 
 impl Change {
@@ -172,7 +177,11 @@ impl Change {
     pub(super) const fn is_audited(&self) -> bool {
         match self {
             Self::Submit(_) | Self::Cancel(_) | Self::Note(_) => true,
-            Self::Reserve | Self::GoBeyond(_) | Self::Claim(_) | Self::Step(_) => false,
+            Self::Reserve
+            | Self::GoBeyond(_)
+            | Self::Claim(_)
+            | Self::Step(_)
+            | Self::RemoveKeys(_) => false,
         }
     }
 }
@@ -188,4 +197,6 @@ pub(super) enum Done {
     Cancel(CancelAnswer),
     /// It is done: the row is added, or there are ids.
     Noted,
+    /// So many were removed.
+    Removed(i64),
 }

@@ -7,6 +7,7 @@ mod counts;
 mod details;
 mod identity;
 mod jobs;
+mod keys;
 mod late;
 mod queue;
 mod search;
@@ -31,6 +32,8 @@ pub use changes::{Cancel, CancelAnswer, Claim, NewJob, Start, Step};
 use changes::{Change, Done};
 pub use identity::{Identity, identity, take_over};
 pub use jobs::{Page, Whose, is_part};
+use keys::Keys;
+pub use keys::{KeyRow, Submitted, UnderWay};
 pub use queue::{Queued, Unfinished};
 pub use search::{Matches, Query};
 pub use shares::{Load, Shares, Taken};
@@ -54,13 +57,20 @@ pub struct Store {
     asking: Arc<Mutex<()>>,
     shares: Shares,
     metrics: Metrics,
+    keys: Keys,
 }
 
 impl Store {
-    /// A store over an open, migrated database, in which `most` may wait, and which
-    /// tells `metrics` what becomes of jobs. Starts the writer's task, and begins to
-    /// copy what is searched.
-    pub fn new(db: Db, reserve: Option<Arc<Reserve>>, most: Load, metrics: Metrics) -> Self {
+    /// A store over an open, migrated database, in which `most` may wait and so
+    /// many idempotency keys are kept, and which tells `metrics` what becomes of
+    /// jobs. Starts the writer's task, and begins to copy what is searched.
+    pub fn new(
+        db: Db,
+        reserve: Option<Arc<Reserve>>,
+        most: Load,
+        keys: u64,
+        metrics: Metrics,
+    ) -> Self {
         let ids = submit::IdPool::default();
         let writer = Writer::start(db.clone(), reserve.clone(), ids.clone(), metrics.clone());
         let texts = search::Texts::start(db.clone());
@@ -73,6 +83,7 @@ impl Store {
             asking: Arc::default(),
             shares: Shares::new(most),
             metrics,
+            keys: Keys::new(keys),
         }
     }
 
@@ -103,7 +114,9 @@ impl Store {
     async fn note_done(&self, change: Change) -> Result<()> {
         match self.writer.write(change).await? {
             Done::Noted => Ok(()),
-            Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) => Err(confused()),
+            Done::Submitted(_) | Done::Stepped(_) | Done::Cancel(_) | Done::Removed(_) => {
+                Err(confused())
+            }
         }
     }
 
@@ -128,7 +141,7 @@ impl Store {
                 self.metrics.submitted();
                 Ok(id)
             }
-            Done::Stepped(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
+            Done::Stepped(_) | Done::Cancel(_) | Done::Noted | Done::Removed(_) => Err(confused()),
         }
     }
 
@@ -164,7 +177,9 @@ impl Store {
     async fn stepped(&self, change: Change) -> Result<bool> {
         match self.writer.insist(change).await? {
             Done::Stepped(stepped) => Ok(stepped),
-            Done::Submitted(_) | Done::Cancel(_) | Done::Noted => Err(confused()),
+            Done::Submitted(_) | Done::Cancel(_) | Done::Noted | Done::Removed(_) => {
+                Err(confused())
+            }
         }
     }
 
@@ -181,7 +196,9 @@ impl Store {
                 }
                 Ok(answer)
             }
-            Done::Submitted(_) | Done::Stepped(_) | Done::Noted => Err(confused()),
+            Done::Submitted(_) | Done::Stepped(_) | Done::Noted | Done::Removed(_) => {
+                Err(confused())
+            }
         }
     }
 

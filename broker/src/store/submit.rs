@@ -10,6 +10,7 @@ use warrant_trail::{Head, Sealed};
 use super::audit;
 use super::changes::{Done, NewJob};
 use super::counts::{self, EVERYBODY};
+use super::keys;
 use super::text::{NO_TAIL, Spoken, Text, chunks, same};
 use crate::model::JobId;
 
@@ -292,6 +293,24 @@ async fn insert_chunk(tx: &mut Tx, rows: &[(JobId, &NewJob)], sealed: &Sealed) -
             },
             audit::OF_SUBMITTED,
         );
+        if rows.iter().any(|(_, job)| job.key.is_some()) {
+            // Every job has a row, so that there are few different texts.
+            text.add(
+                "keys",
+                keys::KEYS,
+                rows,
+                |mut row, (id, job)| {
+                    let key = job.key.as_ref();
+                    row.push_bind(&job.owner.name)
+                        .push_bind(keys::uid(&job.owner))
+                        .push_bind(key.map(|key| key.of.key.as_str()))
+                        .push_bind(key.map(|key| key.of.request_sha256.as_str()))
+                        .push_bind(id.get())
+                        .push_bind(key.map_or(0, |key| key.made.get()));
+                },
+                keys::OF_KEYS,
+            );
+        }
         let mut text = text.finish("select count from head");
         text.build().execute(db).await.map(drop)
     })

@@ -48,7 +48,11 @@ async fn run(url: &str, test: &impl AsyncFn(&Store, &str)) {
     let db = Db::open(url).await.unwrap();
     Schema::Broker.migrate(&db).await.unwrap();
     Schema::Broker.check(&db).await.unwrap();
-    test(&Store::new(db.clone(), None, PLENTY, Metrics::new()), url).await;
+    test(
+        &Store::new(db.clone(), None, PLENTY, 1000, Metrics::new()),
+        url,
+    )
+    .await;
     db.close().await;
 }
 
@@ -85,6 +89,7 @@ pub(super) fn job(owner: &str, command: &str) -> NewJob {
         source: "192.0.2.1".into(),
         token: Some("t1".into()),
         job_sha256: "9f86d081".into(),
+        key: None,
     }
 }
 

@@ -12,7 +12,7 @@ use warrant_trail::{Head, Row};
 use super::changes::{Change, Done, Step};
 use super::submit::{self, IdPool, IdSource};
 use super::text::is_one_chunk;
-use super::{audit, identity, late, steps};
+use super::{audit, identity, keys, late, steps};
 use crate::error::{Error, Kind, Result, Sort, Sorted};
 use crate::metrics::Metrics;
 use crate::vital;
@@ -321,6 +321,7 @@ impl Pen {
         let mut taken = Vec::new();
         let (mut reserves, mut beyond) = (false, None);
         let mut rows = Vec::new();
+        let mut expired = Vec::new();
         for (at, change) in changes.iter().enumerate() {
             let noted = matches!(
                 change,
@@ -337,6 +338,7 @@ impl Pen {
                 Change::Claim(claim) => claims.push((at, claim)),
                 Change::Step(step) => taken.push((at, step)),
                 Change::Note(row) => rows.push(Row::clone(row)),
+                Change::RemoveKeys(before_us) => expired.push((at, *before_us)),
             }
         }
         if let Some(highest) = beyond {
@@ -353,6 +355,12 @@ impl Pen {
         }
         steps::claim(tx, &claims, &mut done).await?;
         steps::step(tx, &taken, &mut done).await?;
+        for (at, before_us) in expired {
+            let removed = keys::remove(tx, before_us).await?;
+            if let Some(slot) = done.get_mut(at) {
+                *slot = Done::Removed(i64::try_from(removed).unwrap_or(i64::MAX));
+            }
+        }
         Ok(done)
     }
 }

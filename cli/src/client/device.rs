@@ -52,7 +52,7 @@ impl Client {
             thread::sleep(Duration::from_secs(interval_s));
             let answer = match self.ask(&auth, prover.as_ref(), &form, None) {
                 // It may be back before the code is over.
-                Err(Failure::Unreachable(_)) => {
+                Err(Failure::Unreachable(_) | Failure::Unanswered(_)) => {
                     interval_s = (interval_s * 2).min(LONGEST_INTERVAL_S);
                     continue;
                 }

@@ -10,13 +10,14 @@ mod session;
 mod tests;
 mod warrant;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 pub(crate) use renewal::Ended;
 use serde_json::Value;
-use ureq::Agent;
 use ureq::http::header::{AUTHORIZATION, LOCATION};
 use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Timeout};
 use warrant_api::flux::OUTPUT_STREAM;
 use warrant_dpop::{HEADER, SCHEME};
 
@@ -46,8 +47,21 @@ pub(crate) enum Request<'a> {
     Post(&'a str, Option<Value>),
     /// `DELETE`: the route and its query parameters.
     Delete(&'a str, Vec<(&'a str, String)>),
-    /// `POST` of a job: the route, its JSON body, and the warrant for it.
-    Warranted(&'a str, Value, &'a Secret),
+    /// `POST` of a job.
+    Submit(Submission<'a>),
+}
+
+/// A job to be submitted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Submission<'a> {
+    /// Where to.
+    pub(crate) route: &'a str,
+    /// The job.
+    pub(crate) body: &'a Value,
+    /// What it is called when it is sent again.
+    pub(crate) key: &'a str,
+    /// The warrant for it.
+    pub(crate) warrant: Option<&'a Secret>,
 }
 
 /// A complete answer.
@@ -280,7 +294,8 @@ impl Client {
         let (method, route) = match request {
             Request::Get(route, _) => ("GET", route),
             Request::Delete(route, _) => ("DELETE", route),
-            Request::Post(route, _) | Request::Warranted(route, ..) => ("POST", route),
+            Request::Post(route, _) => ("POST", route),
+            Request::Submit(submission) => ("POST", &submission.route),
         };
         let (authorization, proof) = match (&self.bearer, &self.prover) {
             (None, _) => (None, None),
@@ -317,17 +332,20 @@ impl Client {
                 }
                 delete.call()
             }
-            Request::Warranted(route, body, warrant) => {
+            Request::Submit(submission) => {
                 let mut post = agent
-                    .post(self.server.url(route))
-                    .header("warrant", warrant.reveal());
+                    .post(self.server.url(submission.route))
+                    .header("idempotency-key", format!("\"{}\"", submission.key));
+                if let Some(warrant) = submission.warrant {
+                    post = post.header("warrant", warrant.reveal());
+                }
                 if let Some(value) = authorization {
                     post = post.header(AUTHORIZATION, value);
                 }
                 if let Some(proof) = proof {
                     post = post.header(HEADER, proof);
                 }
-                post.send_json(body)
+                post.send_json(submission.body)
             }
             Request::Post(route, body) => {
                 let mut post = agent.post(self.server.url(route));
@@ -392,13 +410,39 @@ impl Client {
         if let Some(why) = explain(&error) {
             return Failure::Unreachable(format!("no connection to {}: {why}", self.server));
         }
+        let sent = may_have_been_sent(&error);
         let reason = error.into_io().to_string();
-        Failure::Unreachable(format!(
+        let text = format!(
             "no answer from {}: {}. Start a server with `warrant up`, or give the address of \
              one with --host or FLUX_RESTFUL_HOST",
             self.server,
             visible(&reason)
-        ))
+        );
+        match sent {
+            true => Failure::Unanswered(text),
+            false => Failure::Unreachable(text),
+        }
+    }
+}
+
+/// Whether the server may have had the request when this happened.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's errors, most of which come before the request is sent"
+)]
+fn may_have_been_sent(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => false,
+        ureq::Error::Timeout(_) | ureq::Error::BodyStalled | ureq::Error::Protocol(_) => true,
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::TimedOut
+        ),
+        _ => false,
     }
 }
 

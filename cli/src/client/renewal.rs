@@ -143,9 +143,9 @@ impl Client {
             ),
         };
         match self.revoke(&auth, token, client) {
-            Err(Failure::Unreachable(why)) => Err(Failure::Unreachable(format!(
-                "{why}. The login is forgotten here, and counts there until it ends"
-            ))),
+            Err(Failure::Unreachable(why) | Failure::Unanswered(why)) => Err(Failure::Unreachable(
+                format!("{why}. The login is forgotten here, and counts there until it ends"),
+            )),
             ended => ended,
         }
     }

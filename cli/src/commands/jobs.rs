@@ -293,7 +293,7 @@ mod tests {
     fn a_list_asks_for_no_more_than_is_shown() {
         let target = |which: &Jobs, json| match request(which, json) {
             Request::Get(route, query) => format!("{route} {query:?}"),
-            Request::Delete(..) | Request::Post(..) | Request::Warranted(..) => {
+            Request::Delete(..) | Request::Post(..) | Request::Submit(..) => {
                 panic!("a list is not posted")
             }
         };

@@ -214,7 +214,9 @@ fn follow_to<W: Write>(
                 }
             }
             // A server that was never there is reported at once.
-            Err(Failure::Unreachable(_)) if page.connected && failures < MAX_FAILURES => {
+            Err(Failure::Unreachable(_) | Failure::Unanswered(_))
+                if page.connected && failures < MAX_FAILURES =>
+            {
                 failures += 1;
             }
             Err(failure) => return Err(failure),
@@ -241,7 +243,7 @@ fn has_ended(client: &Mutex<Client>, id: &JobId) -> Result<bool, Failure> {
     let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
     match state(&mut client, id) {
         Ok(state) => Ok(state.is_final()),
-        Err(Failure::Unreachable(_)) => Ok(false),
+        Err(Failure::Unreachable(_) | Failure::Unanswered(_)) => Ok(false),
         Err(failure) => Err(failure),
     }
 }

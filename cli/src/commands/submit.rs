@@ -1,16 +1,20 @@
 //! `warrant submit`: hand in a job, and perhaps wait for its end.
 
+use std::thread;
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 use warrant_api::flux::NeedsWarrant;
 
 use crate::args::Submit;
-use crate::client::{Answer, Client, Request, not_understood};
+use crate::client::{Answer, Client, Request, Submission, not_understood};
 use crate::commands::interruption::Interruption;
 use crate::commands::{Show, logs, print_json};
 use crate::failure::Failure;
 use crate::job::{Job, JobId, State};
 use crate::launch;
 use crate::terminal::{complain, say, visible};
+use warrant_wire::warrant::hex;
 
 /// Submit; the exit code of the process.
 pub(crate) fn submit(
@@ -58,11 +62,71 @@ const ROUTE: &str = "/v1/jobs/submit";
 /// The status of a server that wants a warrant. Source: RFC 6585 §3.
 const PRECONDITION_REQUIRED: u16 = 428;
 
+/// How long to wait, in milliseconds, before each time that a submission is sent
+/// again whose answer was lost.
+const WAITS_MS: [u64; 6] = [200, 500, 1_000, 2_000, 4_000, 8_000];
+/// The statuses of a server that may have another answer soon. Source: RFC 9110
+/// §15.5.10, §15.6.3, §15.6.4.
+const NOT_YET: [u16; 3] = [409, 502, 503];
+
+/// Submit. Where the answer is lost, send the same again, if the server makes no
+/// other job of it.
+pub(crate) fn send(client: &mut Client, submit: &Submit) -> Result<Answer, Failure> {
+    let key = new_key()?;
+    let lost = match send_once(client, submit, &key) {
+        Err(Failure::Unanswered(why)) => why,
+        done => return done,
+    };
+    let uncertain = Failure::Unanswered(format!(
+        "{lost}. The job may have been accepted: look with `warrant jobs` before submitting again"
+    ));
+    for wait in WAITS_MS {
+        thread::sleep(Duration::from_millis(wait));
+        match takes_keys(client) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(_) => continue,
+        }
+        match send_once(client, submit, &key) {
+            Err(Failure::Unanswered(_) | Failure::Unreachable(_)) => {}
+            Ok(answer) if NOT_YET.contains(&answer.status) => {}
+            done => return done,
+        }
+    }
+    Err(uncertain)
+}
+
+/// A name for this submission that no other has.
+fn new_key() -> Result<String, Failure> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::Refused(format!("no random numbers: {error}")))?;
+    Ok(hex(&random))
+}
+
+/// Whether the server says that it knows a submission again by its key. Servers
+/// of the Flux RESTful API need not.
+fn takes_keys(client: &mut Client) -> Result<bool, Failure> {
+    let document = client.answer(&Request::Get("/openapi.json", vec![]))?;
+    let Ok(document) = document.json() else {
+        return Ok(false);
+    };
+    let parameters = document["paths"][ROUTE]["post"]["parameters"].as_array();
+    let is_key = |parameter: &Value| parameter["name"] == "Idempotency-Key";
+    Ok(parameters.is_some_and(|all| all.iter().any(is_key)))
+}
+
 /// Submit; where the server asks for a warrant, look at what it would run,
 /// obtain one and submit again.
-pub(crate) fn send(client: &mut Client, submit: &Submit) -> Result<Answer, Failure> {
+fn send_once(client: &mut Client, submit: &Submit, key: &str) -> Result<Answer, Failure> {
     let body = body(submit)?;
-    let answer = client.answer(&Request::Post(ROUTE, Some(body.clone())))?;
+    let submission = Submission {
+        route: ROUTE,
+        body: &body,
+        key,
+        warrant: None,
+    };
+    let answer = client.answer(&Request::Submit(submission))?;
     if answer.status != PRECONDITION_REQUIRED {
         return Ok(answer);
     }
@@ -73,7 +137,10 @@ pub(crate) fn send(client: &mut Client, submit: &Submit) -> Result<Answer, Failu
         None => client.server().clone(),
     };
     let warrant = client.warrant(&auth, &needs.audience, &job_sha256)?;
-    client.answer(&Request::Warranted(ROUTE, body, &warrant))
+    client.answer(&Request::Submit(Submission {
+        warrant: Some(&warrant),
+        ..submission
+    }))
 }
 
 /// The job in the words of the API. What the user left open is left out, so
@@ -155,8 +222,11 @@ fn wait(client: Client, id: &JobId) -> Result<u8, Failure> {
 mod tests {
     use clap::Parser;
 
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::args::{Command, CommandLine};
+    use crate::fake_server::{FakeServer, Reply};
 
     fn body_of(arguments: &[&str]) -> Value {
         let line = ["warrant", "submit"].iter().chain(arguments);
@@ -214,6 +284,57 @@ mod tests {
                 "is_launcher": true,
             })
         );
+    }
+
+    /// Sends the job to a server that loses the first answers to submissions; what
+    /// came of it, and the keys that arrived.
+    fn sent_to(loses: usize, takes_keys: bool) -> (Result<u16, Failure>, Vec<String>) {
+        let keys = Arc::new(Mutex::new(Vec::new()));
+        let arrived = Arc::clone(&keys);
+        let server = FakeServer::start(move |request| {
+            if request.target == "/openapi.json" {
+                let name = if takes_keys { "Idempotency-Key" } else { "x" };
+                let post = json!({"post": {"parameters": [{"name": name}]}});
+                return Reply::json(200, &json!({"paths": {ROUTE: post}}).to_string());
+            }
+            let mut arrived = arrived.lock().unwrap();
+            let key = request.headers.get("idempotency-key");
+            arrived.push(key.cloned().unwrap_or_default());
+            match arrived.len() {
+                number if number <= loses => Reply::lost(),
+                number if number == loses + 1 && loses > 0 => Reply::json(409, "{}"),
+                _ => Reply::json(200, r#"{"Message":"Job submit.","id":7}"#),
+            }
+        });
+        let Command::Submit(submit) =
+            CommandLine::parse_from(["warrant", "submit", "true"]).command
+        else {
+            panic!("another command");
+        };
+        let sent = send(&mut server.client(), &submit);
+        let keys = keys.lock().unwrap().clone();
+        (sent.map(|answer| answer.status), keys)
+    }
+
+    #[test]
+    fn a_submission_whose_answer_was_lost_is_sent_again_with_its_key() {
+        let (sent, keys) = sent_to(1, true);
+        assert_eq!((sent, keys.len()), (Ok(200), 3));
+        assert!(keys.iter().all(|key| key == &keys[0]), "{keys:?}");
+        assert_eq!(keys[0].len(), 34, "{keys:?}");
+        let (_, others) = sent_to(0, true);
+        assert_eq!(others.len(), 1);
+        assert_ne!(others[0], keys[0]);
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_keys_is_not_sent_the_job_twice() {
+        let (sent, keys) = sent_to(1, false);
+        let Err(Failure::Unanswered(message)) = sent else {
+            panic!("{sent:?}");
+        };
+        assert!(message.contains("may have been accepted"), "{message}");
+        assert_eq!(keys.len(), 1);
     }
 
     #[test]

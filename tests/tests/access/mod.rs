@@ -5,6 +5,7 @@ mod credentials;
 mod dialect;
 mod dpop;
 mod floods;
+mod idempotency;
 mod idle;
 mod issuer;
 mod keys;

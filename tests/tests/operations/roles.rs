@@ -265,7 +265,7 @@ fn the_services_work_with_roles_that_may_do_what_they_need_and_nothing_else() {
     }
 }
 
-const AUTH_TABLES: [&str; 8] = [
+const AUTH_TABLES: &[&str] = &[
     "users",
     "sessions",
     "refresh_tokens",
@@ -275,12 +275,13 @@ const AUTH_TABLES: [&str; 8] = [
     "audit",
     "audit_head",
 ];
-const BROKER_TABLES: [&str; 8] = [
+const BROKER_TABLES: &[&str] = &[
     "jobs",
     "tasks",
     "runs",
     "events",
     "job_counts",
+    "submit_keys",
     "job_text",
     "job_audit",
     "job_audit_head",

@@ -156,6 +156,10 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "broker limits.queued_mib",
         "tests/tests/shares.rs::t129_definitions_have_shares_of_their_bytes",
     ),
+    (
+        "broker limits.idempotency_keys",
+        "tests/tests/access/idempotency.rs::each_user_has_a_share_of_keys_also_after_a_restart",
+    ),
     ("authsvc mode", "tests/src/village.rs::variables"),
     (
         "authsvc backend",

@@ -33,9 +33,13 @@ pub(super) async fn cancel_job(
         Err(error) => match error.kind {
             Kind::NotFound => (StatusCode::BAD_REQUEST, Some("unknown job id")),
             Kind::Conflict => (StatusCode::BAD_REQUEST, Some("job is inactive")),
-            Kind::Invalid | Kind::Denied | Kind::TooMany | Kind::Unavailable | Kind::Internal => {
-                return Err(error.into());
-            }
+            Kind::Invalid
+            | Kind::Denied
+            | Kind::InProgress
+            | Kind::KeyReused
+            | Kind::TooMany
+            | Kind::Unavailable
+            | Kind::Internal => return Err(error.into()),
         },
     };
     let message = why.map_or_else(

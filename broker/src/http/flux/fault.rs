@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use serde_json::Value;
 use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsubmitted};
 use warrant_api::scope::Scope;
 use warrant_door::Prefix;
@@ -18,6 +19,7 @@ use warrant_dpop::{ALGORITHMS, Refused, SCHEME};
 
 use crate::error::{Error, Kind};
 use crate::http::authsvc::HandedOn;
+use crate::http::idempotency::HEADER;
 
 /// How a client that is not let in is told to authenticate. Source: RFC 6750
 /// §3, and the token authentication of container registries.
@@ -168,6 +170,17 @@ impl Fault {
         }
     }
 
+    /// 422: a header that does not fit the rest of the request. Source: how
+    /// FastAPI names headers.
+    fn of_header(name: &str, msg: String) -> Self {
+        Self::parameters(vec![BadParameter {
+            kind: "value_error".into(),
+            loc: vec!["header".into(), name.to_ascii_lowercase()],
+            msg,
+            input: Value::Null,
+        }])
+    }
+
     /// 428: the job must come again with a warrant for `launch`.
     pub fn needs_warrant(launch: &[u8], job_sha256: String, audience: &str) -> Self {
         let body = Shape::NeedsWarrant(Box::new(NeedsWarrant {
@@ -208,6 +221,8 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         log(&error);
         let status = match error.kind {
+            Kind::KeyReused => return Self::of_header(HEADER, error.message),
+            Kind::InProgress => StatusCode::CONFLICT,
             Kind::Invalid | Kind::Conflict => StatusCode::BAD_REQUEST,
             Kind::Denied => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
@@ -227,6 +242,7 @@ impl IntoResponse for Fault {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         let later = [
+            StatusCode::CONFLICT,
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::TOO_MANY_REQUESTS,
         ];

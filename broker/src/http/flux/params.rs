@@ -97,6 +97,15 @@ impl Params {
         }
     }
 
+    /// What is asked for, always spelt the same, wherever it stands.
+    pub(super) fn canonical(&self) -> Vec<u8> {
+        let given = self.given.iter().map(|(name, (_, value))| (name, value));
+        let pairs: Vec<(&String, Value)> = given
+            .map(|(name, value)| (name, sorted(value.clone())))
+            .collect();
+        serde_json::json!(pairs).to_string().into_bytes()
+    }
+
     fn add(&mut self, name: String, value: Value) {
         self.given.entry(name).or_insert((Place::Body, value));
     }
@@ -228,6 +237,21 @@ impl Params {
 /// The pairs of a form or a query, which were seen to be UTF-8.
 fn form(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(bytes).map(|(name, value)| (name.into_owned(), value.into_owned()))
+}
+
+/// A value whose objects name their fields in order.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<String, Value> = fields
+                .into_iter()
+                .map(|(name, value)| (name, sorted(value)))
+                .collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => plain,
+    }
 }
 
 /// A whole number as pydantic reads it: signs, spaces around, `3.0`.

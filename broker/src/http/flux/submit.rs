@@ -12,11 +12,13 @@ use warrant_api::flux::{BadParameters, Detail, NeedsWarrant, SubmitBody, Submitt
 
 use super::fault::{Fault, log};
 use super::params::Params;
-use super::validate::{Wish, Wrong};
+use super::validate::{Wish, Wrong, invalid};
 use super::{Settings, map};
 use crate::caller::Caller;
 use crate::error::Kind;
-use crate::service::{Jobs, Submission};
+use crate::http::idempotency;
+use crate::model::{Dialect, JobId};
+use crate::service::{Jobs, Keyed, Submission};
 
 /// The header in which a caller's own warrant comes.
 const WARRANT: &str = "warrant";
@@ -40,6 +42,7 @@ const WARRANT: &str = "warrant";
         ("default_workdir" = Option<String>, Query, description = "without workdir: the directory to start in if it can be used, an absolute path; else the job starts in the user's home, or in /tmp"),
         ("runtime" = Option<i64>, Query, description = "seconds it may run; 0 means no limit"),
         ("is_launcher" = Option<bool>, Query, description = "the command is nextflow or snakemake"),
+        ("Idempotency-Key" = Option<String>, Header, description = "a name of the client's choice for this submission, 1 to 255 bytes of printable ASCII: for 24 hours the same key with the same parameters is answered with the same job, and makes no other"),
     ),
     request_body(content = Option<SubmitBody>),
     responses(
@@ -48,9 +51,10 @@ const WARRANT: &str = "warrant";
         (status = 401, body = Detail),
         (status = 413, body = Detail),
         (status = 403, body = Detail),
-        (status = 422, body = BadParameters),
+        (status = 409, body = Detail, description = "a request with the same `Idempotency-Key` is still being answered"),
+        (status = 422, body = BadParameters, description = "parameters that are not what they should be, or an `Idempotency-Key` that was used for another submission"),
         (status = 428, body = NeedsWarrant, description = "the job must come again with the header `Warrant`: a warrant for this launch"),
-        (status = 429, body = Detail, description = "the caller's share of the queue is used up"),
+        (status = 429, body = Detail, description = "the caller's share of the queue, of output or of idempotency keys is used up"),
         (status = 503, body = Detail),
     ))]
 pub(super) async fn submit_job(
@@ -64,6 +68,14 @@ pub(super) async fn submit_job(
     let mut params = Params::of_request(&uri, &mut headers, body).await?;
     let wish = Wish::read(&mut params)?;
     let launcher = wish.is_launcher;
+    let key = idempotency::of_request(&headers, Dialect::Flux, &params.canonical());
+    let under_way = match key.map_err(|why| Fault::unsubmitted(invalid(vec![why])))? {
+        None => None,
+        Some(key) => match jobs.begin_keyed(&caller, key).await? {
+            Keyed::Before(id) => return Ok(answer(launcher, id)),
+            Keyed::Now(under_way) => Some(under_way),
+        },
+    };
     let spec = match wish.check(&settings) {
         Ok(task) => map::spec(task),
         Err(Wrong::NoLauncher(program)) => {
@@ -79,32 +91,38 @@ pub(super) async fn submit_job(
         .get(WARRANT)
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
-    let submission =
-        jobs.submit(&caller, spec, warrant)
-            .await
-            .map_err(|error| match error.kind {
-                Kind::Invalid => {
-                    log(&error);
-                    Fault::unsubmitted(Unsubmitted {
-                        message: "There was an issue submitting that job.".into(),
-                        errors: None,
-                        error: Some(error.message),
-                    })
-                }
-                Kind::NotFound
-                | Kind::Denied
-                | Kind::Conflict
-                | Kind::TooMany
-                | Kind::Unavailable
-                | Kind::Internal => Fault::from(error),
-            })?;
-    let id = match submission {
-        Submission::Accepted(id) => id,
+    let submission = jobs
+        .submit(&caller, spec, warrant, under_way)
+        .await
+        .map_err(|error| match error.kind {
+            Kind::Invalid => {
+                log(&error);
+                Fault::unsubmitted(Unsubmitted {
+                    message: "There was an issue submitting that job.".into(),
+                    errors: None,
+                    error: Some(error.message),
+                })
+            }
+            Kind::NotFound
+            | Kind::Denied
+            | Kind::Conflict
+            | Kind::InProgress
+            | Kind::KeyReused
+            | Kind::TooMany
+            | Kind::Unavailable
+            | Kind::Internal => Fault::from(error),
+        })?;
+    match submission {
+        Submission::Accepted(id) => Ok(answer(launcher, id)),
         Submission::NeedsWarrant { launch, job_sha256 } => {
-            return Err(Fault::needs_warrant(&launch, job_sha256, jobs.audience()));
+            Err(Fault::needs_warrant(&launch, job_sha256, jobs.audience()))
         }
-    };
-    Ok(Json(if launcher {
+    }
+}
+
+/// The answer to a submission that became a job; always the same for the same.
+fn answer(launcher: bool, id: JobId) -> Json<Submitted> {
+    Json(if launcher {
         let message = "Job submit, see jobs table for spawned jobs.".into();
         Submitted {
             message,
@@ -115,5 +133,5 @@ pub(super) async fn submit_job(
             message: "Job submit.".into(),
             id: Value::from(id.get()),
         }
-    }))
+    })
 }

@@ -90,14 +90,18 @@ pub(super) enum Wrong {
     NoLauncher(String),
 }
 
+/// A submission that is refused with these words.
+pub(super) fn invalid(errors: Vec<String>) -> Unsubmitted {
+    Unsubmitted {
+        message: "Invalid submit request".into(),
+        errors: Some(errors),
+        error: None,
+    }
+}
+
 impl Wrong {
     fn errors(errors: Vec<String>) -> Self {
-        let message = "Invalid submit request".into();
-        Self::Refused(Unsubmitted {
-            message,
-            errors: Some(errors),
-            error: None,
-        })
+        Self::Refused(invalid(errors))
     }
 
     fn issue(error: String) -> Self {

@@ -293,7 +293,7 @@ async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a
     };
     for round in 0..3 {
         // Each leaves some that wait.
-        let store = Store::new(db.clone(), None, PLENTY, Metrics::new());
+        let store = Store::new(db.clone(), None, PLENTY, 1000, Metrics::new());
         for n in 0..200 {
             let owner = if n % 2 == 0 { "ann" } else { "bob" };
             let command = if n % 3 == 0 { "größe needle" } else { "hay" };
@@ -314,7 +314,7 @@ async fn a_text_is_found_while_it_waits_for_its_index_and_the_index_takes_what_a
             assert_eq!(found, expected, "from {start} in round {round}");
         }
     }
-    let store = Store::new(db.clone(), None, PLENTY, Metrics::new());
+    let store = Store::new(db.clone(), None, PLENTY, 1000, Metrics::new());
     let taken = async {
         while late(&store).await > 0 {
             tokio::task::yield_now().await;
