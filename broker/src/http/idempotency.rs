@@ -134,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_tells_requests_and_dialects_apart() {
+    fn the_hash_tells_requests_apart() {
         let mut headers = HeaderMap::new();
         headers.insert("idempotency-key", HeaderValue::from_static("k"));
         let hash = |request: &[u8]| {
             let of = of_request(&headers, Dialect::Flux, request).unwrap();
             of.unwrap().request_sha256
         };
-        assert_eq!((hash(b"a").len(), hash(b"a")), (64, hash(b"a")));
+        assert_eq!(hash(b"a"), hash(b"a"));
         assert_ne!(hash(b"a"), hash(b"b"));
     }
 }
