@@ -5,10 +5,11 @@ pub const OF_EVERY_JOB: [&str; 4] = ["LANG", "LANGUAGE", "LC_*", "TZ"];
 
 /// Variables that no job gets, whatever else is set: secrets and settings of the
 /// services, and what a service manager tells them.
-pub const OF_NO_JOB: [&str; 9] = [
+pub const OF_NO_JOB: [&str; 10] = [
     "AUTHSVC__*",
     "BROKER__*",
-    "WARRANT_*",
+    "WARRANT_API_KEY",
+    "WARRANT_DATABASE_URL",
     "FLUX_OIDC_*",
     "FLUX_SECREY_KEY",
     "FLUX_SECRET_KEY",
