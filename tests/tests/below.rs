@@ -28,7 +28,7 @@ fn addresses(page: &str) -> Vec<(bool, String)> {
             .collect::<Vec<_>>()
     });
     named
-        .filter(|(_, address)| !address.starts_with(['#', 'd']))
+        .filter(|(_, address)| !address.starts_with('#') && !address.starts_with("data:"))
         .map(|(form, address)| (form, address.replace("&amp;", "&")))
         .collect()
 }

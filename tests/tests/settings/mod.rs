@@ -32,7 +32,7 @@ fn shipped(service: &str) -> BTreeSet<String> {
         } else if let Some((name, _)) = line.split_once(" = ")
             && name
                 .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         {
             keys.insert(format!("{service} {section}{name}"));
         }
