@@ -149,9 +149,9 @@ impl AuthService {
         }
     }
 
-    /// See that the service answers, and its database does.
+    /// Health check of the service and its database.
     ///
-    /// Errors: it is away, does not answer in time, or says that it cannot work.
+    /// Errors: the service is away, does not answer in time, or reports a failure.
     pub async fn check(&self) -> anyhow::Result<()> {
         let request = Request::get("/healthz").header(HOST, NAME);
         let answer = self.send_safely(request.body(Full::default())?).await?;

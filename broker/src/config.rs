@@ -105,7 +105,7 @@ pub struct Listen {
     /// A Unix socket for the proxy in front.
     pub socket: Option<PathBuf>,
     /// Address and port of the listener for `/healthz`, `/readyz` and `/metrics`; a
-    /// loopback address, since it asks nobody who they are. None where it is not set.
+    /// loopback address, since it authenticates no client. No listener if unset.
     pub admin: Option<SocketAddr>,
     /// The proxies that are trusted to name the client of a request.
     pub proxies: Vec<String>,
@@ -159,8 +159,8 @@ impl Listen {
         self.trusted()?;
         anyhow::ensure!(
             self.admin.is_none_or(|admin| admin.ip().is_loopback()),
-            "listen.admin: must be a loopback address, such as 127.0.0.1:5001: whoever reaches it \
-             is answered. Have a proxy or an agent on this machine pass the metrics on"
+            "listen.admin: must be a loopback address, such as 127.0.0.1:5001, because clients are \
+             not authenticated there. Have a proxy or an agent on this machine pass the metrics on"
         );
         anyhow::ensure!(
             self.tls.certificate.is_some() == self.tls.key.is_some(),

@@ -25,7 +25,7 @@ const LEAST: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Readiness {
     jobs: Jobs,
-    /// None where nobody has to log in.
+    /// `None` where authentication is off.
     authsvc: Option<AuthService>,
     /// Directories, and what they are for.
     disks: Vec<(&'static str, PathBuf)>,

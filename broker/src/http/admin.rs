@@ -1,6 +1,5 @@
-//! The listener for those who look after the server: `/healthz`, `/readyz` and
-//! `/metrics`. It is apart from the main one, and open to programs of this machine
-//! alone: it asks nobody who they are.
+//! The admin listener: `/healthz`, `/readyz` and `/metrics`. It is apart from the main
+//! one and authenticates no client, so only programs of this machine reach it.
 
 use std::sync::Arc;
 

@@ -6,6 +6,6 @@
 pub struct RequestKey {
     /// The key: 1 to 255 bytes of printable ASCII.
     pub key: String,
-    /// The SHA-256 of what is submitted, and by which API, in hexadecimal.
+    /// The SHA-256 of what is submitted, and by which API, in base64url.
     pub request_sha256: String,
 }

@@ -37,11 +37,11 @@ impl Desk {
     fn started(&mut self, run: RunKey, at: Micros) {
         self.pause.failures = 0;
         self.ahead.settle(run.job);
-        let running = self.running.get_mut(&run.job);
-        if let Some(chosen) = running.and_then(|running| running.chosen.take()) {
-            self.parts.store.metrics().started(chosen.elapsed());
-        }
-        let placement = self.running.get(&run.job).and_then(|running| {
+        let metrics = self.parts.store.metrics();
+        let placement = self.running.get_mut(&run.job).and_then(|running| {
+            if let Some(chosen) = running.chosen.take() {
+                metrics.started(chosen.elapsed());
+            }
             let given = &running.holder.placement;
             (running.origin == Origin::Ahead).then(|| placement::spell(given))
         });

@@ -103,22 +103,22 @@ impl Jobs {
         self.0.store.ping().await
     }
 
-    /// See that the engine answers and what it keeps is known.
+    /// Check of the engine: it answers, and what it keeps belongs to the store.
     ///
-    /// Errors: not so.
+    /// Errors: the engine is away, does not answer, or has not said what it keeps.
     pub fn check_engine(&self) -> Result<()> {
         self.0.engine.check()?;
         self.0.engine.check_settled()
     }
 
-    /// See that the clock can be right.
+    /// Check of the clock; see [`Store::check_clock`].
     ///
     /// Errors: what is wrong, in words.
     pub async fn check_clock(&self) -> std::result::Result<(), String> {
         self.0.store.check_clock().await
     }
 
-    /// What is told what happens, for the metrics.
+    /// The metrics of this process.
     pub fn metrics(&self) -> &Metrics {
         self.0.store.metrics()
     }

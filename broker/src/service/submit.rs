@@ -211,7 +211,7 @@ impl Jobs {
                     engine.revoke(first).await?;
                     Err(error)
                 }
-                // It may be on record: whoever sends the key again will know.
+                // It may be on record: the same key, sent again, finds out.
                 Err(_) => Err(error),
             };
         }

@@ -216,12 +216,12 @@ impl Store {
         self.writer.leave(Change::Note(Box::new(row)))
     }
 
-    /// What is told what becomes of jobs.
+    /// The metrics of jobs and commits.
     pub const fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// See that the clock is neither behind the audit trail nor far from the
+    /// Check of the clock: it is neither behind the audit trail nor far from the
     /// database's.
     ///
     /// Errors: what is wrong, in words.

@@ -6,7 +6,7 @@ create table submit_keys (
     -- -1 where users are known by their names alone.
     owner_uid integer not null,
     key text not null,
-    -- The SHA-256 of the submission, in hexadecimal.
+    -- The SHA-256 of the submission, in base64url.
     request_sha256 text not null,
     job_id integer not null,
     made_us integer not null,
