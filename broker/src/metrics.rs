@@ -54,14 +54,14 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
-    route: Arc<str>,
+    route: &'static str,
     status: u16,
 }
 
 /// A route, as it is declared.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    route: Arc<str>,
+    route: &'static str,
 }
 
 /// How a job ended.
@@ -148,11 +148,10 @@ impl Metrics {
     }
 
     /// A request was answered; `route` is as it is declared.
-    pub fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
-        let route: Arc<str> = route.into();
+    pub fn answered(&self, method: &'static str, route: &'static str, status: u16, took: Duration) {
         let answered = Answered {
             method,
-            route: route.clone(),
+            route,
             status,
         };
         self.0.requests.get_or_create(&answered).inc();

@@ -28,5 +28,5 @@ pub use paced::{PACE_BYTES, Paced, bound_unsent};
 pub use places::{Idle, Place, Places, Share, network};
 pub use prefix::Prefix;
 pub use quiet::QuietStream;
-pub use settled::{Misread, media_type, settle, without_slash};
+pub use settled::{Misread, media_type, redirected_slash, settle};
 pub use workers::workers;

@@ -6,6 +6,7 @@ use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, StatusCode, Version};
 
+use crate::Prefix;
 use crate::guarded::{Conversation, Turn};
 use crate::shape;
 
@@ -200,10 +201,21 @@ pub(crate) fn wrong_text(pairs: &[u8]) -> Option<String> {
     })
 }
 
-/// `path` without the slash at its end, where it is then served by one of
-/// `routes`, in which `{name}` stands for a part of a path. Source: Starlette's
-/// `redirect_slashes`.
-pub fn without_slash(path: &str, routes: impl IntoIterator<Item = &'static str>) -> Option<&str> {
+/// Where a client of a server below `prefix` is sent that asked for one of `routes`
+/// with a slash at its end: to the route, with the query. In a route, `{name}` stands
+/// for a part of a path. Source: Starlette's `redirect_slashes`.
+pub fn redirected_slash(
+    uri: &Uri,
+    routes: impl IntoIterator<Item = &'static str>,
+    prefix: &Prefix,
+) -> Option<String> {
+    let path = without_slash(uri.path(), routes)?;
+    let query = uri.query().map(|query| format!("?{query}"));
+    Some(format!("{prefix}{path}{}", query.unwrap_or_default()))
+}
+
+/// `path` without the slash at its end, where one of `routes` then serves it.
+fn without_slash(path: &str, routes: impl IntoIterator<Item = &'static str>) -> Option<&str> {
     let plain = path.strip_suffix('/')?;
     let serves = |route: &str| {
         let mut asked = plain.split('/');

@@ -238,12 +238,10 @@ fn too_long() -> Body {
 /// at its end that the route has not.
 /// Source: Starlette's `redirect_slashes`.
 async fn no_route(uri: Uri) -> Response {
-    let Some(path) = warrant_door::without_slash(uri.path(), PATHS) else {
-        return Fault::new(StatusCode::NOT_FOUND, "Not Found").into_response();
-    };
-    let query = uri.query().map(|query| format!("?{query}"));
-    let there = web::page::at(&format!("{path}{}", query.unwrap_or_default()));
-    (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response()
+    match warrant_door::redirected_slash(&uri, PATHS, &web::page::prefix()) {
+        None => Fault::new(StatusCode::NOT_FOUND, "Not Found").into_response(),
+        Some(there) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response(),
+    }
 }
 
 /// What the broker hands on for others comes from them, not from the broker.

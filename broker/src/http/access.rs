@@ -282,9 +282,9 @@ fn refused(allowance: Option<Allowance>) -> Option<Response> {
     Some(response)
 }
 
-/// The path without a slash too many, where the table has that.
-pub(super) fn without_slash(path: &str) -> Option<&str> {
-    warrant_door::without_slash(path, TABLE.iter().map(|route| route.path))
+/// The paths of all routes, as they are declared.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|route| route.path)
 }
 
 /// 405, with the methods that there are.

@@ -100,7 +100,8 @@ pub fn router(shared: Shared) -> Router {
 
 /// Count a request and its answer, and measure the time between their heads.
 async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.and_then(|matched| access::paths().find(|path| *path == matched.as_str()));
     let method = match *request.method() {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -111,8 +112,8 @@ async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> 
     };
     let begun = Instant::now();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    metrics.answered(method, route, response.status().as_u16(), begun.elapsed());
+    let status = response.status().as_u16();
+    metrics.answered(method, route.unwrap_or("none"), status, begun.elapsed());
     response
 }
 

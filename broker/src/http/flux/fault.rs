@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use warrant_api::flux::{BadParameter, BadParameters, Detail, NeedsWarrant, Unsubmitted};
 use warrant_api::scope::Scope;
-use warrant_door::Prefix;
+use warrant_door::{Prefix, redirected_slash};
 use warrant_dpop::{ALGORITHMS, Refused, SCHEME};
 
 use crate::error::{Error, Kind};
@@ -256,12 +256,10 @@ impl IntoResponse for Fault {
 /// 404 for a path that no route has; 307 to the route where the path has a slash
 /// at its end that the route has not.
 pub async fn no_route(State(prefix): State<Prefix>, uri: Uri) -> axum::response::Response {
-    let Some(path) = crate::http::access::without_slash(uri.path()) else {
-        return Fault::detail(StatusCode::NOT_FOUND, "Not Found").into_response();
-    };
-    let query = uri.query().map(|query| format!("?{query}"));
-    let there = format!("{prefix}{path}{}", query.unwrap_or_default());
-    (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response()
+    match redirected_slash(&uri, crate::http::access::paths(), &prefix) {
+        None => Fault::detail(StatusCode::NOT_FOUND, "Not Found").into_response(),
+        Some(there) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response(),
+    }
 }
 
 /// Refusals of the framework come as plain text: give them this dialect's form.
