@@ -149,12 +149,8 @@ impl Place {
         ]
         .into_iter()
         .find_map(|(service, key)| service.text(key));
-        let admin = match written.broker.text("listen.admin") {
-            Some(text) => text.parse().map_err(|_| {
-                Failure::Refused(format!(
-                    "listen.admin: an IP address and a port are needed, found {text:?}"
-                ))
-            })?,
+        let admin = match written.broker.address("listen.admin")? {
+            Some(address) => address,
             None => free_address(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0))?,
         };
         Ok(Self {
@@ -269,14 +265,7 @@ fn listen(options: &Up, broker: &Written) -> Result<SocketAddr, Failure> {
     if let Some(listen) = options.listen {
         return Ok(listen);
     }
-    let set = match broker.text("listen.http") {
-        None => DEFAULT_LISTEN,
-        Some(text) => text.parse().map_err(|_| {
-            Failure::Refused(format!(
-                "listen.http: an IP address and a port are needed, found {text:?}"
-            ))
-        })?,
-    };
+    let set = broker.address("listen.http")?.unwrap_or(DEFAULT_LISTEN);
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let (host, port) = (variable("HOST"), variable("PORT"));
     listen_address(set, host.as_deref(), port.as_deref()).map_err(Failure::Usage)

@@ -2,6 +2,7 @@
 //! in the state directory, and in variables of the environment.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::{Table, Value};
@@ -48,12 +49,26 @@ impl Written {
                 let texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
                 Some(texts.join(","))
             }
-            Value::Integer(_)
+            other @ (Value::Integer(_)
             | Value::Float(_)
             | Value::Boolean(_)
             | Value::Datetime(_)
-            | Value::Table(_) => Some(self.value(key)?.to_string()),
+            | Value::Table(_)) => Some(other.to_string()),
         })
+    }
+
+    /// The address and port that a key names, if it is set.
+    ///
+    /// Errors: `Refused` where it is another text.
+    pub(crate) fn address(&self, key: &str) -> Result<Option<SocketAddr>, Failure> {
+        let parsed = self.text(key).map(|text| {
+            text.parse().map_err(|_| {
+                Failure::Refused(format!(
+                    "{key}: an IP address and a port are needed, found {text:?}"
+                ))
+            })
+        });
+        parsed.transpose()
     }
 
     /// Refuse the keys that `warrant up` decides itself, each with what to do
