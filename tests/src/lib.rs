@@ -32,6 +32,7 @@ pub mod handshake;
 pub mod house;
 pub mod nginx;
 pub mod openid;
+pub mod ports;
 pub mod processes;
 pub mod python;
 pub mod raw;

@@ -2,7 +2,6 @@
 //! ports and paths alone are replaced.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -10,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::Signal;
 
+use crate::ports::free_address;
 use crate::processes::send;
 use crate::wait::until;
 use crate::{House, Setup};
@@ -33,10 +33,7 @@ pub struct Ports {
 impl Ports {
     /// Two that nobody listens on now.
     pub fn free() -> Self {
-        let free = || {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        let free = || free_address().port();
         Self {
             tls: free(),
             plain: free(),

@@ -262,10 +262,13 @@ def settings():
         with open(f"{STATE}/{name}", "w") as file:
             file.write(text)
         os.chmod(f"{STATE}/{name}", 0o644)
-    start(LANG="de_DE.UTF-8", LC_TIME="C", TZ="Asia/Tokyo", CAMPUS="north", MPI_HOME="/opt/mpi",
-          SITE_NAME="lab", OTHER="hidden", FLUX_TOKEN=CANARY, FLUX_USER="olga",
-          FLUX_JOB_ENV_PASSTHROUGH="MPI_HOME, SITE_*, FLUX_TOKEN, BROKER__*",
-          BROKER__FLUX__LEGACY_JOB="true")
+    variables = {
+        "LANG": "de_DE.UTF-8", "LC_TIME": "C", "TZ": "Asia/Tokyo", "CAMPUS": "north",
+        "MPI_HOME": "/opt/mpi", "SITE_NAME": "lab", "OTHER": "hidden", "FLUX_TOKEN": CANARY,
+        "FLUX_USER": "olga", "BROKER__FLUX__LEGACY_JOB": "true",
+        "FLUX_JOB_ENV_PASSTHROUGH": "MPI_HOME, SITE_*, FLUX_TOKEN, BROKER__*",
+    }
+    start(**variables)
     environment = read(server["children"]["warrant-broker"], "environ")
     assert CANARY not in environment and "OTHER" not in environment, environment
     told = urllib.request.urlopen(server["url"] + "/.well-known/oauth-authorization-server").read()
@@ -274,10 +277,7 @@ def settings():
     server["process"].terminate()
     assert server["process"].wait(30) == 0
     os.unlink(f"{STATE}/authsvc.toml")
-    start(LANG="de_DE.UTF-8", LC_TIME="C", TZ="Asia/Tokyo", CAMPUS="north", MPI_HOME="/opt/mpi",
-          SITE_NAME="lab", FLUX_TOKEN=CANARY,
-          FLUX_JOB_ENV_PASSTHROUGH="MPI_HOME, SITE_*, FLUX_TOKEN, BROKER__*",
-          BROKER__FLUX__LEGACY_JOB="true")
+    start(**variables)
     password = open(f"{PLACE}/passwords/alice").read().strip()
     alice = User("alice", password, server["url"], WARRANT)
     seen = alice.warrant("submit", "--wait", "--", "env").splitlines()

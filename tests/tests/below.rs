@@ -226,7 +226,7 @@ fn every_address_that_programs_are_given_is_below_the_path() {
 }
 
 #[test]
-fn the_shipped_nginx_serves_below_a_path_and_passwords_pass_the_broker_by() {
+fn the_shipped_nginx_serves_below_a_path_as_edited_by_the_documented_command() {
     let documented = include_str!("../../docs/PROXY.md");
     assert!(documented.contains(BELOW_A_PATH));
     let ports = Ports::free().below_a_path();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use warrant_tests::house::{ADMIN, ADMIN_PASSWORD, SECRET};
+use warrant_tests::ports::free_address;
 use warrant_tests::processes::{self, send};
 use warrant_tests::service::{self, Service, Variables};
 use warrant_tests::wait::until;
@@ -108,9 +109,7 @@ fn a_login_is_remembered_and_needs_no_password_again() {
 
 #[test]
 fn t101_a_login_is_bound_to_a_key_where_the_server_says_so_and_stolen_in_vain() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap().to_string();
-    drop(port);
+    let address = free_address().to_string();
     let url = format!("http://{address}");
     let house = Setup::on(Database::Sqlite)
         .set("BROKER__LISTEN__HTTP", &address)

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use warrant_tests::house::ADMIN;
 use warrant_tests::openid::Provider;
+use warrant_tests::ports::free_address;
 use warrant_tests::python::Client;
 use warrant_tests::{Database, House, Setup, on_each_database};
 
@@ -61,7 +62,7 @@ fn t107_users_of_a_certified_openid_provider_sign_in_with_programs_and_browsers(
     if Client::OAuth.environment().is_none() {
         return;
     }
-    let address = format!("127.0.0.1:{}", free_port());
+    let address = free_address().to_string();
     let callback = format!("http://{address}/login/oidc/campus/callback");
     let secret = "canary-secret-of-the-browsers-client";
     let Some(provider) = Provider::start(&callback, secret) else {
@@ -91,12 +92,6 @@ fn t107_users_of_a_certified_openid_provider_sign_in_with_programs_and_browsers(
     house.close();
 }
 
-/// A port that nobody listens on now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[test]
 fn t113_t116_a_browser_walks_every_page_and_other_pages_cannot_use_it() {
     if Client::Browser.environment().is_none() {
@@ -108,7 +103,7 @@ fn t113_t116_a_browser_walks_every_page_and_other_pages_cannot_use_it() {
 
 /// Every page of a server below `path` of its host, in a browser.
 fn walk_in_a_browser(path: &str) {
-    let address = format!("127.0.0.1:{}", free_port());
+    let address = free_address().to_string();
     let url = format!("http://{address}{path}");
     let house = Setup::on(Database::Sqlite)
         .set("BROKER__LISTEN__HTTP", &address)

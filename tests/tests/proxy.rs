@@ -128,7 +128,17 @@ fn recorder(path: &Path) -> Arc<Mutex<String>> {
 
 #[test]
 fn t131_no_password_passes_the_broker_by_any_page_or_route() {
-    let ports = Ports::free();
+    no_password_passes_the_broker(Ports::free(), "");
+}
+
+#[test]
+fn t131_no_password_passes_the_broker_below_a_path_either() {
+    no_password_passes_the_broker(Ports::free().below_a_path(), "/warrant");
+}
+
+/// Send passwords to every page and route of a server at the path `below`, with a recorder
+/// in the broker's place.
+fn no_password_passes_the_broker(ports: Ports, below: &str) {
     let house = house_behind(ports);
     house.authsvc_command(&["user", "add", "ann"], &House::password("ann"));
     let broker = house.path("recorder.sock");
@@ -196,7 +206,9 @@ fn t131_no_password_passes_the_broker_by_any_page_or_route() {
         assert!(!heard.contains(secret.as_str()), "{heard}");
     }
     assert!(!heard.contains("Basic"), "{heard}");
-    assert!(heard.contains("GET /any/page") && heard.contains(r#"{"command":"true"}"#));
+    assert!(
+        heard.contains(&format!("GET {below}/any/page")) && heard.contains(r#"{"command":"true"}"#)
+    );
     let tokens = heard
         .lines()
         .filter(|line| line.starts_with("Authorization: Bearer ey"));

@@ -1,12 +1,11 @@
 //! What `warrant jobs`, `info`, `logs` and `submit --wait` show.
 
 use std::io::Read;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
-use warrant_tests::house::{ADMIN, ADMIN_PASSWORD};
-use warrant_tests::processes::{self, send};
+use warrant_tests::house::ADMIN;
+use warrant_tests::processes::send;
 use warrant_tests::service;
 use warrant_tests::wait::until;
 use warrant_tests::{House, Setup, on_each_database};
@@ -212,72 +211,6 @@ fn ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_end_it() {
     assert!(said.contains(&format!("warrant cancel {id}")), "{said}");
     ann.prints(&["cancel", &id]);
     house.close();
-}
-
-#[test]
-fn warrant_up_starts_a_service_again_that_was_killed() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    std::fs::create_dir(path("home")).unwrap();
-    let mark = format!("warrant_up_kills_{}", std::process::id());
-    let variables = [
-        ("PATH", "/usr/bin:/bin".to_owned()),
-        ("HOME", path("home")),
-        ("FLUX_TOKEN", ADMIN_PASSWORD.to_owned()),
-        (processes::MARK, mark.clone()),
-    ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value));
-    let words = [
-        "up",
-        "--listen",
-        "127.0.0.1:0",
-        "--state-dir",
-        &path("state"),
-    ];
-    let mut up = super::start_as_user(&words, &variables.into(), Path::new(&path("log")));
-    let url = until("the server to be ready", || {
-        assert!(up.ended().is_none(), "{}", up.log());
-        let log = up.log();
-        let (_, rest) = log.split_once("Warrant is ready at ")?;
-        rest.lines().next().map(str::to_owned)
-    });
-    let login = [("FLUX_USER", ADMIN), ("FLUX_TOKEN", ADMIN_PASSWORD)];
-    let shell = Shell::new(&url, Path::new(&path("home")), &login);
-    let id = shell
-        .prints(&["submit", "--", "sleep", "300"])
-        .trim()
-        .to_owned();
-    for name in ["warrant-authsvc", "warrant-broker"] {
-        let found = || {
-            let all = processes::marked(&mark);
-            let program = |command: &str| command.split(' ').next().unwrap().ends_with(name);
-            all.into_iter().find(|process| program(&process.command))
-        };
-        let killed = found().unwrap();
-        killed.kill();
-        until("the service to be started again", || {
-            found().filter(|process| process.pid != killed.pid)
-        });
-        until("the server to answer", || {
-            shell.run(&["info", &id]).status.success().then_some(())
-        });
-        let short = name.trim_start_matches("warrant-");
-        assert!(
-            up.log().contains(&format!("{short} ended unexpectedly")),
-            "{}",
-            up.log()
-        );
-    }
-    assert_eq!(
-        shell.prints(&["submit", "--wait", "--", "echo", "hello"]),
-        "hello\n"
-    );
-    shell.prints(&["cancel", &id]);
-    send(up.pid(), Signal::SIGTERM);
-    assert!(up.wait().success(), "{}", up.log());
-    until("all of it to end", || {
-        processes::marked(&mark).is_empty().then_some(())
-    });
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use serde_json::{Value, json};
+use warrant_tests::ports::free_address;
 use warrant_tests::service::Service;
 use warrant_tests::wait::until;
 use warrant_tests::{Database, House, Setup};
@@ -17,9 +18,7 @@ use super::Shell;
 /// A house that knows its own address, and so binds the tokens of those who
 /// can prove that they hold a key.
 fn house() -> (House, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap().to_string();
-    drop(port);
+    let address = free_address().to_string();
     let url = format!("http://{address}");
     let house = Setup::on(Database::Sqlite)
         .set("BROKER__LISTEN__HTTP", &address)

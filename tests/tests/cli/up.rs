@@ -1,12 +1,12 @@
 //! `warrant up`, and what a person has set for it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use serde_json::Value;
 use warrant_tests::house::{ADMIN, ADMIN_PASSWORD};
+use warrant_tests::ports::free_address;
 use warrant_tests::processes;
 use warrant_tests::service::{Service, Variables};
 use warrant_tests::wait::until;
@@ -16,6 +16,7 @@ use super::Shell;
 /// A place for a server of `warrant up`.
 struct Ground {
     dir: tempfile::TempDir,
+    /// What marks its processes.
     mark: String,
 }
 
@@ -92,11 +93,6 @@ impl Ground {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 fn described(url: &str) -> Value {
     let asked = ureq::get(format!("{url}/.well-known/oauth-authorization-server"));
     let text = asked.call().unwrap().into_body().read_to_string().unwrap();
@@ -106,7 +102,7 @@ fn described(url: &str) -> Value {
 #[test]
 fn warrant_up_honours_the_files_of_its_state_directory() {
     let ground = Ground::new("files");
-    let port = free_port();
+    let port = free_address().port();
     let public = format!("http://127.0.0.1:{port}/flux");
     ground.write("authsvc.toml", &format!("[oauth]\nurl = \"{public}\"\n"));
     let broker = format!(
@@ -142,7 +138,7 @@ fn warrant_up_honours_the_files_of_its_state_directory() {
 #[test]
 fn warrant_up_listens_at_host_and_port_unless_an_option_says_otherwise() {
     let ground = Ground::new("host");
-    let port = free_port().to_string();
+    let port = free_address().port().to_string();
     let variables = [("HOST", "127.0.0.3"), ("PORT", port.as_str())];
     let (up, url) = ground.start(&[], &variables);
     assert_eq!(url, format!("http://127.0.0.3:{port}"));
@@ -207,4 +203,42 @@ fn warrant_up_refuses_settings_that_it_would_override() {
     ground.write("broker.toml", "[listen\n");
     let said = ground.refused(&["--listen", "127.0.0.1:0"], &[]);
     assert!(said.contains("broker.toml"), "{said}");
+}
+
+#[test]
+fn warrant_up_starts_a_service_again_that_was_killed() {
+    let ground = Ground::new("kills");
+    let (up, url) = ground.start(&["--listen", "127.0.0.1:0"], &[]);
+    let shell = ground.shell(&url);
+    let id = shell
+        .prints(&["submit", "--", "sleep", "300"])
+        .trim()
+        .to_owned();
+    for name in ["warrant-authsvc", "warrant-broker"] {
+        let found = || {
+            let all = processes::marked(&ground.mark);
+            let program = |command: &str| command.split(' ').next().unwrap().ends_with(name);
+            all.into_iter().find(|process| program(&process.command))
+        };
+        let killed = found().unwrap();
+        killed.kill();
+        until("the service to be started again", || {
+            found().filter(|process| process.pid != killed.pid)
+        });
+        until("the server to answer", || {
+            shell.run(&["info", &id]).status.success().then_some(())
+        });
+        let short = name.trim_start_matches("warrant-");
+        assert!(
+            up.log().contains(&format!("{short} ended unexpectedly")),
+            "{}",
+            up.log()
+        );
+    }
+    assert_eq!(
+        shell.prints(&["submit", "--wait", "--", "echo", "hello"]),
+        "hello\n"
+    );
+    shell.prints(&["cancel", &id]);
+    ground.stop(up);
 }

@@ -2,22 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use warrant_tests::cluster::Cluster;
 use warrant_tests::disk::Disk;
 use warrant_tests::flux::Address;
+use warrant_tests::ports::free_address;
 use warrant_tests::processes::send;
 use warrant_tests::wait::until;
 use warrant_tests::{Database, Flux, House, Plan, Setup};
-
-/// A free address of this machine.
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
 
 fn admin_at(address: SocketAddr) -> Flux {
     let at = Address::unknown();
@@ -27,7 +22,7 @@ fn admin_at(address: SocketAddr) -> Flux {
 
 /// A house, and a client of its admin listener.
 fn watched(setup: Setup) -> (House, Flux) {
-    let address = free();
+    let address = free_address();
     let setup = setup.set("BROKER__LISTEN__ADMIN", &address.to_string());
     (setup.open(), admin_at(address))
 }
@@ -221,7 +216,7 @@ fn a_database_that_is_away_and_a_full_disk_are_named() {
 
 #[test]
 fn in_multi_user_mode_a_shim_that_is_stopped_is_named() {
-    let address = free();
+    let address = free_address();
     let plan = Plan::default().set("BROKER__LISTEN__ADMIN", &address.to_string());
     let Some(mut village) = plan.open() else {
         return;

@@ -1,6 +1,7 @@
 //! Who obtains the warrants that jobs run by.
 
 use serde_json::{Value, json};
+use warrant_tests::ports::free_address;
 use warrant_tests::service::Service;
 use warrant_tests::village::{ALICE, BOB};
 use warrant_tests::wait::until;
@@ -39,9 +40,7 @@ fn client_only() -> Option<(Village, Flux)> {
 
 /// The same, where whoever obtains a warrant must prove so much.
 fn client_only_with(proof: &str) -> Option<(Village, Flux)> {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let direct = port.local_addr().unwrap();
-    drop(port);
+    let direct = free_address();
     let village = Plan::default()
         .set("AUTHSVC__WARRANTS__MODE", "client")
         .set("BROKER__SHIM__WARRANTS", "client")
